@@ -1,0 +1,247 @@
+//! The bodies of relayd's HTTP API. The paths are listed in `docs/reference/http-api.md`.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Catalog;
+use crate::code::Code;
+use crate::id::{Attempt, OperationId};
+use crate::message::Heartbeat;
+use crate::name::{BackendName, NodeName, OperationName};
+use crate::operation::{Host, Lock, Target, Variables};
+use crate::state::{Outcome, Reason, State};
+
+/// Why a request was refused (RFC 9457, `application/problem+json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// Where the code is explained.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status again.
+    pub status: u16,
+    /// The stable code; with several `errors`, the first one's.
+    pub code: String,
+    /// What happened, to what, and what to do next.
+    pub detail: String,
+    /// Each field that is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+}
+
+impl Problem {
+    /// The problem with this code.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/docs/errors#{code}"),
+            status: code.status(),
+            code: code.as_str().to_owned(),
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+/// A field of a request that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldProblem {
+    /// JSON pointer (RFC 6901) into the request.
+    pub pointer: String,
+    /// The stable code.
+    pub code: String,
+    /// What is expected.
+    pub message: String,
+}
+
+impl FieldProblem {
+    /// The problem of one field.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), code: code.as_str().to_owned(), message: message.into() }
+    }
+}
+
+/// `GET /api/v1/operations`: newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationList {
+    /// One page.
+    pub operations: Vec<OperationSummary>,
+    /// What to send as `before` for the next page; absent on the last.
+    pub next: Option<OperationId>,
+}
+
+/// An Operation in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationSummary {
+    /// Which.
+    pub id: OperationId,
+    /// What it does.
+    pub name: OperationName,
+    /// To what.
+    pub target: Target,
+    /// Where.
+    pub backend: BackendName,
+    /// Where it stands.
+    pub state: State,
+    /// Its node has not been heard of for a while. Not an end.
+    pub silent: bool,
+    /// Why it is where it is.
+    pub reason: Option<Reason>,
+    /// The attempt that it is at.
+    pub attempt: Attempt,
+    /// A dry run.
+    pub check: bool,
+    /// Who asked.
+    pub requested_by: Option<String>,
+    /// When.
+    pub requested_at: Timestamp,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+    /// Counts its state changes; of two answers the one with the higher revision is newer.
+    pub revision: u64,
+    /// Whether canceling was asked for.
+    pub cancel_requested: bool,
+}
+
+/// `GET /api/v1/operations/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationDetail {
+    /// As in the list.
+    pub summary: OperationSummary,
+    /// The minions.
+    pub hosts: Vec<Host>,
+    /// The values; secrets are sealed.
+    pub variables: Variables,
+    /// What it holds, or waits for.
+    pub locks: Vec<Lock>,
+    /// 0 (lowest) to 9.
+    pub priority: u8,
+    /// How long an attempt may take, in seconds.
+    pub timeout_seconds: Option<u64>,
+    /// The Operations that it waits for.
+    pub waits_for: Vec<OperationId>,
+    /// Whether the broker has confirmed it.
+    pub published: bool,
+    /// Each try.
+    pub attempts: Vec<AttemptDetail>,
+    /// Each change of state, oldest first.
+    pub ledger: Vec<LedgerEntry>,
+}
+
+/// One try at an Operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptDetail {
+    /// Which try.
+    pub attempt: Attempt,
+    /// Who has claimed it.
+    pub node: Option<NodeName>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// When its runner started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Bytes of its transcript that are stored.
+    pub transcript_bytes: u64,
+    /// Records of its transcript that are stored.
+    pub transcript_records: u64,
+    /// Whether the transcript has its `finished` record and its digest matches.
+    pub transcript_complete: bool,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerEntry {
+    /// Counts the changes of this Operation, from 1.
+    pub revision: u64,
+    /// At which attempt.
+    pub attempt: Attempt,
+    /// The new state.
+    pub state: State,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// Who said so: `frontend`, `relayd`, a node's name.
+    pub source: String,
+    /// When relayd wrote it.
+    pub at: Timestamp,
+}
+
+/// The body of `POST /api/v1/operations/{id}/cancel`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRequest {
+    /// Who asks.
+    #[serde(default)]
+    pub requested_by: Option<String>,
+}
+
+/// `GET /api/v1/catalog`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogList {
+    /// One for each backend.
+    pub catalogs: Vec<Catalog>,
+}
+
+/// `GET /api/v1/nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeList {
+    /// Every node that has been heard of since relayd started.
+    pub nodes: Vec<NodeDetail>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDetail {
+    /// What it last said.
+    pub heartbeat: Heartbeat,
+    /// When relayd heard it.
+    pub heard_at: Timestamp,
+    /// Not heard of for longer than it should be.
+    pub silent: bool,
+}
+
+/// The body of `POST /api/v1/check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// Which backend; relayd's default when absent.
+    #[serde(default)]
+    pub backend: Option<BackendName>,
+    /// Minions to verify besides.
+    #[serde(default)]
+    pub hosts: Vec<Host>,
+}
+
+/// The answer: a verdict for each hop, in the order of the way. After the first failure the rest is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckReport {
+    /// Whether every hop is open.
+    pub ok: bool,
+    /// One for each.
+    pub hops: Vec<Hop>,
+}
+
+/// One hop of the way from the API to a minion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hop {
+    /// `store`, `broker`, `dispatcherd NODE`, `round trip`, `minion NAME`.
+    pub name: String,
+    /// Open or not.
+    pub ok: bool,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// What was seen, or what is wrong and what to do.
+    pub message: String,
+}
+
+/// The answer to `POST /api/v1/sign-in-links`: a path with a code that works once, for ten minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignInLink {
+    /// `/sign-in?code=…`.
+    pub path: String,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,408 @@
+//! What a backend can do, and checking an Operation against it.
+//!
+//! relayd checks a request before it accepts it, dispatcherd checks an Operation before it plans it, and both
+//! call the same functions here: what one accepts the other does not reject, as long as the catalog is the
+//! same.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::FieldProblem;
+use crate::code::Code;
+use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
+use crate::manifest::{Manifest, OperationManifest, VariableManifest};
+use crate::name::{BackendName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
+use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables, sealed};
+
+/// What a backend can do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Catalog {
+    /// Whose.
+    pub backend: BackendName,
+    /// Who sends it.
+    pub node: NodeName,
+    /// The age recipient (public key) that secrets for this backend are sealed for.
+    pub recipient: String,
+    /// SHA-256 over all that follows; unchanged means that nothing is new.
+    pub digest: String,
+    /// The roles that can be used.
+    pub roles: BTreeMap<RoleName, Role>,
+    /// The roles that can't, and why.
+    pub left_out: BTreeMap<String, Vec<String>>,
+}
+
+/// A role in a catalog.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Role {
+    /// SHA-256 over the role's files.
+    pub digest: String,
+    /// What it declares.
+    pub manifest: Manifest,
+}
+
+/// A variable's value for a Task, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The value; may be sealed.
+    pub value: Value,
+    /// The scope, or `default`.
+    pub from: String,
+}
+
+/// What of an Operation is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What to do.
+    pub name: &'a OperationName,
+    /// The target's kind.
+    pub target: &'a Kind,
+    /// The minions.
+    pub hosts: &'a [Host],
+    /// The values.
+    pub variables: &'a Variables,
+    /// 0 to 9.
+    pub priority: u8,
+}
+
+impl Catalog {
+    /// The role and operation of that name.
+    ///
+    /// # Errors
+    /// When the backend does not have it; the message lists what it has.
+    pub fn find(&self, name: &OperationName) -> Result<(&Role, &OperationManifest), FieldProblem> {
+        let role = self.roles.get(&name.role).ok_or_else(|| {
+            let why = self.left_out.get(name.role.as_str()).map_or_else(
+                || format!("it has {}", list(self.roles.keys())),
+                |reasons| format!("it was left out: {}", reasons.join("; ")),
+            );
+            let message = format!("backend {} has no role {}: {why}", self.backend, name.role);
+            FieldProblem::new("/name", Code::UnknownRole, message)
+        })?;
+        let operation = role.manifest.operations.get(&name.action).ok_or_else(|| {
+            let has = list(role.manifest.operations.keys());
+            let message = format!("role {} has no operation {}: it has {has}", name.role, name.action);
+            FieldProblem::new("/name", Code::UnknownOperation, message)
+        })?;
+        Ok((role, operation))
+    }
+
+    /// Everything that is wrong with an Operation, as far as the catalog can tell.
+    #[must_use]
+    pub fn check(&self, subject: &Subject<'_>) -> Vec<FieldProblem> {
+        let (role, operation) = match self.find(subject.name) {
+            Ok(found) => found,
+            Err(problem) => return vec![problem],
+        };
+        let mut problems = Vec::new();
+        if !role.manifest.targets.contains(subject.target) {
+            let kinds = list(&role.manifest.targets);
+            let message = format!("{} is for targets of kind {kinds}, not {}", subject.name, subject.target);
+            problems.push(FieldProblem::new("/target/kind", Code::TargetKind, message));
+        }
+        if subject.priority > MAX_PRIORITY {
+            let message = format!("{} is more than the highest priority, {MAX_PRIORITY}", subject.priority);
+            problems.push(FieldProblem::new("/priority", Code::FieldInvalid, message));
+        }
+        problems.extend(check_hosts(subject.hosts));
+        problems.extend(role.check_variables(operation, subject.variables));
+        for task in &operation.tasks {
+            problems.extend(role.check_hosts_of(task, subject.hosts));
+        }
+        problems
+    }
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+fn check_hosts(hosts: &[Host]) -> Vec<FieldProblem> {
+    let mut problems = Vec::new();
+    if hosts.len() > MAX_HOSTS {
+        let message =
+            format!("{} hosts are more than the {MAX_HOSTS} that one Operation may have", hosts.len());
+        problems.push(FieldProblem::new("/hosts", Code::FieldInvalid, message));
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        if hosts[..index].iter().any(|earlier| earlier.name == host.name) {
+            let message = format!("host {} is listed twice", host.name);
+            problems.push(FieldProblem::new(format!("/hosts/{index}/name"), Code::FieldInvalid, message));
+        }
+    }
+    problems
+}
+
+impl Role {
+    fn check_hosts_of(&self, task: &TaskName, hosts: &[Host]) -> Option<FieldProblem> {
+        let declared = self.manifest.tasks.get(task)?;
+        let beside_dispatcherd =
+            declared.shell.as_ref().is_some_and(|shell| shell.on == crate::manifest::Place::Dispatcher);
+        if beside_dispatcherd || hosts.iter().any(|host| offers(host, declared.service.as_ref())) {
+            return None;
+        }
+        let message = match &declared.service {
+            Some(service) => {
+                format!("task {task} needs a host with the service {service}; none of the hosts offers it")
+            }
+            None => format!("task {task} needs at least one host"),
+        };
+        Some(FieldProblem::new("/hosts", Code::NoHostForTask, message))
+    }
+
+    /// The hosts that a Task runs on.
+    #[must_use]
+    pub fn hosts_of<'a>(&self, task: &TaskName, hosts: &'a [Host]) -> Vec<&'a Host> {
+        let service = self.manifest.tasks.get(task).and_then(|task| task.service.as_ref());
+        hosts.iter().filter(|host| offers(host, service)).collect()
+    }
+
+    /// The variables of a Task with their values: the manifest's default, outranked by the value in the
+    /// variable's own scope, outranked by the scope `operation`, outranked by `tasks.<task>`.
+    #[must_use]
+    pub fn resolve(&self, task: &TaskName, variables: &Variables) -> BTreeMap<VariableName, Resolved> {
+        let Some(declared) = self.manifest.tasks.get(task) else { return BTreeMap::new() };
+        let value = |name: &VariableName| {
+            let variable = self.manifest.variables.get(name)?;
+            let scopes = [format!("tasks.{task}"), OPERATION_SCOPE.to_owned(), variable.scope()?.to_owned()];
+            let given = scopes.into_iter().find_map(|scope| {
+                let value = variables.get(&scope)?.get(name.as_str())?.clone();
+                Some(Resolved { value, from: scope })
+            });
+            let default =
+                || Some(Resolved { value: variable.default()?.clone(), from: "default".to_owned() });
+            given.or_else(default)
+        };
+        declared.variables.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect()
+    }
+
+    /// The locks that an operation takes: its target exclusive, its hosts shared, what its manifest names,
+    /// and what the request adds. The stronger mode wins where a thing is named twice.
+    #[must_use]
+    pub fn locks(
+        &self,
+        operation: &OperationManifest,
+        target: &Target,
+        hosts: &[Host],
+        variables: &Variables,
+        added: &[Lock],
+    ) -> Vec<Lock> {
+        let host_kind: Kind = "host".parse().expect("`host` is a kind");
+        let mut locks = added.to_vec();
+        locks.push(Lock { kind: target.kind.clone(), id: target.id.clone(), mode: LockMode::Exclusive });
+        locks.extend(hosts.iter().filter_map(|host| {
+            let id = host.name.as_str().parse().ok()?;
+            Some(Lock { kind: host_kind.clone(), id, mode: LockMode::Shared })
+        }));
+        for lock in &operation.locks {
+            let values = operation.tasks.iter().map(|task| self.resolve(task, variables));
+            let id = values.filter_map(|mut values| values.remove(&lock.variable)).next();
+            if let Some(id) = id.and_then(|id| id.value.as_str()?.parse().ok()) {
+                locks.push(Lock { kind: lock.kind.clone(), id, mode: lock.mode });
+            }
+        }
+        // Exclusive sorts after shared, so the last of its kind and id is the strongest.
+        locks.sort();
+        let mut strongest: Vec<Lock> = Vec::with_capacity(locks.len());
+        for lock in locks {
+            strongest.retain(|other| (&other.kind, &other.id) != (&lock.kind, &lock.id));
+            strongest.push(lock);
+        }
+        strongest
+    }
+
+    fn check_variables(&self, operation: &OperationManifest, variables: &Variables) -> Vec<FieldProblem> {
+        let mut problems = Vec::new();
+        for (scope, values) in variables {
+            for (name, value) in values {
+                let pointer = format!("/variables/{}/{}", escape(scope), escape(name));
+                problems.extend(self.check_value(scope, name, value, &pointer));
+            }
+        }
+        for task in &operation.tasks {
+            let declared = self.manifest.tasks.get(task).map_or(&[][..], |task| &task.variables);
+            let resolved = self.resolve(task, variables);
+            for name in declared.iter().filter(|name| !resolved.contains_key(*name)) {
+                let Some(variable) = self.manifest.variables.get(name) else { continue };
+                if variable.optional() {
+                    continue;
+                }
+                let scope = variable.scope().unwrap_or(OPERATION_SCOPE);
+                let pointer = format!("/variables/{}/{name}", escape(scope));
+                if problems.iter().any(|problem: &FieldProblem| problem.pointer == pointer) {
+                    continue;
+                }
+                let message =
+                    format!("variable {name} is missing: task {task} needs it in the scope {scope}");
+                problems.push(FieldProblem::new(pointer, Code::VariableMissing, message));
+            }
+        }
+        problems
+    }
+
+    fn check_value(&self, scope: &str, name: &str, value: &Value, pointer: &str) -> Option<FieldProblem> {
+        let problem = |code, message: String| Some(FieldProblem::new(pointer, code, message));
+        let shown: String = name.chars().take(64).collect();
+        if let Some(key) = reserved(name, value) {
+            let message =
+                format!("{key:?} has a meaning of its own in Ansible and can't be set by a frontend");
+            return problem(Code::VariableReserved, message);
+        }
+        let variable = name.parse::<VariableName>().ok().and_then(|name| self.manifest.variables.get(&name));
+        let Some(variable) = variable else {
+            let known = list(self.manifest.variables.keys());
+            let message = format!("the role declares no variable {shown:?}: it has {known}");
+            return problem(Code::VariableUndeclared, message);
+        };
+        if !self.scope_fits(scope, variable) {
+            let own = variable.scope().unwrap_or(OPERATION_SCOPE);
+            let message =
+                format!("variable {name} belongs to the scope {own} (or {OPERATION_SCOPE}, or tasks.NAME)");
+            return problem(Code::VariableUndeclared, message);
+        }
+        if sealed(value).is_some() {
+            return None;
+        }
+        if variable.secret() {
+            let message =
+                format!("variable {name} is a secret: send it as {{\"secret\": …}}, so that it is sealed");
+            return problem(Code::SecretInvalid, message);
+        }
+        let validator = jsonschema::validator_for(&variable.schema()).ok()?;
+        let error = validator.validate(value).err()?;
+        problem(Code::VariableInvalid, format!("variable {name}: {error}"))
+    }
+
+    fn scope_fits(&self, scope: &str, variable: &VariableManifest) -> bool {
+        let task = scope.strip_prefix("tasks.").and_then(|task| task.parse::<TaskName>().ok());
+        scope == OPERATION_SCOPE
+            || variable.scope() == Some(scope)
+            || task.is_some_and(|task| self.manifest.tasks.contains_key(&task))
+    }
+}
+
+fn offers(host: &Host, service: Option<&crate::name::ServiceName>) -> bool {
+    service.is_none_or(|service| host.services.contains_key(service))
+}
+
+/// The first key, the variable's own name included, that Ansible would not take for data.
+fn reserved<'a>(name: &'a str, value: &'a Value) -> Option<&'a str> {
+    if name.starts_with("ansible_") || name.starts_with("__ansible") {
+        return Some(name);
+    }
+    match value {
+        Value::Object(object) => object.iter().find_map(|(key, value)| {
+            if key.starts_with("__ansible") { Some(key.as_str()) } else { reserved("", value) }
+        }),
+        Value::Array(items) => items.iter().find_map(|item| reserved("", item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// A key as a JSON pointer's token (RFC 6901, section 3).
+fn escape(key: &str) -> String {
+    key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn catalog() -> Catalog {
+        let manifest = json!({
+            "schema": "aegir.role/0", "title": "Example", "targets": ["site"],
+            "operations": { "print": { "title": "Print", "tasks": ["say"] } },
+            "tasks": { "say": { "shell": { "argv": ["/bin/echo", {"variable": "text"}], "on": "dispatcher" },
+                                "variables": ["text", "password"] } },
+            "variables": {
+                "text": { "type": "string", "scope": "site" },
+                "password": { "type": "string", "scope": "site", "secret": true, "optional": true },
+            },
+        });
+        let role = Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+        assert_eq!(role.manifest.check(), Vec::<String>::new());
+        Catalog {
+            backend: "b".parse().unwrap(),
+            node: "n".parse().unwrap(),
+            recipient: String::new(),
+            digest: String::new(),
+            roles: BTreeMap::from([("example".parse().unwrap(), role)]),
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    fn problems(name: &str, kind: &str, variables: Value) -> Vec<(String, String)> {
+        let (name, kind) = (name.parse().unwrap(), kind.parse().unwrap());
+        let variables: Variables = serde_json::from_value(variables).unwrap();
+        let subject = Subject { name: &name, target: &kind, hosts: &[], variables: &variables, priority: 0 };
+        catalog().check(&subject).into_iter().map(|problem| (problem.pointer, problem.code)).collect()
+    }
+
+    #[track_caller]
+    fn check(name: &str, kind: &str, variables: Value, expect: &[(&str, Code)]) {
+        let expect: Vec<_> =
+            expect.iter().map(|(pointer, code)| ((*pointer).to_owned(), code.as_str().to_owned())).collect();
+        assert_eq!(problems(name, kind, variables), expect);
+    }
+
+    #[test]
+    fn what_fits_has_no_problems() {
+        check("example.print", "site", json!({"site": {"text": "x", "password": {"sealed": "…"}}}), &[]);
+        check("example.print", "site", json!({"operation": {"text": "{{ lookup('pipe','id') }}"}}), &[]);
+    }
+
+    #[test]
+    fn each_fault_is_pointed_at() {
+        let text = json!({"site": {"text": "x"}});
+        check("other.print", "site", text.clone(), &[("/name", Code::UnknownRole)]);
+        check("example.other", "site", text.clone(), &[("/name", Code::UnknownOperation)]);
+        check("example.print", "host", text, &[("/target/kind", Code::TargetKind)]);
+        check("example.print", "site", json!({}), &[("/variables/site/text", Code::VariableMissing)]);
+        check(
+            "example.print",
+            "site",
+            json!({"site": {"text": 1}}),
+            &[("/variables/site/text", Code::VariableInvalid)],
+        );
+        check(
+            "example.print",
+            "site",
+            json!({"site": {"text": "x", "a/b": 1}}),
+            &[("/variables/site/a~1b", Code::VariableUndeclared)],
+        );
+        check(
+            "example.print",
+            "site",
+            json!({"site": {"text": "x", "password": "plain"}}),
+            &[("/variables/site/password", Code::SecretInvalid)],
+        );
+        check(
+            "example.print",
+            "site",
+            json!({"site": {"text": "x", "ansible_connection": "local"}}),
+            &[("/variables/site/ansible_connection", Code::VariableReserved)],
+        );
+        check(
+            "example.print",
+            "site",
+            json!({"site": {"text": "x", "password": {"a": {"__ansible_unsafe": "x"}}}}),
+            &[("/variables/site/password", Code::VariableReserved)],
+        );
+    }
+
+    #[test]
+    fn the_most_specific_scope_wins() {
+        let catalog = catalog();
+        let role = catalog.roles.values().next().unwrap();
+        let variables: Variables = serde_json::from_value(json!({
+            "site": {"text": "site"}, "operation": {"text": "operation"}, "tasks.say": {"text": "task"},
+        }))
+        .unwrap();
+        let resolved = role.resolve(&"say".parse().unwrap(), &variables);
+        assert_eq!(resolved[&"text".parse().unwrap()].from, "tasks.say");
+    }
+}

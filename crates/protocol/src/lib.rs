@@ -1,0 +1,32 @@
+//! What crosses the broker, stands in transcripts and is said over relayd's API.
+//!
+//! This crate does no I/O and knows no runtime. Everything here is data, the rules for what is valid, and
+//! the functions that need nothing but the data. Formats are at major version 0 until the first release is
+//! tagged; unknown *fields* are ignored on the wire, unknown *types* and newer majors are refused with a
+//! reason and never with a panic.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`], [`name`] | identities, and the names that may appear in paths, queues and command lines |
+//! | [`operation`] | the Operation: what relayd publishes and dispatcherd carries out |
+//! | [`request`] | what a frontend submits, by HTTP or AMQP, and the answer |
+//! | [`message`] | the envelope, and what each queue can carry |
+//! | [`record`] | the records of a transcript |
+//! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
+//! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
+//! | [`api`] | the bodies of relayd's HTTP API |
+//! | [`limits`] | every size and count that is bounded, as a named constant |
+
+pub mod api;
+pub mod catalog;
+pub mod code;
+pub mod id;
+pub mod limits;
+pub mod manifest;
+pub mod message;
+pub mod name;
+pub mod operation;
+pub mod record;
+pub mod request;
+pub mod schema;
+pub mod state;

@@ -1,0 +1,323 @@
+//! What a role declares in `meta/aegir.yml`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::name::{Kind, ServiceName, TaskName, VariableName};
+use crate::operation::LockMode;
+
+/// The `schema` that a manifest of this version names.
+pub const MANIFEST_SCHEMA: &str = "aegir.role/0";
+
+/// A role's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// `aegir.role/0`.
+    pub schema: String,
+    /// For people, in two or three words.
+    pub title: String,
+    /// What it is for, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// The kinds of target that its operations are for.
+    pub targets: Vec<Kind>,
+    /// What a frontend can ask for.
+    pub operations: BTreeMap<TaskName, OperationManifest>,
+    /// The steps that operations are made of.
+    #[serde(default)]
+    pub tasks: BTreeMap<TaskName, TaskManifest>,
+    /// What can be set.
+    #[serde(default)]
+    pub variables: BTreeMap<VariableName, VariableManifest>,
+}
+
+/// One of a role's operations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperationManifest {
+    /// For people, as on a button: `Deploy`.
+    pub title: String,
+    /// What it does, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// The Tasks, in the order in which they run.
+    pub tasks: Vec<TaskName>,
+    /// Whether it destroys something, so that a frontend should ask first.
+    #[serde(default)]
+    pub dangerous: bool,
+    /// Whether a second run after a half-finished first one is harmless.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Locks beside target (exclusive) and hosts (shared).
+    #[serde(default)]
+    pub locks: Vec<LockManifest>,
+}
+
+/// Whether an attempt may be repeated without a person's decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Retry {
+    /// Only when somebody asks for it.
+    #[default]
+    Never,
+    /// Running it again does no harm.
+    Safe,
+}
+
+/// A lock that an operation takes besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockManifest {
+    /// The kind of the thing.
+    pub kind: Kind,
+    /// The variable whose value is the thing's id.
+    pub variable: VariableName,
+    /// How it is held.
+    pub mode: LockMode,
+}
+
+/// One of a role's tasks. With neither `ansible` nor `shell` it is the task-file of its own name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskManifest {
+    /// For people: `Fetch the codebase`.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Carried out by ansible-playbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ansible: Option<AnsibleTask>,
+    /// Carried out by a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<ShellTask>,
+    /// On the hosts that offer this service; on all hosts when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// How long it may take, in seconds; dispatcherd's setting when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// The variables that it gets. It gets no others.
+    #[serde(default)]
+    pub variables: Vec<VariableName>,
+}
+
+/// A Task of the `ansible` runner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnsibleTask {
+    /// The file in the role's `tasks/`; the Task's own name and `.yml` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_file: Option<String>,
+    /// Instead of a task-file, a whole playbook of the operator's own: a path below one of dispatcherd's
+    /// content roots. Its plays find the Task's minions in the group `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
+}
+
+/// A Task of the `shell` runner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShellTask {
+    /// The program and its arguments. No shell reads them.
+    pub argv: Vec<Argument>,
+    /// Where it runs.
+    #[serde(default)]
+    pub on: Place,
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// On each of the Task's minions, over SSH.
+    #[default]
+    Minions,
+    /// Beside dispatcherd, where its config allows that.
+    Dispatcher,
+}
+
+/// One word of a command line: a fixed text, or the value of a variable as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// A fixed text.
+    Text(String),
+    /// `{variable: NAME}`: a string's characters, or any other value as JSON.
+    Variable(VariableName),
+}
+
+impl Serialize for Argument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Variable(name) => BTreeMap::from([("variable", name)]).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Object(object) if object.len() == 1 => object
+                .get("variable")
+                .and_then(Value::as_str)
+                .ok_or_else(|| D::Error::custom("a text or {variable: NAME} is expected"))?
+                .parse()
+                .map(Self::Variable)
+                .map_err(D::Error::custom),
+            other => Err(D::Error::custom(format!("a text or {{variable: NAME}} is expected, not {other}"))),
+        }
+    }
+}
+
+impl JsonSchema for Argument {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Argument".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let variable = generator.subschema_for::<VariableName>();
+        schemars::json_schema!({ "oneOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "properties": { "variable": variable },
+                "required": ["variable"],
+                "additionalProperties": false,
+            },
+        ] })
+    }
+}
+
+/// A variable: a JSON Schema (2020-12) with four more keywords. `scope` (required) says where the value comes
+/// from, `secret` that it must be sealed, `optional` that it may be absent, `unit` what a number counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct VariableManifest(pub Map<String, Value>);
+
+impl VariableManifest {
+    /// The scope that its value comes from: `site`, `platform`, …
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        self.0.get("scope")?.as_str()
+    }
+
+    /// Whether its value must be sealed.
+    #[must_use]
+    pub fn secret(&self) -> bool {
+        self.0.get("secret") == Some(&Value::Bool(true))
+    }
+
+    /// Whether it may be absent without a default.
+    #[must_use]
+    pub fn optional(&self) -> bool {
+        self.0.get("optional") == Some(&Value::Bool(true))
+    }
+
+    /// The value that it has when nobody gives one.
+    #[must_use]
+    pub fn default(&self) -> Option<&Value> {
+        self.0.get("default")
+    }
+
+    /// The schema alone.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        let ours = |key: &str| matches!(key, "scope" | "secret" | "optional" | "unit");
+        Value::Object(
+            self.0.iter().filter(|(key, _)| !ours(key)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        )
+    }
+}
+
+impl Manifest {
+    /// What is wrong with it, in sentences; empty when nothing is. Files are not looked at.
+    #[must_use]
+    pub fn check(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.schema != MANIFEST_SCHEMA {
+            wrong.push(format!("schema is {:?}, {MANIFEST_SCHEMA:?} is expected", self.schema));
+        }
+        for (name, operation) in &self.operations {
+            for task in operation.tasks.iter().filter(|task| !self.tasks.contains_key(*task)) {
+                wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
+            }
+            for lock in operation.locks.iter().filter(|lock| !self.variables.contains_key(&lock.variable)) {
+                wrong.push(format!(
+                    "operations.{name}.locks names {}, which is not among variables",
+                    lock.variable
+                ));
+            }
+        }
+        for (name, task) in &self.tasks {
+            for variable in task.variables.iter().filter(|variable| !self.variables.contains_key(*variable)) {
+                wrong.push(format!("tasks.{name}.variables names {variable}, which is not among variables"));
+            }
+            wrong.extend(task.check().into_iter().map(|error| format!("tasks.{name}: {error}")));
+        }
+        for (name, variable) in &self.variables {
+            if variable.scope().is_none() {
+                wrong.push(format!(
+                    "variables.{name} has no scope: say which entity it belongs to, such as site"
+                ));
+            }
+            if let Err(error) = jsonschema::validator_for(&variable.schema()) {
+                wrong.push(format!("variables.{name} is not a JSON Schema: {error}"));
+            } else if let Some(default) = variable.default()
+                && !jsonschema::is_valid(&variable.schema(), default)
+            {
+                wrong.push(format!("variables.{name}: the default does not fit the schema"));
+            }
+            if variable.secret() && variable.default().is_some() {
+                wrong.push(format!(
+                    "variables.{name} is a secret and has a default, which everybody can read"
+                ));
+            }
+        }
+        wrong
+    }
+}
+
+impl TaskManifest {
+    fn check(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.ansible.is_some() && self.shell.is_some() {
+            wrong.push("ansible and shell exclude each other".to_owned());
+        }
+        if let Some(shell) = &self.shell {
+            if shell.argv.is_empty() {
+                wrong.push("shell.argv is empty: name a program".to_owned());
+            }
+            for argument in &shell.argv {
+                if let Argument::Variable(name) = argument
+                    && !self.variables.contains(name)
+                {
+                    wrong.push(format!("shell.argv uses {name}, which is not among the task's variables"));
+                }
+            }
+        }
+        if let Some(ansible) = &self.ansible {
+            if ansible.task_file.is_some() && ansible.playbook.is_some() {
+                wrong.push("ansible.task_file and ansible.playbook exclude each other".to_owned());
+            }
+            if ansible.task_file.as_deref().is_some_and(|file| file.contains('/') || file.starts_with('.')) {
+                wrong.push("ansible.task_file is a file's name in tasks/, without a directory".to_owned());
+            }
+        }
+        wrong
+    }
+
+    /// The file in the role's `tasks/` that it runs, unless it is a program or a playbook.
+    #[must_use]
+    pub fn task_file(&self, name: &TaskName) -> Option<String> {
+        if self.shell.is_some() || self.ansible.as_ref().is_some_and(|ansible| ansible.playbook.is_some()) {
+            return None;
+        }
+        let named = self.ansible.as_ref().and_then(|ansible| ansible.task_file.clone());
+        Some(named.unwrap_or_else(|| format!("{name}.yml")))
+    }
+}

@@ -1,0 +1,45 @@
+//! The JSON Schemas (2020-12) of every format, for `docs/reference/schema/`.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+
+use crate::{api, catalog, manifest, message, operation, record, request};
+
+/// Every schema by its file name without `.json`.
+#[must_use]
+pub fn all() -> Vec<(&'static str, Schema)> {
+    fn of<T: JsonSchema>() -> Schema {
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+    }
+    vec![
+        ("request", of::<request::Request>()),
+        ("reply", of::<request::Reply>()),
+        ("operation", of::<operation::Operation>()),
+        ("claim", of::<message::Claim>()),
+        ("grant", of::<message::Grant>()),
+        ("chunk", of::<message::Chunk>()),
+        ("receipt", of::<message::Receipt>()),
+        ("replay", of::<message::Replay>()),
+        ("cancel", of::<message::Cancel>()),
+        ("report", of::<message::Report>()),
+        ("echo", of::<message::Echo>()),
+        ("echoed", of::<message::Echoed>()),
+        ("heartbeat", of::<message::Heartbeat>()),
+        ("catalog", of::<catalog::Catalog>()),
+        ("role", of::<manifest::Manifest>()),
+        ("record.started", of::<record::Started>()),
+        ("record.task_started", of::<record::TaskStarted>()),
+        ("record.output", of::<record::Output>()),
+        ("record.step", of::<record::Step>()),
+        ("record.document", of::<record::Document>()),
+        ("record.progress", of::<record::Progress>()),
+        ("record.task_finished", of::<record::TaskFinished>()),
+        ("record.finished", of::<record::Finished>()),
+        ("api.problem", of::<api::Problem>()),
+        ("api.accepted", of::<request::Accepted>()),
+        ("api.operation_list", of::<api::OperationList>()),
+        ("api.operation_detail", of::<api::OperationDetail>()),
+        ("api.node_list", of::<api::NodeList>()),
+        ("api.check_report", of::<api::CheckReport>()),
+    ]
+}

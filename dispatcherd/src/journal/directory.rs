@@ -1,0 +1,79 @@
+//! Where the parts of one attempt lie.
+
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::id::AttemptId;
+
+/// The directory of one attempt: `<state>/operations/<id>/<attempt>/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptDirectory(PathBuf);
+
+impl AttemptDirectory {
+    /// The directory of this attempt below a state directory.
+    #[must_use]
+    pub fn of(state: &Path, attempt: AttemptId) -> Self {
+        let operation = state.join("operations").join(attempt.operation.to_string());
+        Self(operation.join(attempt.attempt.to_string()))
+    }
+
+    /// The directory at this path.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The message as it was delivered, envelope included, secrets sealed.
+    #[must_use]
+    pub fn operation(&self) -> PathBuf {
+        self.0.join("operation.json")
+    }
+
+    /// The Tasks that it became.
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.0.join("plan.json")
+    }
+
+    /// The only log.
+    #[must_use]
+    pub fn transcript(&self) -> PathBuf {
+        self.0.join("transcript")
+    }
+
+    /// Locked (flock, exclusive) by the runner as long as it lives.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Written by dispatcherd to call the attempt off: an [`aegir_protocol::message::Cancel`] as JSON. The
+    /// runner watches its directory for it.
+    #[must_use]
+    pub fn cancel(&self) -> PathBuf {
+        self.0.join("cancel.json")
+    }
+
+    /// Written by the runner before a child may go on: the child's process group, as JSON.
+    #[must_use]
+    pub fn child(&self) -> PathBuf {
+        self.0.join("child.json")
+    }
+
+    /// What stays for 30 days after the end, so that the attempt is known and does not run again.
+    #[must_use]
+    pub fn tombstone(&self) -> PathBuf {
+        self.0.join("ended.json")
+    }
+
+    /// What a Task runs with; removed at its end.
+    #[must_use]
+    pub fn task(&self, number: u32, name: &str) -> PathBuf {
+        self.0.join("tasks").join(format!("{number}-{name}"))
+    }
+}

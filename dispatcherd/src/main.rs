@@ -1,0 +1,3 @@
+//! The dispatcherd program.
+
+fn main() {}

@@ -1,0 +1,112 @@
+//! The Tasks that an Operation became: `plan.json`.
+//!
+//! dispatcherd writes it once, before it launches the runner, and the runner reads nothing else but
+//! `operation.json` beside it. It holds a copy of every setting that matters, so that a config file that is
+//! edited, or a role that is upgraded, changes nothing under a running attempt.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use aegir_protocol::catalog::Resolved;
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::name::{HostName, NodeName, RoleName, TaskName, UserName, VariableName};
+use serde::{Deserialize, Serialize};
+
+/// `plan.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `aegir.plan/0`.
+    pub schema: String,
+    /// Of which attempt.
+    pub attempt: AttemptId,
+    /// By which node.
+    pub node: NodeName,
+    /// In order.
+    pub tasks: Vec<PlannedTask>,
+    /// As they were when the attempt was planned.
+    pub settings: Settings,
+}
+
+/// The `schema` of a plan.
+pub const PLAN_SCHEMA: &str = "aegir.plan/0";
+
+/// One Task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTask {
+    /// From 1.
+    pub number: u32,
+    /// Of which role.
+    pub role: RoleName,
+    /// SHA-256 of the role's files: the role stands in `<content>/<digest>/<role>/`.
+    pub digest: String,
+    /// Which of its tasks.
+    pub name: TaskName,
+    /// For people.
+    pub title: String,
+    /// What carries it out.
+    pub action: Action,
+    /// On which of the Operation's hosts.
+    pub hosts: Vec<HostName>,
+    /// Its variables, and no others.
+    pub variables: BTreeMap<VariableName, Resolved>,
+    /// How long it may take.
+    pub timeout_seconds: u64,
+}
+
+/// What carries a Task out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A task-file of the role.
+    TaskFile(String),
+    /// A playbook, by its absolute path below a content root.
+    Playbook(PathBuf),
+    /// A program.
+    Program {
+        /// The program and its arguments.
+        argv: Vec<Argument>,
+        /// Where.
+        on: Place,
+    },
+}
+
+impl Action {
+    /// The runner kind, as records name it.
+    #[must_use]
+    pub fn runner(&self) -> &'static str {
+        match self {
+            Self::TaskFile(_) | Self::Playbook(_) => "ansible",
+            Self::Program { .. } => "shell",
+        }
+    }
+}
+
+/// What of dispatcherd's config the runner needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// A memory file system: opened secrets, sockets, SSH control paths.
+    pub runtime_directory: PathBuf,
+    /// Roles by digest.
+    pub content_directory: PathBuf,
+    /// The directories that codebases and playbooks may come from.
+    pub content_roots: Vec<PathBuf>,
+    /// The age identity that opens sealed values.
+    pub age_identity_file: PathBuf,
+    /// The login where a host names none.
+    pub ssh_user: UserName,
+    /// The private key of the login; ssh's own defaults when absent.
+    pub ssh_identity_file: Option<PathBuf>,
+    /// Host keys that an operator has trusted.
+    pub known_hosts_file: PathBuf,
+    /// How long a connection may take to come up.
+    pub connect_timeout_seconds: u64,
+    /// `ansible-playbook`, as a path or a name to look up in `PATH`.
+    pub ansible_playbook: PathBuf,
+    /// The Python that Ansible uses on minions.
+    pub minion_python: PathBuf,
+    /// Where our callback and action plug-ins are.
+    pub ansible_plugins: PathBuf,
+    /// How many bytes an attempt may print.
+    pub output_limit_bytes: u64,
+}

@@ -1,0 +1,3 @@
+//! The relayd program.
+
+fn main() {}
