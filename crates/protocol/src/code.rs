@@ -173,3 +173,22 @@ impl fmt::Display for Code {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_row_in_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/errors.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let rows: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let documented: BTreeSet<&str> = rows.iter().copied().collect();
+        assert_eq!(rows.len(), documented.len(), "a code has two rows");
+        let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(documented, known);
+    }
+}
