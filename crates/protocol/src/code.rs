@@ -52,6 +52,8 @@ codes! {
     CanceledByRequest = "canceled_by_request", 0;
     /// The runner ended without finishing its transcript.
     RunnerGone = "runner_gone", 0;
+    /// A node may not start an attempt: another node has it, or it is not the current one.
+    ClaimRefused = "claim_refused", 0;
     /// The transcript that arrived is not the one that was written.
     TranscriptMismatch = "transcript_mismatch", 0;
     /// The runner met an error of its own, such as a full disk.
