@@ -1,1 +1,11 @@
-//! testkit
+//! What tests need of the world: a broker, minions, daemons, free ports.
+//!
+//! Nothing here waits without a deadline, and nothing that it starts outlives the test, even one that is
+//! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
+
+pub mod broker;
+pub mod port;
+pub mod process;
+
+pub use broker::Broker;
+pub use process::Process;

@@ -1,0 +1,381 @@
+//! A private RabbitMQ node, or the broker that `AEGIR_TEST_AMQP_URL` names.
+//!
+//! The node has its own name, ports, cookie, data and `epmd`, listens on 127.0.0.1 only and is gone when the
+//! [`Broker`] is dropped or the process that holds it ends. It runs without plug-ins.
+
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::port::free_port;
+use crate::process::{Process, tail};
+
+/// Where the distribution keeps RabbitMQ's own scripts. Those in `/usr/sbin` change the user and insist on the
+/// system's configuration.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// Names a broker that tests use instead of starting one.
+pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
+/// How long a node may take to start. One takes three seconds alone and far longer when a whole test run starts
+/// a dozen at once.
+const START: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(60);
+const CONTROL: Duration = Duration::from_secs(60);
+
+/// A broker for tests.
+#[derive(Debug)]
+pub struct Broker {
+    url: String,
+    node: Option<Node>,
+    _directory: Option<TempDir>,
+}
+
+/// A node that we started.
+#[derive(Debug)]
+struct Node {
+    directory: PathBuf,
+    name: String,
+    amqp_port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    // Before `epmd`, so that it is dropped first.
+    server: Option<Process>,
+    _epmd: Process,
+}
+
+/// How to start a private node; every field has a default.
+#[derive(Debug)]
+pub struct Builder {
+    directory: PathBuf,
+    amqp_port: Option<u16>,
+    dist_port: Option<u16>,
+    epmd_port: Option<u16>,
+    node_name: Option<String>,
+}
+
+impl Builder {
+    /// The port for AMQP clients. The default is a free one.
+    #[must_use]
+    pub fn amqp_port(mut self, port: u16) -> Self {
+        self.amqp_port = Some(port);
+        self
+    }
+
+    /// The port for Erlang's distribution, which `rabbitmqctl` uses. The default is a free one.
+    #[must_use]
+    pub fn dist_port(mut self, port: u16) -> Self {
+        self.dist_port = Some(port);
+        self
+    }
+
+    /// The port of the node's own `epmd`. The default is a free one.
+    #[must_use]
+    pub fn epmd_port(mut self, port: u16) -> Self {
+        self.epmd_port = Some(port);
+        self
+    }
+
+    /// The node's name, without a host. The data of an earlier start is found under the same name only, so
+    /// whoever starts twice on one directory sets it. The default is unique.
+    #[must_use]
+    pub fn node_name(mut self, name: &str) -> Self {
+        self.node_name = Some(name.to_owned());
+        self
+    }
+
+    /// Starts the node and waits until it answers AMQP clients.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, a port is taken, or the node does not come up; the message shows the end of
+    /// its log.
+    pub async fn start(self) -> anyhow::Result<Broker> {
+        let or_free = |port: Option<u16>| port.map_or_else(free_port, Ok);
+        let amqp_port = or_free(self.amqp_port)?;
+        let dist_port = or_free(self.dist_port)?;
+        let epmd_port = or_free(self.epmd_port)?;
+        let directory = self.directory;
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let directory = directory.canonicalize().context("the broker's directory has no absolute path")?;
+        let label = self.node_name.unwrap_or_else(|| format!("aegir-{}", uuid::Uuid::new_v4().simple()));
+        configure(&directory, amqp_port)?;
+        let epmd = start_epmd(&directory, epmd_port).await?;
+        let name = format!("{label}@localhost");
+        let mut node = Node { directory, name, amqp_port, dist_port, epmd_port, server: None, _epmd: epmd };
+        node.start().await?;
+        let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
+        Ok(Broker { url, node: Some(node), _directory: None })
+    }
+}
+
+impl Broker {
+    /// Starts a private node with free ports and its data in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub async fn start(directory: &Path) -> anyhow::Result<Self> {
+        Self::builder(directory).start().await
+    }
+
+    /// A private node with its data in `directory`, to be described further.
+    #[must_use]
+    pub fn builder(directory: &Path) -> Builder {
+        let directory = directory.to_owned();
+        Builder { directory, amqp_port: None, dist_port: None, epmd_port: None, node_name: None }
+    }
+
+    /// The broker that `AEGIR_TEST_AMQP_URL` names, or a private node in a temporary directory. A test that
+    /// calls this uses names of its own for everything that it declares, and neither kills nor pauses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub async fn for_tests() -> anyhow::Result<Self> {
+        if let Ok(url) = std::env::var(URL_VARIABLE) {
+            return Ok(Self { url, node: None, _directory: None });
+        }
+        Self::private().await
+    }
+
+    /// A private node in a temporary directory, whatever the environment says: for tests that kill it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub async fn private() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let broker = Self::start(directory.path()).await?;
+        Ok(Self { _directory: Some(directory), ..broker })
+    }
+
+    /// Where AMQP clients connect, credentials included.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The port for AMQP clients.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node.
+    pub fn port(&self) -> anyhow::Result<u16> {
+        match &self.node {
+            Some(node) => Ok(node.amqp_port),
+            None => bail!("{URL_VARIABLE} is set: this is not our node"),
+        }
+    }
+
+    /// The last lines of the node's log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.node.as_ref().map(|node| tail(&node.log())).unwrap_or_default()
+    }
+
+    /// Kills the node at once, as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node, or the kernel does not let go of it.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut server) = self.node_mut()?.server.take() {
+            server.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Shuts the node down in order.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node, or it does not end within a minute.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut server) = self.node_mut()?.server.take() {
+            server.terminate(STOP).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the node again on the same data and ports, after [`kill`](Self::kill) or [`stop`](Self::stop), or
+    /// kills it first if it runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill().await?;
+        self.node_mut()?.start().await
+    }
+
+    /// Freezes the node: its sockets stay open and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node, or it does not run.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.running()?.signal_group(Signal::STOP)
+    }
+
+    /// Lets a frozen node go on.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node, or it does not run.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        self.running()?.signal_group(Signal::CONT)
+    }
+
+    /// Runs `rabbitmqctl` against the node and gives what it printed.
+    ///
+    /// # Errors
+    ///
+    /// If this is not a private node, or the command fails or takes longer than a minute.
+    pub async fn control(&mut self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.node_mut()?.control(arguments).await
+    }
+
+    fn node_mut(&mut self) -> anyhow::Result<&mut Node> {
+        self.node.as_mut().with_context(|| format!("{URL_VARIABLE} is set: this is not our node"))
+    }
+
+    fn running(&mut self) -> anyhow::Result<&mut Process> {
+        self.node_mut()?.server.as_mut().context("the node was stopped")
+    }
+}
+
+impl Node {
+    fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let mut server = Process::spawn("rabbitmq-server", self.command("rabbitmq-server")?, &self.log())?;
+        let port = self.amqp_port;
+        server
+            .until("an answer to an AMQP client", START, async || answers(port).await.then_some(()))
+            .await?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// One of RabbitMQ's scripts with the environment that makes it ours and nobody else's.
+    fn command(&self, script: &str) -> anyhow::Result<Command> {
+        let program = Path::new(SCRIPTS).join(script);
+        if !program.exists() {
+            bail!(
+                "{} is missing: install rabbitmq-server, or name a broker in {URL_VARIABLE}",
+                program.display()
+            );
+        }
+        let inside = |name: &str| self.directory.join(name);
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", inside("home"))
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", inside("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", inside("data"))
+            .env("RABBITMQ_LOG_BASE", inside("logs"))
+            .env("RABBITMQ_PID_FILE", inside("pid"))
+            // No busy waiting: a dozen of these run at once on small machines.
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
+            );
+        Ok(command)
+    }
+
+    async fn control(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command("rabbitmqctl")?;
+        command.arg("--quiet").args(arguments.iter().map(OsStr::new));
+        let output = tempfile::NamedTempFile::new_in(&self.directory).context("no room for its output")?;
+        let mut process = Process::spawn("rabbitmqctl", command, output.path())?;
+        let status = process.wait(CONTROL).await?;
+        let text = std::fs::read_to_string(output.path()).context("cannot read rabbitmqctl's output")?;
+        if !status.success() {
+            bail!("rabbitmqctl {arguments:?} failed ({status}): {text}");
+        }
+        Ok(text)
+    }
+}
+
+fn configure(directory: &Path, amqp_port: u16) -> anyhow::Result<()> {
+    for name in ["home", "data", "logs"] {
+        std::fs::create_dir_all(directory.join(name)).context("cannot make the broker's directories")?;
+    }
+    let configuration = format!(
+        "listeners.tcp.1 = 127.0.0.1:{amqp_port}\n\
+         log.console = true\n\
+         log.console.level = info\n\
+         log.file = false\n\
+         disk_free_limit.absolute = 1MB\n\
+         raft.wal_max_size_bytes = 67108864\n"
+    );
+    let files = [
+        ("rabbitmq.conf", configuration.as_str()),
+        ("advanced.config", "[].\n"),
+        ("enabled_plugins", "[].\n"),
+    ];
+    for (name, text) in files {
+        std::fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))?;
+    }
+    Ok(())
+}
+
+/// Starts `epmd` in the foreground. Without this the node would start one as a daemon, which outlives it.
+async fn start_epmd(directory: &Path, port: u16) -> anyhow::Result<Process> {
+    let mut command = Command::new("epmd");
+    command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
+    let mut epmd = Process::spawn("epmd", command, &directory.join("epmd.log"))?;
+    let connect = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok();
+    epmd.until("a connection", START, connect).await?;
+    Ok(epmd)
+}
+
+/// Whether a broker answers the protocol header with its first frame.
+async fn answers(port: u16) -> bool {
+    let exchange = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+        let mut first = [0];
+        stream.read_exact(&mut first).await?;
+        std::io::Result::Ok(first[0])
+    };
+    // A method frame: connection.start.
+    matches!(tokio::time::timeout(Duration::from_secs(5), exchange).await, Ok(Ok(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_starts_answers_pauses_and_comes_back() {
+        let mut broker = Broker::private().await.unwrap();
+        let port = broker.port().unwrap();
+        assert!(answers(port).await);
+        broker.kill().await.unwrap();
+        assert!(!answers(port).await);
+        broker.restart().await.unwrap();
+        assert!(answers(port).await);
+        broker.stop().await.unwrap();
+        assert!(!answers(port).await);
+    }
+}
