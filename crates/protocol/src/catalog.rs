@@ -316,7 +316,7 @@ mod tests {
         let manifest = json!({
             "schema": "aegir.role/0", "title": "Example", "targets": ["site"],
             "operations": { "print": { "title": "Print", "tasks": ["say"] } },
-            "tasks": { "say": { "shell": { "argv": ["/bin/echo", {"variable": "text"}], "on": "dispatcher" },
+            "tasks": { "say": { "shell": { "argv": ["/bin/echo", {"variable": "text"}], "where": "dispatcher" },
                                 "variables": ["text", "password"] } },
             "variables": {
                 "text": { "type": "string", "scope": "site" },

@@ -123,8 +123,8 @@ pub struct AnsibleTask {
 pub struct ShellTask {
     /// The program and its arguments. No shell reads them.
     pub argv: Vec<Argument>,
-    /// Where it runs.
-    #[serde(default)]
+    /// Where it runs. In a manifest the key is `where`: YAML 1.1 readers take a bare `on` for a boolean.
+    #[serde(default, rename = "where")]
     pub on: Place,
 }
 
