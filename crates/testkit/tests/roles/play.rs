@@ -1,0 +1,135 @@
+//! Runs one Task of a role, in the form in which dispatcherd runs it: variables as a JSON file in which every
+//! string is marked as unsafe, and `include_role` with the Task's file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use aegir_testkit::{Nginx, Process};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+/// The site of all tests.
+pub(crate) const SITE: &str = "example.test";
+
+/// A minion with nginx, a content root with one site, and the variables that deploy it.
+pub(crate) struct Stage {
+    pub(crate) directory: TempDir,
+    pub(crate) nginx: Nginx,
+    pub(crate) variables: Map<String, Value>,
+}
+
+/// How a Task went.
+#[derive(Debug)]
+pub(crate) struct Played {
+    pub(crate) ok: bool,
+    pub(crate) changed: u32,
+    pub(crate) output: String,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let nginx = Nginx::start(&directory.path().join("nginx")).await.unwrap();
+        let content = directory.path().join("content").join(SITE);
+        fs::create_dir_all(&content).unwrap();
+        fs::write(content.join("index.html"), "<h1>one</h1>\n").unwrap();
+        let variables = json!({
+            "source": content, "source_kind": "directory", "ref": "HEAD",
+            "root": directory.path().join("sites"), "mode": "user", "server": "nginx",
+            "server_directory": nginx.directory(), "listen_addresses": ["127.0.0.1"],
+            "listen_port": nginx.port(), "document_root": "", "keep_releases": 3, "patience": 10,
+        });
+        let Value::Object(variables) = variables else { unreachable!("it is an object") };
+        Self { directory, nginx, variables }
+    }
+
+    pub(crate) fn source(&self) -> PathBuf {
+        self.directory.path().join("content").join(SITE)
+    }
+
+    pub(crate) fn site(&self) -> PathBuf {
+        self.directory.path().join("sites").join(SITE)
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.variables.insert(name.to_owned(), value.into());
+    }
+
+    /// The releases on the minion, and nothing that is left lying beside them.
+    pub(crate) fn releases(&self) -> Vec<String> {
+        let names = fs::read_dir(self.site().join("releases")).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    pub(crate) async fn play(&self, task: &str) -> Played {
+        self.play_with(task, &[]).await
+    }
+
+    pub(crate) async fn play_with(&self, task: &str, arguments: &[&str]) -> Played {
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let playbook = json!([{ "hosts": "all", "gather_facts": false, "tasks": [
+            { "ansible.builtin.include_role": { "name": "static_site", "tasks_from": format!("{task}.yml") } },
+        ] }]);
+        let inventory = json!({ "all": { "hosts": { "web1": {
+            "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
+        } } } });
+        fs::write(at("playbook.yml"), playbook.to_string()).unwrap();
+        fs::write(at("inventory.json"), inventory.to_string()).unwrap();
+        fs::write(at("variables.json"), self.variables(task).to_string()).unwrap();
+        let mut command = Command::new("ansible-playbook");
+        command
+            .current_dir(directory.path())
+            .args(["-i", "inventory.json", "-e", "@variables.json", "playbook.yml"])
+            .args(arguments)
+            .env("ANSIBLE_ROLES_PATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles"))
+            .env("ANSIBLE_LOCALHOST_WARNING", "false")
+            .env("ANSIBLE_NOCOLOR", "true")
+            .env("LC_ALL", "C.UTF-8");
+        let mut process = Process::spawn("ansible-playbook", command, &at("output")).unwrap();
+        let status = process.wait(Duration::from_secs(120)).await.unwrap();
+        let output = fs::read_to_string(at("output")).unwrap();
+        let recap = output.split("PLAY RECAP").last().unwrap_or_default();
+        let changed = recap.split("changed=").nth(1).and_then(|rest| rest.split(' ').next());
+        let changed = changed.and_then(|count| count.parse().ok()).unwrap_or_default();
+        Played { ok: status.success(), changed, output }
+    }
+
+    fn variables(&self, task: &str) -> Value {
+        let mut all = json!({ "aegir": {
+            "operation": "019a0000-0000-7000-8000-000000000001", "name": "static_site.deploy", "attempt": 1,
+            "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
+            "hosts": [], "services": {}, "content_roots": [self.directory.path().join("content")],
+        } });
+        for (name, value) in &self.variables {
+            all[format!("static_site_{name}")] = value.clone();
+        }
+        marked(all)
+    }
+}
+
+fn marked(value: Value) -> Value {
+    match value {
+        Value::String(text) => json!({ "__ansible_unsafe": text }),
+        Value::Array(items) => items.into_iter().map(marked).collect(),
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, marked(value))).collect(),
+        other => other,
+    }
+}
+
+impl Played {
+    #[track_caller]
+    pub(crate) fn changes(self, expect: bool) -> String {
+        assert!(self.ok, "{}", self.output);
+        assert_eq!(self.changed > 0, expect, "{}", self.output);
+        self.output
+    }
+
+    #[track_caller]
+    pub(crate) fn refuses(self, with: &str) {
+        assert!(!self.ok && self.changed == 0, "it was not refused: {}", self.output);
+        assert!(self.output.contains(with), "{with} is not in {}", self.output);
+    }
+}

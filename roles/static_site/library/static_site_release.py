@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the releases of one site beside each other, and the link `current` on one of them.
+
+    <directory>/.aegir-site          says that the directory is a site's, so that nothing else is removed
+    <directory>/releases/<release>/
+    <directory>/releases/.archive-<release>   what a release is made of; gone afterwards
+    <directory>/current -> releases/<release>
+
+state=prepared makes the directories and says where the archive goes, state=present unpacks it if need be and
+moves the link in one step, state=absent removes the site.
+"""
+
+import json
+import os
+import posixpath
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+MARKER = '.aegir-site'
+NOT_ALLOWED = 'source_not_allowed: '
+MAX_MEMBERS = 1000000
+MAX_BYTES = 64 * 1024 ** 3
+
+
+class Refused(Exception):
+    """Something is not as it has to be; the text is for people."""
+
+
+class Site:
+    def __init__(self, directory):
+        self.directory = directory
+        self.releases = os.path.join(directory, 'releases')
+        self.current = os.path.join(directory, 'current')
+        self.marker = os.path.join(directory, MARKER)
+
+    def exists(self):
+        """Whether it is there; refuses a directory that is not a site's."""
+        if os.path.islink(self.directory):
+            raise Refused('%s is a link: a site has a directory of its own' % self.directory)
+        if not os.path.lexists(self.directory):
+            return False
+        if not os.path.isfile(self.marker) and os.listdir(self.directory):
+            raise Refused('%s is there already and is no site: it has no %s. Choose another root, or move it away'
+                          % (self.directory, MARKER))
+        return True
+
+    def make(self):
+        os.makedirs(self.releases, mode=0o755, exist_ok=True)
+        if not os.path.exists(self.marker):
+            with open(self.marker, 'w') as marker:
+                marker.write(json.dumps({'site': os.path.basename(self.directory)}) + '\n')
+        # Whatever the umask is: the web server's user has to get through.
+        for path in (self.directory, self.releases):
+            os.chmod(path, 0o755)
+
+    def release(self, name):
+        return os.path.join(self.releases, name)
+
+    def archive(self, name):
+        return os.path.join(self.releases, '.archive-' + name)
+
+    def current_release(self):
+        try:
+            return os.path.basename(os.readlink(self.current))
+        except OSError:
+            return None
+
+    def switch(self, name):
+        beside = self.current + '.new'
+        if os.path.lexists(beside):
+            os.unlink(beside)
+        os.symlink(posixpath.join('releases', name), beside)
+        os.rename(beside, self.current)
+
+    def prune(self, keep):
+        """Removes the releases that were current longest ago; the time of a release is when it last became so."""
+        names = [name for name in os.listdir(self.releases) if not name.startswith('.')]
+        names.sort(key=lambda name: os.stat(self.release(name)).st_mtime_ns, reverse=True)
+        current = self.current_release()
+        spare = [name for name in names if name != current][max(keep - 1, 0):]
+        for name in spare:
+            # Out of sight first: a release that is there is whole.
+            gone = os.path.join(self.releases, '.removed-' + name)
+            os.rename(self.release(name), gone)
+            shutil.rmtree(gone)
+        return spare
+
+    def sweep(self):
+        """Removes what an attempt that was stopped has left."""
+        for name in os.listdir(self.releases):
+            path = os.path.join(self.releases, name)
+            if name.startswith('.') and os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif name.startswith('.'):
+                os.unlink(path)
+
+
+def unpack(archive, directory):
+    """Unpacks a tar or zip archive so that nothing lands or leads outside the directory."""
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive, encoding='utf-8', errors='surrogateescape') as members:
+            each(directory, ((member.name, kind(member), member.mode, member.mtime, member.size, member.linkname,
+                              (lambda member=member: members.extractfile(member))) for member in members))
+    elif zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as members:
+            each(directory, (zipped(members, member) for member in members.infolist()))
+    else:
+        raise Refused('source: this is neither a tar nor a zip archive')
+
+
+def kind(member):
+    if member.isdir():
+        return 'directory'
+    if member.isreg():
+        return 'file'
+    if member.issym():
+        return 'link'
+    return 'other'
+
+
+def zipped(members, member):
+    mode = member.external_attr >> 16
+    shape = 'directory' if member.is_dir() else 'link' if stat.S_ISLNK(mode) else 'file'
+    target = os.fsdecode(members.read(member)) if shape == 'link' and member.file_size < 4096 else ''
+    return member.filename, shape, mode, None, member.file_size, target, (lambda: members.open(member))
+
+
+def each(directory, members):
+    count = size = 0
+    links = []
+    for name, shape, mode, mtime, length, target, content in members:
+        count, size = count + 1, size + length
+        if count > MAX_MEMBERS or size > MAX_BYTES:
+            raise Refused('source: the archive holds more than %d files or %d bytes' % (MAX_MEMBERS, MAX_BYTES))
+        parts = [part for part in name.split('/') if part not in ('', '.')]
+        if name.startswith('/') or '..' in parts or '\0' in name:
+            raise Refused(NOT_ALLOWED + 'the archive holds %r, which leads out of it' % name)
+        if shape == 'other':
+            raise Refused(NOT_ALLOWED + '%r in the archive is neither a file, a directory nor a link' % name)
+        if not parts:
+            continue
+        path = os.path.join(directory, *parts)
+        if shape == 'directory':
+            os.makedirs(path, mode=0o755, exist_ok=True)
+            continue
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if shape == 'link':
+            # Made at the very end, so that nothing is ever written through one.
+            links.append((path, target))
+            continue
+        if os.path.isfile(path):
+            os.unlink(path)  # A later member of the same name takes the place of the earlier.
+        with content() as source, open(path, 'xb') as file:
+            shutil.copyfileobj(source, file, 1024 * 1024)
+        os.chmod(path, 0o755 if mode & 0o111 else 0o644)
+        if mtime is not None:
+            os.utime(path, (mtime, mtime))
+    for path, target in links:
+        if os.path.lexists(path):
+            raise Refused('source: the archive holds %s twice' % os.path.relpath(path, directory))
+        os.symlink(target, path)
+    inside = os.path.realpath(directory) + os.sep
+    for path, target in links:
+        if os.path.isabs(target) or not (os.path.realpath(path) + os.sep).startswith(inside):
+            raise Refused(NOT_ALLOWED + 'the link %s leads out of the source, to %s'
+                          % (os.path.relpath(path, directory), target))
+
+
+def build(site, name):
+    """Makes a release of its archive: whole, or not at all."""
+    archive = site.archive(name)
+    if not os.path.isfile(archive):
+        raise Refused('the archive of release %s did not arrive' % name)
+    incoming = os.path.join(site.releases, '.incoming-' + name)
+    if os.path.isdir(incoming):
+        shutil.rmtree(incoming)  # Of an attempt that was stopped.
+    os.mkdir(incoming, 0o755)
+    os.chmod(incoming, 0o755)
+    unpack(archive, incoming)
+    # On the disk before it has its name: after a power cut a release that is there is whole.
+    os.sync()
+    os.rename(incoming, site.release(name))
+
+
+def prepared(module, site, name):
+    there = site.exists()
+    exists = there and os.path.isdir(site.release(name))
+    if not there and not module.check_mode:
+        site.make()
+    return {'changed': not there, 'exists': exists, 'archive': site.archive(name)}
+
+
+def present(module, site, name, keep):
+    there = site.exists()
+    previous = site.current_release()
+    unpacked = there and os.path.isdir(site.release(name))
+    changed = not unpacked or previous != name
+    subject = os.path.basename(site.directory)
+    if changed:
+        text = '%s goes from release %s to %s' % (subject, previous, name) if previous else \
+            '%s gets its first release, %s' % (subject, name)
+    else:
+        text = '%s is at release %s already: nothing changes' % (subject, name)
+    result = {'changed': changed, 'release': name, 'previous': previous, 'removed': [], 'msg': text}
+    if module.check_mode:
+        return result
+    site.make()
+    if not unpacked:
+        try:
+            build(site, name)
+        except BaseException:
+            site.sweep()
+            raise
+    if changed:
+        os.utime(site.release(name))
+        site.switch(name)
+    site.sweep()
+    result['removed'] = site.prune(keep)
+    result['changed'] = changed or bool(result['removed'])
+    return result
+
+
+def absent(module, site):
+    # Renamed first: a removal that is stopped half-way is taken up by the next attempt.
+    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory))
+    changed = os.path.isdir(doomed)
+    if changed and not module.check_mode:
+        shutil.rmtree(doomed)
+    if site.exists():
+        changed = True
+        if not module.check_mode:
+            os.rename(site.directory, doomed)
+            shutil.rmtree(doomed)
+    return {'changed': changed}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'state': {'type': 'str', 'choices': ['prepared', 'present', 'absent'], 'default': 'present'},
+            'directory': {'type': 'path', 'required': True},
+            'release': {'type': 'str'},
+            'keep': {'type': 'int', 'default': 5},
+        },
+        required_if=[('state', 'prepared', ['release']), ('state', 'present', ['release'])],
+        supports_check_mode=True,
+    )
+    state, name = module.params['state'], module.params['release']
+    if name is not None and not re.match(r'[0-9a-z]{1,64}\Z', name):
+        module.fail_json(msg='%r is not the name of a release' % name)
+    site = Site(module.params['directory'])
+    try:
+        if state == 'prepared':
+            result = prepared(module, site, name)
+        elif state == 'present':
+            result = present(module, site, name, module.params['keep'])
+        else:
+            result = absent(module, site)
+    except Refused as refused:
+        module.fail_json(msg=str(refused))
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        module.fail_json(msg='%s: %s' % (type(error).__name__, error))
+    module.exit_json(**result)
+
+
+if __name__ == '__main__':
+    main()

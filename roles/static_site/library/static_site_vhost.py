@@ -1,0 +1,123 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has a web server read one virtual host's file, or not.
+
+The file is written, the server's own test is run over all that it reads, and only then is the server told to
+reload; if the test fails, the file is as it was before. A mark beside the file is there from before the change
+until after the reload: an attempt that was stopped in between leaves it, and the next one reloads.
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+PLACES = ['/usr/sbin', '/usr/local/sbin', '/sbin']
+
+
+def read(path):
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write(path, content):
+    """Sets the file's content in one step; None removes it."""
+    if content is None:
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    beside = path + '.new'
+    with open(beside, 'wb') as file:
+        file.write(content)
+        os.fsync(file.fileno())
+    os.chmod(beside, 0o644)
+    os.rename(beside, path)
+
+
+class Vhost:
+    def __init__(self, module):
+        self.module = module
+        self.path = module.params['path']
+        self.link = module.params['link']
+        self.mark = self.path + '.reload'
+        self.before = read(self.path)
+        self.linked_before = self.link is not None and os.path.lexists(self.link)
+        absent = module.params['state'] == 'absent'
+        self.after = None if absent else module.params['content'].encode('utf-8')
+
+    def linked(self):
+        try:
+            return os.readlink(self.link) == self.path
+        except OSError:
+            return False
+
+    def differs(self):
+        if self.before != self.after or os.path.exists(self.mark):
+            return True
+        if self.link is None:
+            return False
+        return self.linked_before if self.after is None else not self.linked()
+
+    def set(self, content, linked):
+        if self.link is not None and os.path.lexists(self.link):
+            os.unlink(self.link)
+        write(self.path, content)
+        if self.link is not None and linked:
+            os.symlink(self.path, self.link)
+
+    def run(self, words):
+        words = [self.module.get_bin_path(words[0], required=True, opt_dirs=PLACES)] + words[1:]
+        code, out, error = self.module.run_command(words)
+        return code, (error or out).strip()
+
+    def change(self):
+        if not os.path.isdir(os.path.dirname(self.path)):
+            if self.after is None:
+                return  # Neither the server nor the site was ever here.
+            self.module.fail_json(msg='there is no directory %s on this host: set the web server up first, or name '
+                                  'the right mode and server_directory' % os.path.dirname(self.path))
+        write(self.mark, b'')
+        self.set(self.after, linked=self.after is not None)
+        code, said = self.run(self.module.params['test'])
+        if code != 0:
+            self.set(self.before, self.linked_before)
+            write(self.mark, None)
+            self.module.fail_json(msg='the web server does not take the virtual host, which is as it was before: '
+                                  + said, path=self.path)
+        code, said = self.run(self.module.params['reload'])
+        if code != 0:
+            self.module.fail_json(msg='the web server does not reload: is it running? It says: ' + said,
+                                  path=self.path)
+        write(self.mark, None)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'state': {'type': 'str', 'choices': ['present', 'absent'], 'default': 'present'},
+            'path': {'type': 'path', 'required': True},
+            'link': {'type': 'path'},
+            'content': {'type': 'str'},
+            'test': {'type': 'list', 'elements': 'str', 'required': True},
+            'reload': {'type': 'list', 'elements': 'str', 'required': True},
+        },
+        required_if=[('state', 'present', ['content'])],
+        supports_check_mode=True,
+    )
+    try:
+        vhost = Vhost(module)
+        changed = vhost.differs()
+        if changed and not module.check_mode:
+            vhost.change()
+    except OSError as error:
+        module.fail_json(msg='%s: %s' % (error.filename, error.strerror))
+    text = lambda content: (content or b'').decode('utf-8', 'replace')  # noqa: E731
+    diff = {'before_header': vhost.path, 'after_header': vhost.path,
+            'before': text(vhost.before), 'after': text(vhost.after)}
+    module.exit_json(changed=changed, path=vhost.path, diff=diff)
+
+
+if __name__ == '__main__':
+    main()
