@@ -4,8 +4,10 @@
 //! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
 
 pub mod broker;
+pub mod nginx;
 pub mod port;
 pub mod process;
 
 pub use broker::Broker;
+pub use nginx::Nginx;
 pub use process::Process;
