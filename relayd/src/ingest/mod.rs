@@ -1,0 +1,5 @@
+//! What comes from nodes: transcripts, claims, reports, catalogs, heartbeats.
+
+pub mod chunks;
+pub mod echoes;
+pub mod nodes;

@@ -1,0 +1,81 @@
+//! relayd's store: one SQLite database, and the only place that knows so.
+//!
+//! One task writes ([`Writer`]), taking all that waits into one transaction; readers work beside it. A command
+//! is answered once it is committed, and only then does what follows from it happen ([`Effects`]).
+
+mod batch;
+mod effects;
+mod error;
+mod locks;
+mod open;
+mod read;
+mod rows;
+mod standing;
+mod tails;
+pub mod write;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::mpsc;
+
+pub use batch::Batch;
+pub use effects::{AfterCommit, Effects};
+pub use error::StoreError;
+pub use open::OpenError;
+pub use read::{OperationFilter, TargetFilter, TranscriptPiece, Unpublished};
+pub use writer::{Command, Counters, Writer};
+
+/// How many commands wait for the writer before callers wait themselves.
+const QUEUE: usize = 1024;
+
+/// The store, as everybody but its writer has it.
+#[derive(Clone)]
+pub struct Store {
+    readers: SqlitePool,
+    jobs: mpsc::Sender<Box<dyn writer::Job>>,
+    counters: Arc<Counters>,
+}
+
+impl Store {
+    /// Opens the database at this path, makes it if there is none, and brings its tables up to date. The
+    /// writer is to be [run](Writer::run).
+    ///
+    /// # Errors
+    /// When the file can't be used, or holds what a newer version has written.
+    pub async fn open(path: &Path) -> Result<(Self, Writer), OpenError> {
+        let (connection, readers) = open::open(path).await?;
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        let counters = Arc::new(Counters::default());
+        let store = Self { readers, jobs: sender, counters: Arc::clone(&counters) };
+        let path = path.to_owned();
+        let tails = tails::Tails::default();
+        Ok((store, Writer { path, connection: Some(connection), jobs, tails, counters }))
+    }
+
+    /// Writes, and answers once that is committed.
+    ///
+    /// # Errors
+    /// When it is not stored.
+    pub async fn write<C: Command + Sync>(&self, command: C) -> Result<C::Answer, StoreError> {
+        let (job, answer) = writer::job(command);
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// What the writer has done so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Closes the readers' connections.
+    pub async fn close(&self) {
+        self.readers.close().await;
+    }
+}

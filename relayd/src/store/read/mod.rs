@@ -1,0 +1,10 @@
+//! What can be read: methods of [`Store`](super::Store).
+
+mod operations;
+mod outbox;
+mod settings;
+mod transcript;
+
+pub use operations::{OperationFilter, TargetFilter};
+pub use outbox::Unpublished;
+pub use transcript::TranscriptPiece;

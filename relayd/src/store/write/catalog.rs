@@ -1,0 +1,38 @@
+//! Keeping what backends can do.
+
+use std::sync::Arc;
+
+use aegir_protocol::catalog::Catalog;
+
+use crate::store::batch::Batch;
+use crate::store::{StoreError, rows};
+
+impl Batch {
+    /// Stores a catalog, unless it is the one that is stored.
+    pub(in crate::store) async fn store_catalog(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
+        let known: Option<(String, String)> =
+            sqlx::query_as("SELECT digest, recipient FROM catalogs WHERE backend = ?1")
+                .bind(catalog.backend.as_str())
+                .fetch_optional(&mut self.connection)
+                .await?;
+        if known.is_some_and(|(digest, recipient)| digest == catalog.digest && recipient == catalog.recipient)
+        {
+            return Ok(());
+        }
+        let document = rows::read("catalog", serde_json::to_string(catalog).ok(), &catalog.backend)?;
+        sqlx::query(
+            "INSERT INTO catalogs (backend, digest, recipient, document, received_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (backend) DO UPDATE SET digest = excluded.digest, \
+             recipient = excluded.recipient, document = excluded.document, received_at = excluded.received_at",
+        )
+        .bind(catalog.backend.as_str())
+        .bind(&catalog.digest)
+        .bind(&catalog.recipient)
+        .bind(document)
+        .bind(self.now)
+        .execute(&mut self.connection)
+        .await?;
+        self.effects.catalogs.push(Arc::new(catalog.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! What can be written: each a [`Command`](super::Command).
+
+mod catalog;
+mod happen;
+mod ingest;
+mod settings;
+mod sign_in;
+mod submit;
+
+pub use happen::{Cancel, Canceled, Happened};
+pub use ingest::{Ingest, Settled};
+pub use settings::Keep;
+pub use sign_in::{AddCode, EndSession, RedeemCode};
+pub(super) use submit::{EARLIER, repeated};
+pub use submit::{Submit, Submitted};

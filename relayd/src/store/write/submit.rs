@@ -1,0 +1,133 @@
+//! Accepting an Operation.
+
+use aegir_protocol::operation::Operation;
+use aegir_protocol::request::Accepted;
+use aegir_protocol::state::State;
+use sqlx::Row as _;
+
+use crate::ledger::machine::FRONTEND;
+use crate::ledger::{Event, Standing};
+use crate::store::batch::Batch;
+use crate::store::standing::Current;
+use crate::store::{Command, StoreError, rows};
+
+/// Stores an Operation, and takes its locks if they are free.
+#[derive(Debug)]
+pub struct Submit {
+    /// The Operation, secrets sealed.
+    pub operation: Operation,
+    /// The same key with the same request gives the same Operation.
+    pub idempotency_key: Option<String>,
+    /// What the request is compared by.
+    pub request_mac: [u8; 32],
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is stored, now or before.
+    Accepted(Accepted),
+    /// The key stands for another request.
+    Conflict,
+}
+
+impl Command for Submit {
+    type Answer = Submitted;
+
+    async fn apply(&self, batch: &mut Batch) -> Result<Submitted, StoreError> {
+        if let Some(key) = &self.idempotency_key {
+            let earlier = sqlx::query(EARLIER).bind(key).fetch_optional(&mut batch.connection).await?;
+            if let Some(earlier) = earlier {
+                return repeated(&earlier, &self.request_mac);
+            }
+        }
+        let operation = &self.operation;
+        let number = self.insert(batch).await?;
+        batch.line_up(number, operation.priority, &operation.locks).await?;
+        let standing = Standing::new();
+        let mut current = Current { number, id: operation.id, revision: 1, standing };
+        if batch.take_locks(number).await? {
+            // Taking locks is never refused.
+            let _ = batch.happen(&mut current, &Event::LocksTaken).await?;
+        }
+        batch.effects.changed.insert(operation.id);
+        Ok(Submitted::Accepted(Accepted {
+            id: operation.id,
+            attempt: current.standing.attempt,
+            state: current.standing.state,
+            published: current.standing.published,
+            repeated: false,
+        }))
+    }
+}
+
+impl Submit {
+    async fn insert(&self, batch: &mut Batch) -> Result<i64, StoreError> {
+        let operation = &self.operation;
+        let document = serde_json::to_string(operation)
+            .map_err(|error| StoreError::Unreadable(format!("the Operation itself: {error}")))?;
+        let number: i64 = sqlx::query_scalar(
+            "INSERT INTO operations (id, document, name, backend, target_kind, target_id, target_name, \
+             priority, dry_run, requested_by, requested_at, state, revision, changed_at, attempt, published, \
+             cancel_requested, idempotency_key, request_mac) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, 0, 0, ?15, ?16) \
+             RETURNING number",
+        )
+        .bind(operation.id.to_string())
+        .bind(document)
+        .bind(operation.name.to_string())
+        .bind(operation.backend.as_str())
+        .bind(operation.target.kind.as_str())
+        .bind(operation.target.id.as_str())
+        .bind(operation.target.name.as_str())
+        .bind(operation.priority)
+        .bind(operation.check)
+        .bind(operation.requested_by.as_deref())
+        .bind(operation.requested_at.as_microsecond())
+        .bind(State::Waiting.as_str())
+        .bind(batch.now)
+        .bind(operation.attempt.get())
+        .bind(self.idempotency_key.as_deref())
+        .bind(&self.request_mac[..])
+        .fetch_one(&mut batch.connection)
+        .await?;
+        sqlx::query(
+            "INSERT INTO ledger (operation, revision, attempt, state, source, at) VALUES (?1, 1, ?2, ?3, ?4, ?5)",
+        )
+        .bind(number)
+        .bind(operation.attempt.get())
+        .bind(State::Waiting.as_str())
+        .bind(FRONTEND)
+        .bind(batch.now)
+        .execute(&mut batch.connection)
+        .await?;
+        sqlx::query("INSERT INTO attempts (operation, attempt) VALUES (?1, ?2)")
+            .bind(number)
+            .bind(operation.attempt.get())
+            .execute(&mut batch.connection)
+            .await?;
+        Ok(number)
+    }
+}
+
+/// The Operation that an idempotency key stands for.
+pub(in crate::store) const EARLIER: &str =
+    "SELECT id, attempt, state, published, request_mac FROM operations WHERE idempotency_key = ?1";
+
+/// What a request gets whose idempotency key is known.
+pub(in crate::store) fn repeated(
+    row: &sqlx::sqlite::SqliteRow,
+    request_mac: &[u8],
+) -> Result<Submitted, StoreError> {
+    // Both sides were made with a key that nobody else knows, so how long this takes tells nothing.
+    if row.try_get::<&[u8], _>("request_mac")? != request_mac {
+        return Ok(Submitted::Conflict);
+    }
+    Ok(Submitted::Accepted(Accepted {
+        id: rows::id(row.try_get("id")?)?,
+        attempt: rows::attempt(row.try_get("attempt")?)?,
+        state: rows::state(row.try_get("state")?)?,
+        published: row.try_get("published")?,
+        repeated: true,
+    }))
+}

@@ -1,0 +1,87 @@
+//! What requests are compared by.
+//!
+//! Two requests with the same idempotency key are the same if their HMAC-SHA256 is, over what they say in the
+//! clear and with a key that never leaves the store: a plain hash would let a reader of the store guess secrets.
+
+use aegir_protocol::name::BackendName;
+use aegir_protocol::request::Request;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
+use sha2::Sha256;
+
+/// The key of a store.
+#[derive(Clone)]
+pub struct MacKey(pub [u8; 32]);
+
+impl MacKey {
+    /// What a request is compared by. Which way it came, and whether it names the default backend or leaves it
+    /// out, makes no difference.
+    #[must_use]
+    pub fn mac(&self, request: &Request, backend: &BackendName) -> [u8; 32] {
+        let request = Request { idempotency_key: None, backend: Some(backend.clone()), ..request.clone() };
+        let value =
+            serde_json::to_value(&request).expect("a request has string keys and no failing serializers");
+        let mut canonical = Vec::with_capacity(1024);
+        write(&value, &mut canonical);
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.update(&canonical);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// JSON with sorted keys, whatever order the map type has.
+fn write(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Object(object) => {
+            let mut keys: Vec<_> = object.iter().collect();
+            keys.sort_unstable_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (key, value) in keys {
+                write(&Value::String(key.clone()), out);
+                out.push(b':');
+                write(value, out);
+                out.push(b',');
+            }
+            out.push(b'}');
+        }
+        Value::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                write(item, out);
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            out.extend_from_slice(value.to_string().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn mac(request: Value) -> [u8; 32] {
+        let request: Request = serde_json::from_value(request).unwrap();
+        MacKey([7; 32]).mac(&request, &"main".parse().unwrap())
+    }
+
+    #[test]
+    fn the_same_request_is_the_same() {
+        let target = json!({"kind": "site", "name": "x"});
+        let one = json!({"name": "a.b", "target": target, "variables": {"site": {"a": 1, "b": {"secret": "s3cret"}}}});
+        let other = json!({"variables": {"site": {"b": {"secret": "s3cret"}, "a": 1}}, "name": "a.b",
+                           "target": target, "backend": "main", "idempotency_key": "k"});
+        assert_eq!(mac(one.clone()), mac(other));
+        let mut changed = one;
+        changed["variables"]["site"]["b"]["secret"] = json!("s3cres");
+        assert_ne!(
+            mac(changed),
+            mac(
+                json!({"name": "a.b", "target": target, "variables": {"site": {"a": 1, "b": {"secret": "s3cret"}}}})
+            )
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! Taking requests: checked against the backend's catalog, sealed, compared with what came before, stored.
+
+mod accept;
+mod idempotency;
+
+pub use accept::accept;
+pub use idempotency::MacKey;
