@@ -1,0 +1,260 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use aegir_protocol::name::{BackendName, OperationName, TargetId};
+use aegir_protocol::record::Stream;
+use aegir_protocol::state::State;
+use aegir_service::exit::Exit;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::address::Address;
+use crate::values::{
+    HostArgument, HostKeyArgument, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
+};
+
+/// What stands below every help text: the codes that scripts decide by, as far as this program gives them.
+fn exit_codes() -> String {
+    let ours = Exit::ALL.iter().filter(|exit| exit.code() < Exit::ConfigInvalid.code());
+    let lines = ours.map(|exit| format!("\n  {:>2}  {}", exit.code(), exit.meaning()));
+    format!("Exit codes:{}\n\nMore: docs/reference/cli.md", lines.collect::<String>())
+}
+
+/// The options of every command stand apart from its own.
+const HEADING: &str = "relayd";
+
+/// Ask for Operations, watch them and call them off. Talks to relayd's HTTP API and to nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "aegir", version, max_term_width = 100, after_help = exit_codes())]
+pub struct Arguments {
+    /// Where and how.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How relayd is reached, and in which form the answer is wanted.
+#[derive(Clone, Debug, Args)]
+pub struct Connection {
+    /// Where relayd listens: http://HOST:PORT, https://HOST:PORT or unix:/path/of/its/socket
+    #[arg(
+        long,
+        global = true,
+        env = "AEGIR_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7180"
+    )]
+    pub url: Address,
+    /// The file with relayd's API token
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        env = "AEGIR_TOKEN_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        default_value = "/var/lib/aegir-relayd/api-token"
+    )]
+    pub token_file: PathBuf,
+    /// Print JSON, as the API gives it
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask for an Operation
+    Run(Box<Run>),
+    /// List Operations, newest first
+    Ls(Ls),
+    /// Show an Operation: its attempts, its locks and every change of its state
+    Show(Show),
+    /// Print what an Operation has done, or watch it
+    Log(Log),
+    /// Call an Operation off
+    Cancel(Cancel),
+    /// Walk the way from here to a minion and give a verdict for every hop
+    Check(Check),
+    /// List what the backends can do
+    Catalog(Catalog),
+    /// List the nodes that relayd has heard of
+    Nodes,
+    /// Print a link that signs a browser in to relayd's page, once
+    SignIn,
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `aegir run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Variables: KEY=VALUE is a string; KEY:=JSON is any JSON (numbers, true, lists, objects). A SCOPE before the \
+key says which entity the value belongs to (site, platform, tasks.NAME, hosts.NAME, …); without one it is \
+`operation`, which outranks them all but tasks.NAME. What an Operation takes: `aegir catalog ROLE`.
+
+Examples:
+  aegir run static_site.deploy --target site:example.test --host web1=192.0.2.7 \\
+      --service web1:nginx --var source=/srv/content/example --follow
+  aegir run static_site.verify --target site:example.test --hosts-file hosts.json --vars-file site.json")]
+pub struct Run {
+    /// What to do: ROLE.OPERATION, as in static_site.deploy
+    pub name: OperationName,
+    /// What it is about, as in site:example.test
+    #[arg(long, value_name = "KIND:NAME")]
+    pub target: TargetArgument,
+    /// The frontend's id of the target; its name when left out
+    #[arg(long, value_name = "ID")]
+    pub target_id: Option<TargetId>,
+    /// A minion that it may use (repeatable)
+    #[arg(long = "host", value_name = "NAME[=[USER@]ADDRESS[:PORT]]")]
+    pub hosts: Vec<HostArgument>,
+    /// A minion's public host key: TYPE BASE64, or @ and the .pub file that holds it (repeatable)
+    #[arg(long = "host-key", value_name = "NAME=KEY")]
+    pub host_keys: Vec<HostKeyArgument>,
+    /// What a minion offers, as in web1:nginx (repeatable)
+    #[arg(long = "service", value_name = "HOST:SERVICE")]
+    pub services: Vec<ServiceArgument>,
+    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host goes over it)
+    #[arg(long = "hosts-file", value_name = "FILE")]
+    pub hosts_files: Vec<PathBuf>,
+    /// A value (repeatable; goes over --vars-file)
+    #[arg(long = "var", value_name = "[SCOPE.]KEY=VALUE")]
+    pub variables: Vec<VariableArgument>,
+    /// A JSON file with values: {SCOPE: {KEY: VALUE}} (repeatable; a later file goes over an earlier one)
+    #[arg(long = "vars-file", value_name = "FILE")]
+    pub variables_files: Vec<PathBuf>,
+    /// A secret value, read from a file (repeatable). A file of one line loses the newline at its end
+    #[arg(long = "secret", value_name = "[SCOPE.]KEY=@FILE")]
+    pub secrets: Vec<SecretArgument>,
+    /// A dry run: say what would change and change nothing
+    #[arg(long)]
+    pub check: bool,
+    /// 0 (lowest) to 9
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: u8,
+    /// How long an attempt may take, as in 90, 90s, 15m or 2h
+    #[arg(long, value_name = "TIME", value_parser = crate::values::seconds)]
+    pub timeout: Option<u64>,
+    /// The same key with the same request gives the same Operation, however often it is sent
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Who is to carry it out; relayd's default when left out
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<BackendName>,
+    /// Who asks, for the records
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub requested_by: Option<String>,
+    /// Watch it to its end; the exit code is then the Operation's
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// `aegir ls`.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = crate::values::state)]
+    pub state: Option<State>,
+    /// Only those about this target, as in site:example.test
+    #[arg(long, value_name = "KIND:NAME")]
+    pub target: Option<TargetArgument>,
+    /// Only those that do this, as in static_site.deploy
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<OperationName>,
+    /// How many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+}
+
+/// `aegir show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// An id, the start of one, or `latest`
+    pub id: String,
+    /// List the value that each Task gets for each of its variables, and the scope that it comes from
+    #[arg(long)]
+    pub variables: bool,
+}
+
+/// `aegir log`.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// An id, the start of one, or `latest`
+    pub id: String,
+    /// Go on until the Operation has ended; the exit code is then the Operation's
+    #[arg(long, short, conflicts_with = "output")]
+    pub follow: bool,
+    /// Of which attempt; the latest when left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempt: Option<u32>,
+    /// Only what belongs to this Task
+    #[arg(long, value_name = "N")]
+    pub task: Option<u32>,
+    /// The transcript's own lines, byte for byte, instead of a text for people
+    #[arg(long, conflicts_with_all = ["task", "output"])]
+    pub raw: bool,
+    /// What the children printed to this stream, byte for byte, and nothing else
+    #[arg(long, value_name = "STREAM", conflicts_with = "tail")]
+    pub output: Option<StreamArgument>,
+    /// Only the last N records
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u64>,
+}
+
+/// A stream of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamArgument {
+    /// Standard output
+    Stdout,
+    /// Standard error
+    Stderr,
+}
+
+impl From<StreamArgument> for Stream {
+    fn from(stream: StreamArgument) -> Self {
+        match stream {
+            StreamArgument::Stdout => Self::Stdout,
+            StreamArgument::Stderr => Self::Stderr,
+        }
+    }
+}
+
+/// `aegir cancel`.
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// An id, the start of one, or `latest`
+    pub id: String,
+    /// Who asks, for the records
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub requested_by: Option<String>,
+}
+
+/// `aegir check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A minion to verify at the end of the way (repeatable)
+    #[arg(long = "host", value_name = "NAME[=[USER@]ADDRESS[:PORT]]")]
+    pub hosts: Vec<HostArgument>,
+    /// A minion's public host key: TYPE BASE64, or @ and the .pub file that holds it (repeatable)
+    #[arg(long = "host-key", value_name = "NAME=KEY")]
+    pub host_keys: Vec<HostKeyArgument>,
+    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host goes over it)
+    #[arg(long = "hosts-file", value_name = "FILE")]
+    pub hosts_files: Vec<PathBuf>,
+    /// Which backend; relayd's default when left out
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<BackendName>,
+}
+
+/// `aegir catalog`.
+#[derive(Debug, Args)]
+pub struct Catalog {
+    /// Only this role, with its variables
+    pub role: Option<String>,
+}

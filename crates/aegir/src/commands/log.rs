@@ -1,0 +1,98 @@
+//! `aegir log`.
+
+use std::process::ExitCode;
+
+use aegir_protocol::api::OperationDetail;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::record::Stream;
+use aegir_service::exit::Exit;
+use reqwest::{Method, Response};
+
+use super::{Context, Form, watch};
+use crate::arguments::Log;
+use crate::error::Error;
+use crate::follow::{News, Start, Watcher};
+use crate::terminal::print;
+use crate::watch::Person;
+
+pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, Error> {
+    let id = context.client.resolve(&arguments.id).await?;
+    if let Some(stream) = arguments.output {
+        return output(context, id, arguments, stream.into()).await;
+    }
+    let as_lines = arguments.raw || context.json;
+    if arguments.follow {
+        let start = Start { attempt: arguments.attempt, tail: arguments.tail };
+        let form = if as_lines { Form::Lines } else { Form::Text(arguments.task) };
+        return watch(context, id, start, form).await;
+    }
+    let detail = context.client.operation(id).await?;
+    let attempt = arguments.attempt.and_then(Attempt::new).unwrap_or(detail.summary.attempt);
+    let mut query = vec![format!("attempt={attempt}")];
+    query.extend(arguments.tail.map(|records| format!("tail={records}")));
+    let path = format!("/api/v1/operations/{id}/transcript?{}", query.join("&"));
+    let response = context.client.send(context.client.request(Method::GET, &path)).await?;
+    if as_lines {
+        copy(context, response).await?;
+    } else {
+        text(context, response, &detail, attempt, arguments.task).await?;
+    }
+    Ok(Exit::Success.into())
+}
+
+/// What the children printed, byte for byte.
+async fn output(
+    context: &Context,
+    id: OperationId,
+    arguments: &Log,
+    stream: Stream,
+) -> Result<ExitCode, Error> {
+    let mut query = vec![format!("stream={}", stream.as_str())];
+    query.extend(arguments.attempt.map(|attempt| format!("attempt={attempt}")));
+    query.extend(arguments.task.map(|task| format!("task={task}")));
+    let path = format!("/api/v1/operations/{id}/output?{}", query.join("&"));
+    let response = context.client.send(context.client.request(Method::GET, &path)).await?;
+    copy(context, response).await?;
+    Ok(Exit::Success.into())
+}
+
+async fn copy(context: &Context, mut response: Response) -> Result<(), Error> {
+    while let Some(bytes) = chunk(context, &mut response).await? {
+        print(&bytes)?;
+    }
+    Ok(())
+}
+
+async fn chunk(context: &Context, response: &mut Response) -> Result<Option<Vec<u8>>, Error> {
+    let chunk = response.chunk().await.map_err(|error| context.client.unreachable(&error))?;
+    Ok(chunk.map(Vec::from))
+}
+
+/// The records as a text, in constant space.
+async fn text(
+    context: &Context,
+    mut response: Response,
+    detail: &OperationDetail,
+    attempt: Attempt,
+    task: Option<u32>,
+) -> Result<(), Error> {
+    let mut person = Person::new(context.look.clone(), task);
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(bytes) = chunk(context, &mut response).await? {
+        rest.extend_from_slice(&bytes);
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        for line in rest[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            person.news(News::Record { attempt: attempt.get(), line })?;
+        }
+        rest.drain(..whole);
+        person.pause()?;
+    }
+    let is_latest = attempt == detail.summary.attempt;
+    if is_latest && detail.summary.state.outcome().is_none() {
+        person.stop()?;
+        let id = detail.summary.id;
+        eprintln!("The Operation is {}. Watch it with `aegir log -f {id}`.", detail.summary.state);
+        return Ok(());
+    }
+    person.end(&detail.summary)
+}

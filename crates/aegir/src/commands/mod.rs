@@ -1,0 +1,104 @@
+//! The commands: each asks relayd, and prints the answer.
+
+mod check;
+mod log;
+mod operations;
+mod run;
+mod site;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use aegir_protocol::id::OperationId;
+use aegir_protocol::state::State;
+use aegir_service::exit::Exit;
+
+use crate::arguments::{Arguments, Command};
+use crate::client::Client;
+use crate::error::Error;
+use crate::follow::{Start, Watcher, follow};
+use crate::render::Look;
+use crate::watch::{Person, Program};
+
+/// What every command has.
+struct Context {
+    client: Client,
+    look: Look,
+    json: bool,
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// When it can't be done; the error says why, and has an exit code.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    let Arguments { connection, command } = arguments;
+    if let Command::Completions { shell } = command {
+        return site::completions(shell);
+    }
+    let context =
+        Context { client: Client::new(&connection)?, look: crate::terminal::look(), json: connection.json };
+    match command {
+        Command::Run(arguments) => run::run(&context, &arguments).await,
+        Command::Ls(arguments) => operations::list(&context, &arguments).await,
+        Command::Show(arguments) => operations::show(&context, &arguments).await,
+        Command::Cancel(arguments) => operations::cancel(&context, &arguments).await,
+        Command::Log(arguments) => log::log(&context, &arguments).await,
+        Command::Check(arguments) => check::check(&context, &arguments).await,
+        Command::Catalog(arguments) => site::catalog(&context, &arguments).await,
+        Command::Nodes => site::nodes(&context).await,
+        Command::SignIn => site::sign_in(&context).await,
+        Command::Completions { shell } => site::completions(shell),
+    }
+}
+
+/// What a program sees of an Operation that it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A text for people; of one Task only, if one is given.
+    Text(Option<u32>),
+    /// The transcript's lines as they are.
+    Lines,
+    /// States and records, each as an object with one key.
+    Tagged,
+}
+
+/// Follows an Operation to its end; the exit code is its outcome's.
+async fn watch(context: &Context, id: OperationId, start: Start, form: Form) -> Result<ExitCode, Error> {
+    let client = &context.client;
+    let watching = async {
+        match form {
+            Form::Text(task) => {
+                let mut person = Person::new(context.look.clone(), task);
+                let summary = follow(client, id, start, &mut person).await?;
+                person.end(&summary)?;
+                Ok(summary)
+            }
+            Form::Lines => follow(client, id, start, &mut Program::lines()).await,
+            Form::Tagged => {
+                let mut program = Program::tagged();
+                let summary = follow(client, id, start, &mut program).await?;
+                program.pause()?;
+                Ok(summary)
+            }
+        }
+    };
+    tokio::select! {
+        summary = watching => Ok(exit_of(summary?.state).into()),
+        signal = tokio::signal::ctrl_c() => {
+            signal?;
+            eprintln!("\nNo longer watching. The Operation goes on: `aegir log -f {id}` watches it again, `aegir cancel {id}` calls it off.");
+            // 128 + SIGINT, as a shell says it.
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+/// The exit code that stands for a state; one that is no end counts as success, for nothing went wrong.
+fn exit_of(state: State) -> Exit {
+    state.outcome().map_or(Exit::Success, Exit::from)
+}
+
+fn read_file(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| Error::file(path, error.to_string()))
+}

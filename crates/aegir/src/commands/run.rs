@@ -1,0 +1,68 @@
+//! `aegir run`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aegir_protocol::id::OperationId;
+use aegir_protocol::request::{Accepted, Request};
+use aegir_service::exit::Exit;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Context, Form, read_file, watch};
+use crate::arguments::Run;
+use crate::client::{ANSWER_TIMEOUT, Client};
+use crate::error::Error;
+use crate::follow::Start;
+use crate::request::request;
+use crate::terminal::{print, print_json};
+
+/// How often a request is sent before giving up. It is the same request each time: it has a key.
+const TRIES: u32 = 3;
+/// The pause between two.
+const PAUSE: Duration = Duration::from_millis(300);
+
+pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, Error> {
+    let request = request(arguments, &read_file)?;
+    // A key of our own makes it safe to send the request again when the answer did not arrive.
+    let key = arguments.key.clone().unwrap_or_else(|| OperationId::generate().to_string());
+    let accepted = submit(&context.client, &request, &key).await?;
+    let id = accepted.id;
+    if context.json {
+        if arguments.follow { print_json(&json!({ "accepted": accepted }))? } else { print_json(&accepted)? }
+    } else if arguments.follow {
+        eprintln!("Operation {id}");
+    } else if context.look.terminal {
+        let again = if accepted.repeated { " (asked for before, with this key)" } else { "" };
+        let text = format!(
+            "Operation {id}{again}: {} of {} {} is {}.\nWatch it with `aegir log -f {id}`.\n",
+            request.name, request.target.kind, request.target.name, accepted.state
+        );
+        print(text.as_bytes())?;
+    } else {
+        print(format!("{id}\n").as_bytes())?;
+    }
+    if !arguments.follow {
+        return Ok(Exit::Success.into());
+    }
+    let form = if context.json { Form::Tagged } else { Form::Text(None) };
+    watch(context, id, Start::default(), form).await
+}
+
+async fn submit(client: &Client, request: &Request, key: &str) -> Result<Accepted, Error> {
+    let path = "/api/v1/operations";
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        let http = client.request(Method::POST, path).json(request).header("Idempotency-Key", key);
+        match http.timeout(ANSWER_TIMEOUT).send().await {
+            Ok(response) => {
+                let response = client.checked(response).await?;
+                return client.document(path, response).await;
+            }
+            // Nobody there is an answer; a connection that broke on the way is none.
+            Err(error) if left == 0 || error.is_connect() => return Err(client.unreachable(&error)),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

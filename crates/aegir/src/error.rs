@@ -1,0 +1,143 @@
+//! What can go wrong, as the person at the terminal reads it, and the exit code of each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::api::Problem;
+use aegir_service::exit::Exit;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line makes no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that an argument names can't be used.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The API token can't be read.
+    #[error(
+        "can't read relayd's API token from {}: {source}. Run this as a user who may read it, or name a copy \
+         with --token-file or AEGIR_TOKEN_FILE", path.display()
+    )]
+    Token {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error(
+        "relayd does not answer at {address}: {message}. See whether it runs (systemctl status aegir-relayd), \
+         or say with --url or AEGIR_URL where it listens"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// What the network said.
+        message: String,
+    },
+    /// relayd answered, and the answer is no.
+    #[error("{}", refusal(.0))]
+    Refused(Box<Problem>),
+    /// relayd answered with something that this version does not understand.
+    #[error("relayd's answer to {what} can't be understood: {message}. Are aegir and relayd of one version?")]
+    Answer {
+        /// What was asked.
+        what: String,
+        /// What is wrong with the answer.
+        message: String,
+    },
+    /// No Operation's id starts like this.
+    #[error("there is no Operation whose id starts with {0}: `aegir ls` lists them")]
+    NoSuchPrefix(String),
+    /// There is no Operation at all.
+    #[error("there is no Operation yet: `aegir run` asks for one")]
+    NoneYet,
+    /// More than one Operation's id starts like this.
+    #[error("more than one Operation's id starts with {prefix}, among them {}: give more of it", ids.join(" and "))]
+    Ambiguous {
+        /// What was given.
+        prefix: String,
+        /// Two that fit.
+        ids: Vec<String>,
+    },
+    /// Standard output can't be written.
+    #[error("can't write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Error {
+    /// The error of a file.
+    #[must_use]
+    pub fn file(path: &Path, message: String) -> Self {
+        Self::File { path: path.to_owned(), message }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::File { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            Self::Token { .. } => Exit::TokenRefused,
+            Self::Unreachable { .. } => Exit::RelaydUnreachable,
+            Self::NoSuchPrefix(_) | Self::NoneYet => Exit::NotFound,
+            Self::Answer { .. } | Self::Output(_) => Exit::Internal,
+            Self::Refused(problem) => Exit::from_status(problem.status),
+        }
+    }
+
+    /// Whether the reader of a pipe has gone, as in `aegir log ID | head`: nothing to complain about.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The detail, and a line for each field that is wrong.
+fn refusal(problem: &Problem) -> String {
+    let mut text = format!("relayd refuses: {} ({})", problem.detail, problem.code);
+    for field in &problem.errors {
+        let pointer = if field.pointer.is_empty() { "/" } else { &field.pointer };
+        text.push_str(&format!("\n  {pointer}: {} ({})", field.message, field.code));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::api::FieldProblem;
+    use aegir_protocol::code::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_lists_every_field() {
+        let mut problem = Problem::new(Code::VariableMissing, "2 fields are not valid");
+        problem.errors = vec![
+            FieldProblem::new("/variables/site/ref", Code::VariableMissing, "variable ref is missing"),
+            FieldProblem::new("/hosts", Code::NoHostForTask, "task vhost needs a host"),
+        ];
+        let error = Error::Refused(Box::new(problem));
+        insta::assert_snapshot!(error, @r"
+        relayd refuses: 2 fields are not valid (variable_missing)
+          /variables/site/ref: variable ref is missing (variable_missing)
+          /hosts: task vhost needs a host (no_host_for_task)
+        ");
+        assert_eq!(error.exit(), Exit::Rejected);
+    }
+
+    #[test]
+    fn each_kind_of_refusal_has_its_exit_code() {
+        let exit = |code: Code| Error::Refused(Box::new(Problem::new(code, ""))).exit();
+        assert_eq!(exit(Code::Unauthorized), Exit::TokenRefused);
+        assert_eq!(exit(Code::NoSuchOperation), Exit::NotFound);
+        assert_eq!(exit(Code::StoreUnavailable), Exit::Unavailable);
+        assert_eq!(exit(Code::Internal), Exit::Internal);
+    }
+}

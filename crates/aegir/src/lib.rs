@@ -1,0 +1,26 @@
+//! The command line for frontends and operators.
+//!
+//! It talks to relayd's HTTP API and to nothing else: what it can do, a program can do with the same calls
+//! (`docs/reference/http-api.md`).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`arguments`], [`values`], [`address`] | what can be typed |
+//! | [`request`] | from what was typed to a request |
+//! | [`client`], [`sse`], [`follow`] | relayd's API, and watching an Operation through it |
+//! | [`render`] | from data to text, pure |
+//! | [`terminal`], [`watch`] | where the text goes |
+//! | [`commands`] | one function for each command |
+
+pub mod address;
+pub mod arguments;
+pub mod client;
+pub mod commands;
+pub mod error;
+pub mod follow;
+pub mod render;
+pub mod request;
+pub mod sse;
+pub mod terminal;
+pub mod values;
+pub mod watch;

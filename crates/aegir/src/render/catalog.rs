@@ -1,0 +1,184 @@
+//! What backends can do, and the nodes that do it.
+
+use aegir_protocol::api::NodeDetail;
+use aegir_protocol::catalog::{Catalog, Role};
+use aegir_protocol::manifest::VariableManifest;
+use aegir_protocol::name::RoleName;
+
+use super::table::table;
+use super::{Look, bytes};
+
+/// `aegir catalog`: an operation in each line.
+#[must_use]
+pub fn catalogs(look: &Look, catalogs: &[Catalog]) -> String {
+    if catalogs.is_empty() && look.terminal {
+        return "No backend has sent its catalog yet: start a dispatcherd, then see `aegir check`.\n"
+            .to_owned();
+    }
+    let mut rows = Vec::new();
+    for catalog in catalogs {
+        for (name, role) in &catalog.roles {
+            rows.extend(operations(name, role).into_iter().map(|row| {
+                let mut cells = vec![catalog.backend.to_string()];
+                cells.extend(row);
+                cells
+            }));
+        }
+    }
+    let mut text = table(look, &["BACKEND", "OPERATION", "TARGETS", "TASKS", "TITLE"], &rows);
+    for catalog in catalogs {
+        for (role, reasons) in &catalog.left_out {
+            text.push_str(&format!("Left out on {}: {role}: {}\n", catalog.backend, reasons.join("; ")));
+        }
+    }
+    text
+}
+
+fn operations(name: &RoleName, role: &Role) -> Vec<Vec<String>> {
+    let targets: Vec<_> = role.manifest.targets.iter().map(ToString::to_string).collect();
+    let operations = role.manifest.operations.iter().map(|(action, operation)| {
+        let tasks: Vec<_> = operation.tasks.iter().map(ToString::to_string).collect();
+        let title = if operation.dangerous {
+            format!("{} (dangerous)", operation.title)
+        } else {
+            operation.title.clone()
+        };
+        vec![format!("{name}.{action}"), targets.join(", "), tasks.join(", "), title]
+    });
+    operations.collect()
+}
+
+/// `aegir catalog ROLE`: its operations and its variables. `None` if no backend has it.
+#[must_use]
+pub fn role(look: &Look, catalogs: &[Catalog], wanted: &str) -> Option<String> {
+    let mut text = String::new();
+    for catalog in catalogs {
+        for (name, role) in catalog.roles.iter().filter(|(name, _)| name.as_str() == wanted) {
+            let heading = format!("{name} on backend {}: {}", catalog.backend, role.manifest.title);
+            text.push_str(&format!("{}\n", look.strong(&heading)));
+            if let Some(summary) = &role.manifest.summary {
+                text.push_str(&format!("{summary}\n"));
+            }
+            text.push('\n');
+            text.push_str(&table(look, &["OPERATION", "TARGETS", "TASKS", "TITLE"], &operations(name, role)));
+            text.push('\n');
+            let rows: Vec<_> = role
+                .manifest
+                .variables
+                .iter()
+                .map(|(name, variable)| {
+                    let mut cells = vec![name.to_string()];
+                    cells.extend(describe(variable));
+                    cells
+                })
+                .collect();
+            text.push_str(&table(look, &["VARIABLE", "SCOPE", "TYPE", "DEFAULT", "DESCRIPTION"], &rows));
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn describe(variable: &VariableManifest) -> [String; 4] {
+    let schema = |key: &str| variable.0.get(key);
+    let text = |key: &str| schema(key).and_then(|value| value.as_str());
+    let mut kind = match schema("enum").and_then(|value| value.as_array()) {
+        Some(values) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+        None => schema("type").map_or_else(|| "any".to_owned(), |kind| kind.to_string().replace('"', "")),
+    };
+    if let Some(unit) = text("unit") {
+        kind.push_str(&format!(" ({unit})"));
+    }
+    if variable.secret() {
+        kind.push_str(", secret");
+    }
+    let default = match variable.default() {
+        Some(value) => value.to_string(),
+        None if variable.optional() => "(may be left out)".to_owned(),
+        None => "(needed)".to_owned(),
+    };
+    let about = text("description").or_else(|| text("title")).unwrap_or_default();
+    [variable.scope().unwrap_or_default().to_owned(), kind, default, about.to_owned()]
+}
+
+/// `aegir nodes`.
+#[must_use]
+pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
+    if nodes.is_empty() && look.terminal {
+        return "No node has been heard of since relayd started: start a dispatcherd, then see `aegir check`.\n"
+            .to_owned();
+    }
+    let rows: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let heartbeat = &node.heartbeat;
+            let state = match (node.silent, heartbeat.accepting) {
+                (true, _) => "silent",
+                (false, true) => "takes Operations",
+                (false, false) => "takes nothing new",
+            };
+            vec![
+                heartbeat.node.to_string(),
+                heartbeat.backend.to_string(),
+                state.to_owned(),
+                format!("{} of {}", heartbeat.running.len(), heartbeat.slots),
+                heartbeat.waiting.len().to_string(),
+                bytes(heartbeat.spool_bytes),
+                heartbeat.version.clone(),
+                look.time(node.heard_at),
+            ]
+        })
+        .collect();
+    let header = ["NODE", "BACKEND", "STATE", "RUNNING", "WAITING", "SPOOL", "VERSION", "HEARD AT"];
+    table(look, &header, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn catalog() -> Catalog {
+        serde_json::from_value(json!({
+            "backend": "main", "node": "node1", "recipient": "age1", "digest": "x",
+            "roles": {"static_site": {"digest": "y", "manifest": {
+                "schema": "aegir.role/0", "title": "Static site", "summary": "Files that Nginx serves.",
+                "targets": ["site"],
+                "operations": {
+                    "deploy": {"title": "Deploy", "tasks": ["codebase", "vhost"]},
+                    "delete": {"title": "Delete", "tasks": ["delete"], "dangerous": true},
+                },
+                "tasks": {"codebase": {}, "vhost": {}, "delete": {}},
+                "variables": {
+                    "source": {"type": "string", "scope": "site", "description": "Where the files come from."},
+                    "server": {"enum": ["nginx", "apache"], "scope": "site", "default": "nginx"},
+                    "password": {"type": "string", "scope": "site", "secret": true, "optional": true},
+                    "keep": {"type": "integer", "scope": "site", "default": 3, "unit": "releases"},
+                },
+            }}},
+            "left_out": {"broken": ["meta/aegir.yml: no schema"]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn operations_and_variables_are_listed() {
+        let look = Look { terminal: true, width: Some(110), ..Look::plain() };
+        insta::assert_snapshot!("catalog", catalogs(&look, &[catalog()]));
+        insta::assert_snapshot!("role", role(&look, &[catalog()], "static_site").unwrap());
+        assert_eq!(role(&look, &[catalog()], "other"), None);
+    }
+
+    #[test]
+    fn nodes_say_whether_they_take_work() {
+        let node: NodeDetail = serde_json::from_value(json!({
+            "heartbeat": {"node": "node1", "backend": "main", "version": "0.0.0", "at": "2026-11-23T12:00:00Z",
+                          "slots": 4, "waiting": [], "running": [], "spool_bytes": 4096, "accepting": true},
+            "heard_at": "2026-11-23T12:00:01Z", "silent": false,
+        }))
+        .unwrap();
+        insta::assert_snapshot!(
+            "nodes",
+            nodes(&Look::plain(), &[node.clone(), NodeDetail { silent: true, ..node }])
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! `aegir check`: a verdict for each hop.
+
+use aegir_protocol::api::CheckReport;
+use anstyle::{AnsiColor, Style};
+
+use super::table::table;
+use super::{Look, duration};
+
+/// The hops in the order of the way, and what it means.
+#[must_use]
+pub fn report(look: &Look, report: &CheckReport) -> String {
+    let rows: Vec<_> = report
+        .hops
+        .iter()
+        .map(|hop| {
+            let (word, colour) = if hop.ok { ("open", AnsiColor::Green) } else { ("CLOSED", AnsiColor::Red) };
+            let verdict = look.paint(Style::new().fg_color(Some(colour.into())), word);
+            let time = if hop.milliseconds < 1000 {
+                format!("{} ms", hop.milliseconds)
+            } else {
+                duration(hop.milliseconds)
+            };
+            vec![hop.name.clone(), verdict, time, hop.message.clone()]
+        })
+        .collect();
+    let mut text = table(look, &["HOP", "VERDICT", "TIME", "SEEN"], &rows);
+    if look.terminal {
+        let closed: Vec<_> = report.hops.iter().filter(|hop| !hop.ok).map(|hop| hop.name.as_str()).collect();
+        text.push('\n');
+        text.push_str(&match closed.as_slice() {
+            [] if report.ok => "Every hop is open.\n".to_owned(),
+            [] => "The way is not open.\n".to_owned(),
+            closed => format!("Closed: {}. What lies behind was not tried.\n", closed.join(", ")),
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::api::Hop;
+
+    use super::*;
+
+    fn hop(name: &str, ok: bool, milliseconds: u64, message: &str) -> Hop {
+        Hop { name: name.to_owned(), ok, milliseconds, message: message.to_owned() }
+    }
+
+    #[test]
+    fn a_verdict_for_each_hop() {
+        let hops = vec![
+            hop("relayd API", true, 2, "http://127.0.0.1:7180 answers"),
+            hop("store", true, 1, "committed a row"),
+            hop(
+                "broker",
+                false,
+                5012,
+                "no connection to 127.0.0.1:5672: refused; is rabbitmq-server running?",
+            ),
+        ];
+        let look = Look { terminal: true, width: Some(100), ..Look::plain() };
+        insta::assert_snapshot!("closed", report(&look, &CheckReport { ok: false, hops: hops.clone() }));
+        insta::assert_snapshot!(
+            "pipe",
+            report(&Look::plain(), &CheckReport { ok: false, hops: hops.clone() })
+        );
+        let open = report(&look, &CheckReport { ok: true, hops: hops[..2].to_vec() });
+        assert!(open.ends_with("\nEvery hop is open.\n"), "{open}");
+    }
+}

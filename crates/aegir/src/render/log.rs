@@ -1,0 +1,315 @@
+//! A transcript for people, record by record.
+
+use aegir_protocol::api::OperationSummary;
+use aegir_protocol::record::{
+    Document, Finished, Header, Output, Progress, Record, Remains, Started, Step, StepStatus, Stream,
+    TaskFinished, TaskStarted,
+};
+use aegir_protocol::state::{Outcome, Reason};
+use jiff::Timestamp;
+
+use super::clean::clean;
+use super::{Look, bytes, diff, duration, milliseconds, outcome_style, step_style};
+
+/// Turns records into text, and remembers what it needs for that: constant space, however long the log is.
+#[derive(Debug)]
+pub struct Log {
+    look: Look,
+    /// Only what belongs to this Task.
+    only: Option<u32>,
+    attempt: Option<u32>,
+    /// How many Tasks the attempt has.
+    tasks: usize,
+    started: Option<Timestamp>,
+    task_started: Option<(u32, Timestamp)>,
+    /// Whose line was left without a newline.
+    open: Option<(u32, Stream, Option<String>)>,
+    /// What a status line may say now.
+    status: Option<String>,
+    finished: bool,
+}
+
+impl Log {
+    /// A log for this look; of one Task only, if one is given.
+    #[must_use]
+    pub fn new(look: Look, only: Option<u32>) -> Self {
+        Self {
+            look,
+            only,
+            attempt: None,
+            tasks: 0,
+            started: None,
+            task_started: None,
+            open: None,
+            status: None,
+            finished: false,
+        }
+    }
+
+    /// Which Task of how many runs, for a status line.
+    #[must_use]
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
+    }
+
+    /// When the attempt started.
+    #[must_use]
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started
+    }
+
+    /// The text of a record; empty for one that has nothing to show.
+    pub fn record(&mut self, attempt: u32, line: &[u8]) -> String {
+        let mut text = String::new();
+        if self.attempt.replace(attempt).is_some_and(|before| before != attempt) {
+            text.push_str(&self.close());
+            *self = Self { attempt: Some(attempt), ..Self::new(self.look.clone(), self.only) };
+            text.push_str(&self.look.strong(&format!("Attempt {attempt}")));
+            text.push('\n');
+        }
+        let header = match Header::read(line) {
+            Ok(header) => header,
+            Err(error) => return format!("{text}{}\n", self.look.faint(&error.to_string())),
+        };
+        match header.record() {
+            Ok(Some(record)) => text.push_str(&self.known(header.at, &record)),
+            // A kind that a newer runner writes: said, so that nobody thinks that nothing happened.
+            Ok(None) => text.push_str(&self.note(&format!("({}: shown by a newer aegir only)", header.kind))),
+            Err(error) => text.push_str(&self.note(&error.to_string())),
+        }
+        text
+    }
+
+    /// What is to be said at the end, when the Operation has ended: nothing if its last record said it.
+    pub fn end(&mut self, summary: &OperationSummary) -> String {
+        let mut text = self.close();
+        self.status = None;
+        if self.finished {
+            return text;
+        }
+        let state = self.look.paint(super::state_style(summary.state), summary.state.as_str());
+        text.push_str(&format!(
+            "{} of {} {}: {state}",
+            summary.name, summary.target.kind, summary.target.name
+        ));
+        if let Some(reason) = &summary.reason {
+            text.push_str(&format!(". {reason}"));
+        }
+        text.push('\n');
+        if self.started.is_some() {
+            text.push_str("The transcript is incomplete: it ends here without its last record.\n");
+        }
+        text
+    }
+
+    fn known(&mut self, at: Timestamp, record: &Record) -> String {
+        if let (Some(only), Some(task)) = (self.only, task_of(record))
+            && only != task
+        {
+            return String::new();
+        }
+        match record {
+            Record::Output(output) => self.output(output),
+            Record::Started(started) => self.started_text(at, started),
+            Record::TaskStarted(task) => self.task_started_text(at, task),
+            Record::Step(step) => self.step(step),
+            Record::Document(document) => self.document(document),
+            Record::Progress(progress) => self.progress(progress),
+            Record::TaskFinished(task) => self.task_finished(at, task),
+            Record::Finished(finished) => self.finished_text(at, finished),
+        }
+    }
+
+    fn started_text(&mut self, at: Timestamp, started: &Started) -> String {
+        self.tasks = started.tasks.len();
+        self.started = Some(at);
+        let kind = if started.check { " (dry run: nothing is changed)" } else { "" };
+        let tasks = match self.tasks {
+            0 => "nothing to do".to_owned(),
+            1 => "one Task".to_owned(),
+            number => format!("{number} Tasks"),
+        };
+        let text = format!(
+            "{} of {} {} on node {}: {tasks}{kind}",
+            started.name, started.target.kind, started.target.name, started.node
+        );
+        format!("{}{}\n", self.close(), self.look.strong(&text))
+    }
+
+    fn of_tasks(&self, task: u32) -> String {
+        if self.tasks == 0 { format!("Task {task}") } else { format!("Task {task} of {}", self.tasks) }
+    }
+
+    fn task_started_text(&mut self, at: Timestamp, task: &TaskStarted) -> String {
+        self.task_started = Some((task.task, at));
+        let title = format!("{}: {}", self.of_tasks(task.task), clean(&task.title, false));
+        let hosts: Vec<_> = task.hosts.iter().map(|host| host.as_str()).collect();
+        let on = if hosts.is_empty() {
+            "beside dispatcherd".to_owned()
+        } else {
+            format!("on {}", hosts.join(", "))
+        };
+        let detail = self.look.faint(&format!("({}, {on})", task.runner));
+        self.status = Some(title.clone());
+        format!("{}\n{} {detail}\n", self.close(), self.look.strong(&title))
+    }
+
+    fn output(&mut self, output: &Output) -> String {
+        let source = (output.task, output.stream, output.host.as_ref().map(|host| host.as_str().to_owned()));
+        let goes_on = output.continued && self.open.as_ref() == Some(&source);
+        let mut text = if goes_on { String::new() } else { self.close() };
+        let bytes = match output.bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => return text + &self.note(&error.to_string()),
+        };
+        let cleaned = clean(&String::from_utf8_lossy(&bytes), self.look.colour);
+        let prefix = match (&source.2, output.stream) {
+            (Some(host), Stream::Stdout) => self.look.faint(&format!("  {host} | ")),
+            (Some(host), Stream::Stderr) => self.look.faint(&format!("  {host} ! ")),
+            (None, Stream::Stdout) => "  ".to_owned(),
+            (None, Stream::Stderr) => self.look.faint("! "),
+        };
+        for (index, line) in cleaned.split_inclusive('\n').enumerate() {
+            if index > 0 || !goes_on {
+                text.push_str(&prefix);
+            }
+            text.push_str(line);
+        }
+        let is_open = if cleaned.is_empty() { goes_on } else { !cleaned.ends_with('\n') };
+        self.open = is_open.then_some(source);
+        text
+    }
+
+    fn step(&mut self, step: &Step) -> String {
+        let mut text = self.close();
+        let status = self.look.paint(step_style(step.status), &format!("{:<11}", step_word(step.status)));
+        let mut line = format!("  {status} {}  {}", clean(&step.host, false), one_line(&step.name));
+        if let Some(item) = &step.item {
+            line.push_str(&format!(" [{}]", one_line(item)));
+        }
+        line.push_str(&self.look.faint(&format!("  {}", duration(step.duration_ms))));
+        text.push_str(&line);
+        text.push('\n');
+        let says = match step.status {
+            StepStatus::Failed | StepStatus::Ignored | StepStatus::Unreachable => step.message.as_deref(),
+            StepStatus::Ok | StepStatus::Changed | StepStatus::Skipped => None,
+        };
+        for line in says.unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
+            text.push_str(&format!("      {}\n", clean(line, false)));
+        }
+        for line in step.diff.iter().flat_map(diff::lines) {
+            text.push_str(&format!("      {}\n", clean(&line, false).replace('\n', " ")));
+        }
+        text
+    }
+
+    fn document(&mut self, document: &Document) -> String {
+        let size = serde_json::to_vec(&document.value).map_or(0, |text| text.len() as u64);
+        let text = format!("document {} ({})", document.name, bytes(size));
+        self.note(&text)
+    }
+
+    fn progress(&mut self, progress: &Progress) -> String {
+        let message = progress.message.as_deref().map(one_line).unwrap_or_default();
+        let text = format!("{} % {message}", progress.percent).trim_end().to_owned();
+        self.status = Some(format!("{} · {text}", self.of_tasks(progress.task)));
+        self.note(&text)
+    }
+
+    fn task_finished(&mut self, at: Timestamp, task: &TaskFinished) -> String {
+        let mut text = self.close();
+        let outcome = self.look.paint(outcome_style(task.outcome), task.outcome.as_str());
+        text.push_str(&format!("{}: {outcome}", self.of_tasks(task.task)));
+        match self.task_started.take() {
+            Some((number, from)) if number == task.task => {
+                text.push_str(&format!(" after {}", duration(milliseconds(from, at))));
+            }
+            Some(_) | None => {}
+        }
+        if task.outcome != Outcome::Succeeded {
+            text.push_str(&format!(". {}", reason(&task.reason)));
+            match (task.exit.code, task.exit.signal) {
+                (Some(code), _) => text.push_str(&format!("; exit code {code}")),
+                (None, Some(signal)) => text.push_str(&format!("; ended by signal {signal}")),
+                (None, None) => {}
+            }
+        }
+        text.push('\n');
+        text.push_str(&remains("beside dispatcherd", task.local));
+        text.push_str(&remains("on the minions", task.remote));
+        self.status = None;
+        text
+    }
+
+    fn finished_text(&mut self, at: Timestamp, finished: &Finished) -> String {
+        self.finished = true;
+        self.status = None;
+        let mut text = self.close();
+        let outcome = self.look.paint(outcome_style(finished.outcome), finished.outcome.as_str());
+        text.push_str(&format!("\nThe Operation {}: {outcome}", self.attempt_text()));
+        if let Some(from) = self.started {
+            text.push_str(&format!(" after {}", duration(milliseconds(from, at))));
+        }
+        text.push_str(&format!(". {}\n", reason(&finished.reason)));
+        text
+    }
+
+    fn attempt_text(&self) -> String {
+        match self.attempt {
+            None | Some(1) => "has ended".to_owned(),
+            Some(number) => format!("has ended at attempt {number}"),
+        }
+    }
+
+    /// A line of its own that is not a child's.
+    fn note(&mut self, text: &str) -> String {
+        format!("{}  {}\n", self.close(), self.look.faint(&one_line(text)))
+    }
+
+    /// Ends a child's line that was left open, so that the next text starts at the left.
+    pub fn close(&mut self) -> String {
+        if self.open.take().is_some() { "\n".to_owned() } else { String::new() }
+    }
+}
+
+fn task_of(record: &Record) -> Option<u32> {
+    match record {
+        Record::Started(_) | Record::Finished(_) => None,
+        Record::TaskStarted(task) => Some(task.task),
+        Record::Output(output) => Some(output.task),
+        Record::Step(step) => Some(step.task),
+        Record::Document(document) => Some(document.task),
+        Record::Progress(progress) => Some(progress.task),
+        Record::TaskFinished(task) => Some(task.task),
+    }
+}
+
+fn step_word(status: StepStatus) -> &'static str {
+    match status {
+        StepStatus::Ok => "ok",
+        StepStatus::Changed => "changed",
+        StepStatus::Failed => "FAILED",
+        StepStatus::Ignored => "ignored",
+        StepStatus::Skipped => "skipped",
+        StepStatus::Unreachable => "UNREACHABLE",
+    }
+}
+
+fn remains(place: &str, remains: Remains) -> String {
+    match remains {
+        Remains::Gone => String::new(),
+        Remains::Left => format!("  Something that it started {place} is still running.\n"),
+        Remains::Unknown => format!("  Whether something that it started {place} still runs is not known.\n"),
+    }
+}
+
+fn reason(reason: &Reason) -> String {
+    clean(&reason.to_string(), false)
+}
+
+fn one_line(text: &str) -> String {
+    clean(text, false).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::operation::Target;
+use aegir_protocol::record::{Exit, TaskTitle};
+use aegir_protocol::state::State;
+use jiff::ToSpan;
+use serde_json::json;
+
+use super::*;
+
+fn look(colour: bool) -> Look {
+    Look { colour, ..Look::plain() }
+}
+
+fn target() -> Target {
+    Target {
+        kind: "site".parse().unwrap(),
+        id: "example.test".parse().unwrap(),
+        name: "example.test".parse().unwrap(),
+    }
+}
+
+fn id() -> OperationId {
+    "019235f0-7a3c-7def-8000-000000000001".parse().unwrap()
+}
+
+fn started(check: bool) -> Record {
+    let task = |name: &str, title: &str| TaskTitle {
+        role: "static_site".parse().unwrap(),
+        name: name.parse().unwrap(),
+        title: title.to_owned(),
+    };
+    Record::Started(Started {
+        operation: id(),
+        attempt: Attempt::FIRST,
+        name: "static_site.deploy".parse().unwrap(),
+        target: target(),
+        node: "node1".parse().unwrap(),
+        version: "0.0.0".to_owned(),
+        check,
+        tasks: vec![task("codebase", "Fetch the codebase"), task("vhost", "Write the virtual host")],
+    })
+}
+
+fn task_started(task: u32, name: &str, title: &str, runner: &str, hosts: &[&str]) -> Record {
+    Record::TaskStarted(TaskStarted {
+        task,
+        role: "static_site".parse().unwrap(),
+        name: name.parse().unwrap(),
+        title: title.to_owned(),
+        runner: runner.to_owned(),
+        hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+    })
+}
+
+fn output(task: u32, stream: Stream, host: Option<&str>, continued: bool, bytes: &[u8]) -> Record {
+    Record::Output(Output::new(task, stream, host.map(|host| host.parse().unwrap()), 1, continued, bytes))
+}
+
+fn step(status: StepStatus, name: &str, message: Option<&str>) -> Step {
+    Step {
+        task: 2,
+        name: name.to_owned(),
+        action: "ansible.builtin.template".to_owned(),
+        host: "web1".to_owned(),
+        status,
+        item: None,
+        duration_ms: 412,
+        message: message.map(str::to_owned),
+        diff: None,
+    }
+}
+
+fn task_finished(task: u32, outcome: Outcome, reason: Reason, exit: Option<i32>, remote: Remains) -> Record {
+    let exit = Exit { code: exit, signal: None };
+    Record::TaskFinished(TaskFinished { task, outcome, reason, exit, local: Remains::Gone, remote })
+}
+
+fn finished(outcome: Outcome, reason: Reason) -> Record {
+    Record::Finished(Finished { outcome, reason, records: 0, sha256: String::new() })
+}
+
+fn reason(code: &str, message: &str) -> Reason {
+    Reason { code: code.to_owned(), message: message.to_owned() }
+}
+
+/// The text of these records, one second apart.
+fn text(log: &mut Log, records: &[Record]) -> String {
+    let mut text = String::new();
+    for (index, record) in records.iter().enumerate() {
+        let seconds = i64::try_from(index).unwrap();
+        let line = record.to_line(1, Timestamp::UNIX_EPOCH + seconds.seconds());
+        text.push_str(&log.record(1, &line));
+    }
+    text
+}
+
+fn deploy() -> Vec<Record> {
+    let mut changed = step(StepStatus::Changed, "Write the virtual host", None);
+    changed.diff =
+        Some(json!({"before": "a\n", "after": "a\nlisten 8080;\n", "after_header": "/etc/nginx/x.conf"}));
+    let mut item = step(StepStatus::Ok, "Make the directories", Some("nothing to say"));
+    item.item = Some("/srv/example".to_owned());
+    vec![
+        started(false),
+        task_started(1, "codebase", "Fetch the codebase", "shell", &[]),
+        output(1, Stream::Stdout, None, false, b"Cloning\nReceiving 10%\rReceiving 100%\r\n"),
+        output(1, Stream::Stderr, None, false, b"warning: \x1b[33mold\x1b[0m\n"),
+        output(1, Stream::Stdout, None, false, b"a line in "),
+        output(1, Stream::Stdout, None, true, b"two records\n"),
+        output(1, Stream::Stdout, None, false, b"\xff\xfe without newline"),
+        task_finished(1, Outcome::Succeeded, reason("completed", "It did."), Some(0), Remains::Gone),
+        task_started(2, "vhost", "Write the virtual host", "ansible", &["web1", "web2"]),
+        Record::Step(item),
+        Record::Step(changed),
+        output(2, Stream::Stdout, Some("web1"), false, b"reload\n"),
+        output(2, Stream::Stderr, Some("web2"), false, b"slow\n"),
+        Record::Progress(Progress { task: 2, percent: 40, message: Some("halfway, nearly".to_owned()) }),
+        Record::Document(Document {
+            task: 2,
+            name: "packages".parse().unwrap(),
+            value: json!(["a", "b"]),
+            sha256: String::new(),
+        }),
+        Record::Step(step(StepStatus::Failed, "Reload Nginx", Some("line one\nline two"))),
+        task_finished(
+            2,
+            Outcome::Failed,
+            reason("task_failed", "Reload Nginx failed on web1."),
+            Some(2),
+            Remains::Unknown,
+        ),
+        finished(Outcome::Failed, reason("task_failed", "Task 2 failed.")),
+    ]
+}
+
+#[test]
+fn a_whole_log() {
+    insta::assert_snapshot!(text(&mut Log::new(look(false), None), &deploy()));
+}
+
+#[test]
+fn a_whole_log_in_colour() {
+    let text = text(&mut Log::new(look(true), None), &deploy());
+    insta::assert_snapshot!(text.replace('\u{1b}', "␛"));
+}
+
+#[test]
+fn one_task_only() {
+    insta::assert_snapshot!(text(&mut Log::new(look(false), Some(1)), &deploy()));
+}
+
+#[test]
+fn the_status_is_the_task_that_runs() {
+    let mut log = Log::new(look(false), None);
+    let records = deploy();
+    text(&mut log, &records[..2]);
+    assert_eq!(log.status(), Some("Task 1 of 2: Fetch the codebase"));
+    text(&mut log, &records[..8]);
+    assert_eq!(log.status(), None);
+    text(&mut log, &records[8..14]);
+    assert_eq!(log.status(), Some("Task 2 of 2 · 40 % halfway, nearly"));
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let mut log = Log::new(look(false), None);
+    let newer = br#"{"seq":1,"at":"2026-01-01T00:00:00Z","kind":"weather","body":{}}"#;
+    assert_eq!(log.record(1, newer), "  (weather: shown by a newer aegir only)\n");
+    assert!(log.record(1, b"nonsense").starts_with("not a record"));
+}
+
+#[test]
+fn a_new_attempt_starts_afresh() {
+    let mut log = Log::new(look(false), None);
+    text(&mut log, &deploy()[..5]);
+    let line = started(true).to_line(1, Timestamp::UNIX_EPOCH);
+    insta::assert_snapshot!(log.record(2, &line), @r"
+    Attempt 2
+    static_site.deploy of site example.test on node node1: 2 Tasks (dry run: nothing is changed)
+    ");
+}
+
+#[test]
+fn an_end_without_the_last_record_is_told_from_the_ledger() {
+    let mut summary = OperationSummary {
+        id: id(),
+        name: "static_site.deploy".parse().unwrap(),
+        target: target(),
+        backend: "main".parse().unwrap(),
+        state: State::Lost,
+        silent: false,
+        reason: Some(reason("runner_gone", "Its runner ended.")),
+        attempt: Attempt::FIRST,
+        check: false,
+        requested_by: None,
+        requested_at: Timestamp::UNIX_EPOCH,
+        changed_at: Timestamp::UNIX_EPOCH,
+        revision: 5,
+        cancel_requested: false,
+    };
+    let mut log = Log::new(look(false), None);
+    text(&mut log, &deploy()[..5]);
+    insta::assert_snapshot!(log.end(&summary), @r"
+    static_site.deploy of site example.test: lost. Its runner ended. (runner_gone)
+    The transcript is incomplete: it ends here without its last record.
+    ");
+    summary.state = State::Rejected;
+    summary.reason = Some(reason("unknown_role", "There is no such role."));
+    insta::assert_snapshot!(
+        Log::new(look(false), None).end(&summary),
+        @"static_site.deploy of site example.test: rejected. There is no such role. (unknown_role)"
+    );
+    let mut log = Log::new(look(false), None);
+    text(&mut log, &deploy());
+    assert_eq!(log.end(&summary), "");
+}

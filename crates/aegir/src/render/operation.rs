@@ -1,0 +1,273 @@
+//! Operations in a list, and one with all that is known of it.
+
+use std::collections::BTreeMap;
+
+use aegir_protocol::api::{AttemptDetail, OperationDetail, OperationSummary};
+use aegir_protocol::catalog::{Catalog, Resolved};
+use aegir_protocol::name::{TaskName, VariableName};
+use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
+use aegir_protocol::state::State;
+use serde_json::Value;
+
+use super::table::table;
+use super::{Look, bytes, duration, milliseconds, outcome_style, state_style};
+
+/// `aegir ls`.
+#[must_use]
+pub fn list(look: &Look, operations: &[OperationSummary]) -> String {
+    if operations.is_empty() && look.terminal {
+        return "There is no such Operation. `aegir run` asks for one.\n".to_owned();
+    }
+    let rows: Vec<_> = operations
+        .iter()
+        .map(|operation| {
+            vec![
+                operation.id.to_string(),
+                state(look, operation),
+                operation.name.to_string(),
+                format!("{}:{}", operation.target.kind, operation.target.name),
+                look.time(operation.requested_at),
+                operation.requested_by.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table(look, &["ID", "STATE", "OPERATION", "TARGET", "REQUESTED", "BY"], &rows)
+}
+
+/// The state's word, and what is said beside it.
+fn state(look: &Look, operation: &OperationSummary) -> String {
+    let mut beside = Vec::new();
+    if operation.silent {
+        beside.push("silent");
+    }
+    if operation.cancel_requested && operation.state.outcome().is_none() {
+        beside.push("canceling");
+    }
+    if operation.check {
+        beside.push("dry run");
+    }
+    let word = look.paint(state_style(operation.state), operation.state.as_str());
+    if beside.is_empty() { word } else { format!("{word} ({})", beside.join(", ")) }
+}
+
+/// `aegir show`.
+#[must_use]
+pub fn detail(look: &Look, detail: &OperationDetail) -> String {
+    let summary = &detail.summary;
+    let mut fields: Vec<(&str, String)> = vec![
+        ("Operation", summary.id.to_string()),
+        ("Name", summary.name.to_string()),
+        ("Target", format!("{} {} (id {})", summary.target.kind, summary.target.name, summary.target.id)),
+        ("Backend", summary.backend.to_string()),
+        ("State", state(look, summary)),
+    ];
+    if let Some(reason) = &summary.reason {
+        fields.push(("Reason", reason.to_string()));
+    }
+    if let Some(next) = next_step(detail) {
+        fields.push(("", next));
+    }
+    let by = summary.requested_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    fields.push(("Requested", format!("{}{by}", look.time(summary.requested_at))));
+    if detail.priority > 0 {
+        fields.push(("Priority", detail.priority.to_string()));
+    }
+    if let Some(seconds) = detail.timeout_seconds {
+        fields.push(("Timeout", duration(seconds.saturating_mul(1000))));
+    }
+    fields.extend(detail.hosts.iter().map(|shown| ("Host", host(shown))));
+    let lock_rows = detail.locks.iter().map(|lock| {
+        let mode = match lock.mode {
+            LockMode::Shared => "shared",
+            LockMode::Exclusive => "exclusive",
+        };
+        ("Lock", format!("{} {} ({mode})", lock.kind, lock.id))
+    });
+    fields.extend(lock_rows);
+    fields.extend(detail.waits_for.iter().map(|id| ("Waits for", id.to_string())));
+
+    let mut text = String::new();
+    let mut before = "";
+    for (name, value) in &fields {
+        let shown = if *name == before { "" } else { name };
+        text.push_str(&format!("{} {value}\n", look.strong(&format!("{shown:<10}"))));
+        before = name;
+    }
+    if !detail.attempts.is_empty() {
+        text.push('\n');
+        text.push_str(&attempts(look, &detail.attempts));
+    }
+    text.push('\n');
+    text.push_str(&ledger(look, detail));
+    text
+}
+
+fn next_step(detail: &OperationDetail) -> Option<String> {
+    let id = detail.summary.id;
+    match detail.summary.state {
+        State::Queued if !detail.published => {
+            Some("The broker has not confirmed it yet; relayd keeps trying. See `aegir check`.".to_owned())
+        }
+        State::Claimed | State::Running if detail.summary.silent => Some(
+            "Its node has not been heard of for a while. It may be running on; see `aegir check`.".to_owned(),
+        ),
+        State::Running => Some(format!("Watch it with `aegir log -f {id}`.")),
+        State::Failed | State::Lost => Some(format!("What it did: `aegir log {id}`.")),
+        State::Waiting
+        | State::Queued
+        | State::Claimed
+        | State::Succeeded
+        | State::Canceled
+        | State::Rejected => None,
+    }
+}
+
+fn host(host: &Host) -> String {
+    let user = host.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+    let services: Vec<_> = host.services.keys().map(ToString::to_string).collect();
+    let offers = if services.is_empty() { String::new() } else { format!(" with {}", services.join(", ")) };
+    format!("{} at {user}{} port {}{offers}", host.name, host.ssh_address(), host.ssh_port())
+}
+
+fn attempts(look: &Look, attempts: &[AttemptDetail]) -> String {
+    let rows: Vec<_> = attempts
+        .iter()
+        .map(|attempt| {
+            let outcome = attempt.outcome.map(|outcome| look.paint(outcome_style(outcome), outcome.as_str()));
+            let took =
+                attempt.started_at.zip(attempt.ended_at).map(|(from, to)| duration(milliseconds(from, to)));
+            let transcript = match (attempt.transcript_records, attempt.transcript_complete) {
+                (0, _) => String::new(),
+                (records, true) => format!("{records} records, {}", bytes(attempt.transcript_bytes)),
+                (records, false) => {
+                    format!("{records} records, {}, incomplete", bytes(attempt.transcript_bytes))
+                }
+            };
+            vec![
+                attempt.attempt.to_string(),
+                attempt.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+                outcome.unwrap_or_default(),
+                attempt.started_at.map(|at| look.time(at)).unwrap_or_default(),
+                took.unwrap_or_default(),
+                transcript,
+            ]
+        })
+        .collect();
+    table(look, &["ATTEMPT", "NODE", "OUTCOME", "STARTED", "TOOK", "TRANSCRIPT"], &rows)
+}
+
+fn ledger(look: &Look, detail: &OperationDetail) -> String {
+    let rows: Vec<_> = detail
+        .ledger
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.revision.to_string(),
+                look.time(entry.at),
+                look.paint(state_style(entry.state), entry.state.as_str()),
+                entry.source.clone(),
+                entry.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table(look, &["REVISION", "AT", "STATE", "SAID BY", "REASON"], &rows)
+}
+
+/// `aegir show --variables`: what each Task gets, and the scope that it comes from. Without the backend's
+/// catalog only the values as they were sent are known.
+#[must_use]
+pub fn variables(look: &Look, detail: &OperationDetail, catalog: Option<&Catalog>) -> String {
+    let found = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok());
+    let Some((role, operation)) = found else {
+        let note = "The backend's catalog is not known, so these are the values as they were sent:\n";
+        return format!("{note}{}", sent(look, &detail.variables));
+    };
+    let tasks: Vec<_> =
+        operation.tasks.iter().map(|task| (task, role.resolve(task, &detail.variables))).collect();
+    resolved(look, &tasks)
+}
+
+fn resolved(look: &Look, tasks: &[(&TaskName, BTreeMap<VariableName, Resolved>)]) -> String {
+    let rows: Vec<_> = tasks
+        .iter()
+        .flat_map(|(task, values)| {
+            values.iter().map(move |(name, resolved)| {
+                vec![task.to_string(), name.to_string(), value(&resolved.value), resolved.from.clone()]
+            })
+        })
+        .collect();
+    table(look, &["TASK", "VARIABLE", "VALUE", "FROM"], &rows)
+}
+
+fn sent(look: &Look, variables: &Variables) -> String {
+    let rows: Vec<_> = variables
+        .iter()
+        .flat_map(|(scope, values)| {
+            values.iter().map(move |(name, given)| vec![scope.clone(), name.clone(), value(given)])
+        })
+        .collect();
+    table(look, &["SCOPE", "VARIABLE", "VALUE"], &rows)
+}
+
+fn value(value: &Value) -> String {
+    if sealed(value).is_some() { "(sealed)".to_owned() } else { value.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn example() -> OperationDetail {
+        let id = "019235f0-7a3c-7def-8000-000000000001";
+        let at = |second: u32| format!("2026-11-23T12:00:{second:02}Z");
+        let reason = json!({"code": "task_failed", "message": "Task 2 failed."});
+        serde_json::from_value(json!({
+            "summary": {
+                "id": id, "name": "static_site.deploy",
+                "target": {"kind": "site", "id": "17", "name": "example.test"},
+                "backend": "main", "state": "failed", "silent": false, "reason": reason, "attempt": 1,
+                "check": false, "requested_by": "kim", "requested_at": at(0), "changed_at": at(9),
+                "revision": 5, "cancel_requested": false,
+            },
+            "hosts": [{"name": "web1", "address": "192.0.2.7", "port": 2200, "user": null,
+                       "services": {"nginx": {}}}],
+            "variables": {"site": {"password": {"sealed": "x"}, "source": "/srv/content/example"}},
+            "locks": [{"kind": "site", "id": "17", "mode": "exclusive"},
+                      {"kind": "host", "id": "web1", "mode": "shared"}],
+            "priority": 3, "timeout_seconds": 900, "waits_for": [], "published": true,
+            "attempts": [{"attempt": 1, "node": "node1", "outcome": "failed", "reason": reason,
+                          "started_at": at(1), "ended_at": at(9), "transcript_bytes": 4321,
+                          "transcript_records": 17, "transcript_complete": true}],
+            "ledger": [
+                {"revision": 1, "attempt": 1, "state": "queued", "reason": null, "source": "frontend", "at": at(0)},
+                {"revision": 2, "attempt": 1, "state": "failed", "reason": reason, "source": "node1", "at": at(9)},
+            ],
+        }))
+        .unwrap()
+    }
+
+    fn terminal() -> Look {
+        Look { terminal: true, width: Some(120), ..Look::plain() }
+    }
+
+    #[test]
+    fn an_operation_with_all_that_is_known() {
+        insta::assert_snapshot!(detail(&terminal(), &example()));
+    }
+
+    #[test]
+    fn lists_for_people_and_for_pipes() {
+        let operation = OperationSummary { silent: true, state: State::Running, ..example().summary };
+        let check = OperationSummary { check: true, cancel_requested: true, ..operation.clone() };
+        let operations = [operation, check];
+        insta::assert_snapshot!("list_terminal", list(&terminal(), &operations));
+        insta::assert_snapshot!("list_pipe", list(&Look::plain(), &operations));
+        assert!(list(&terminal(), &[]).contains("aegir run"));
+    }
+
+    #[test]
+    fn variables_without_a_catalog_are_as_they_were_sent() {
+        insta::assert_snapshot!(variables(&Look::plain(), &example(), None));
+    }
+}

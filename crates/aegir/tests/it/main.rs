@@ -1,0 +1,69 @@
+//! The program as a person or a script meets it, without a relayd. One binary, because linking takes longer
+//! than the tests.
+
+use assert_cmd::Command;
+
+fn aegir(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegir"));
+    for name in ["AEGIR_URL", "AEGIR_TOKEN_FILE"] {
+        command.env_remove(name);
+    }
+    let output = command.env("USER", "kim").args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_is_worth_reading() {
+    for (name, arguments) in [
+        ("help", vec!["--help"]),
+        ("help_run", vec!["run", "--help"]),
+        ("help_log", vec!["log", "--help"]),
+        ("help_check", vec!["check", "--help"]),
+    ] {
+        let (code, text, _) = aegir(&arguments);
+        assert_eq!(code, 0);
+        insta::assert_snapshot!(name, text);
+    }
+}
+
+#[test]
+fn nobody_there_is_told_apart_from_a_wrong_command_line() {
+    let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/token");
+    // Port 1 is reserved, and nobody listens there.
+    let away = ["--url", "http://127.0.0.1:1", "--token-file", token, "ls"];
+    let (code, stdout, stderr) = aegir(&away);
+    assert_eq!((code, stdout.as_str()), (10, ""), "{stderr}");
+    assert!(stderr.contains("http://127.0.0.1:1") && stderr.contains("--url"), "{stderr}");
+
+    let (code, stdout, _) = aegir(&[&away[..4], &["check"]].concat());
+    assert_eq!(code, 10);
+    assert!(stdout.starts_with("HOP\tVERDICT\tTIME\tSEEN\nrelayd API\tCLOSED\t"), "{stdout}");
+
+    let (code, _, stderr) = aegir(&["--url", "unix:/nonexistent/api.sock", "--token-file", token, "ls"]);
+    assert_eq!(code, 10, "{stderr}");
+
+    let (code, _, stderr) = aegir(&["--token-file", "/nonexistent/api-token", "ls"]);
+    assert_eq!(code, 11);
+    assert!(stderr.contains("/nonexistent/api-token") && stderr.contains("AEGIR_TOKEN_FILE"), "{stderr}");
+
+    for wrong in [
+        vec!["run", "static_site", "--target", "site:x"],
+        vec!["run", "static_site.deploy", "--target", "x"],
+        vec!["run", "static_site.deploy", "--target", "site:-x"],
+        vec!["run", "static_site.deploy", "--target", "site:x", "--secret", "p=hunter22"],
+        vec!["ls", "--state", "green"],
+        vec!["--url", "127.0.0.1", "ls"],
+        vec!["log"],
+    ] {
+        let (code, _, stderr) = aegir(&wrong);
+        assert_eq!(code, 2, "{wrong:?}: {stderr}");
+    }
+}
+
+#[test]
+fn completions_need_no_relayd() {
+    let (code, text, _) = aegir(&["completions", "bash"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("sign-in"));
+}
