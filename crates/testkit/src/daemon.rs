@@ -1,0 +1,12 @@
+//! relayd and dispatcherd as programs: started with a config file of their own, waited for, killed, restarted.
+
+mod binaries;
+mod broker_section;
+mod dispatcherd;
+mod relayd;
+mod runners;
+
+pub use binaries::binary;
+pub use dispatcherd::{Dispatcherd, DispatcherdBuilder};
+pub use relayd::{Relayd, RelaydBuilder};
+pub use runners::end_runners;
