@@ -42,6 +42,8 @@ pub struct Connection {
     #[arg(
         long,
         global = true,
+        help_heading = HEADING,
+        hide_env_values = true,
         env = "AEGIR_URL",
         value_name = "URL",
         default_value = "http://127.0.0.1:7180"

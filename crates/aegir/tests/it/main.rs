@@ -8,9 +8,9 @@ fn aegir(arguments: &[&str]) -> (i32, String, String) {
     for name in ["AEGIR_URL", "AEGIR_TOKEN_FILE"] {
         command.env_remove(name);
     }
-    let output = command.env("USER", "kim").args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let output = command.env("USER", "kim").args(arguments).output().expect("aegir starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("aegir writes UTF-8");
+    (output.status.code().expect("aegir ends by itself"), text(output.stdout), text(output.stderr))
 }
 
 #[test]
