@@ -4,10 +4,14 @@
 //! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
 
 pub mod broker;
+pub mod daemon;
+pub mod minion;
 pub mod nginx;
 pub mod port;
 pub mod process;
 
 pub use broker::Broker;
+pub use daemon::{Dispatcherd, Relayd};
+pub use minion::Minion;
 pub use nginx::Nginx;
 pub use process::Process;
