@@ -43,6 +43,9 @@ CREATE INDEX operations_target ON operations (target_kind, target_name, number);
 CREATE INDEX operations_name ON operations (name, number);
 CREATE INDEX operations_outbox ON operations (published, number) WHERE state = 'queued';
 
+CREATE INDEX operations_canceling ON operations (number)
+    WHERE cancel_requested = 1 AND state IN ('claimed', 'running');
+
 CREATE TABLE attempts (
     operation       INTEGER NOT NULL REFERENCES operations (number) ON DELETE CASCADE,
     attempt         INTEGER NOT NULL,

@@ -1,8 +1,25 @@
 //! relayd: keeps the Operations of a frontend, decides, and hands on what happens.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`app`], [`config`] | putting it together; the config file |
+//! | [`submit`] | taking requests, by HTTP and AMQP |
+//! | [`ledger`], [`locks`] | the decisions: pure functions |
+//! | [`ingest`] | what comes from nodes |
+//! | [`store`] | the database, and the one task that writes it |
+//! | [`deliver`] | what goes to nodes |
+//! | [`relay`] | the handle that the API and the page use |
+//! | [`sign_in`], [`secrets`] | who may; sealing |
+//! | [`catalogs`], [`watchers`] | what backends can do; telling who watches |
 
+pub mod app;
+pub mod catalogs;
+pub mod config;
+pub mod deliver;
 pub mod ingest;
 pub mod ledger;
 pub mod locks;
+pub mod relay;
 pub mod secrets;
 pub mod sign_in;
 pub mod store;

@@ -3,3 +3,5 @@
 pub mod chunks;
 pub mod echoes;
 pub mod nodes;
+pub mod status;
+pub mod transcripts;

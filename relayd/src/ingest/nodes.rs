@@ -76,6 +76,19 @@ impl Nodes {
         alive.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Whether a node of this backend is alive and has nothing to do, so that nothing can wait in its queue.
+    #[must_use]
+    pub fn idle(&self, backend: &BackendName) -> bool {
+        self.lock().values().any(|node| {
+            let heartbeat = &node.heartbeat;
+            heartbeat.backend == *backend
+                && !is_silent(node.when.elapsed())
+                && heartbeat.accepting
+                && heartbeat.waiting.is_empty()
+                && heartbeat.running.len() < heartbeat.slots as usize
+        })
+    }
+
     /// Every attempt that a node which is alive says that it has, waiting or running.
     #[must_use]
     pub fn attempts(&self) -> HashSet<AttemptId> {
@@ -122,7 +135,7 @@ mod tests {
         tokio::time::advance(SILENT_AFTER * 3 / 4).await;
         assert!(!nodes.silent(&a), "it was heard");
         assert!(nodes.silent(&b), "it was never heard");
-        assert_eq!(nodes.alive(&"main".parse().unwrap()), [a.clone()]);
+        assert_eq!(nodes.alive(&"main".parse().unwrap()), std::slice::from_ref(&a));
         tokio::time::advance(SILENT_AFTER).await;
         assert!(nodes.silent(&a));
         assert!(nodes.alive(&"main".parse().unwrap()).is_empty());

@@ -19,7 +19,6 @@ mod writer;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::mpsc;
@@ -28,7 +27,7 @@ pub use batch::Batch;
 pub use effects::{AfterCommit, Effects};
 pub use error::StoreError;
 pub use open::OpenError;
-pub use read::{OperationFilter, TargetFilter, TranscriptPiece, Unpublished};
+pub use read::{OperationFilter, TargetFilter, TranscriptPiece};
 pub use writer::{Command, Counters, Writer};
 
 /// How many commands wait for the writer before callers wait themselves.
@@ -39,7 +38,7 @@ const QUEUE: usize = 1024;
 pub struct Store {
     readers: SqlitePool,
     jobs: mpsc::Sender<Box<dyn writer::Job>>,
-    counters: Arc<Counters>,
+    counters: Counters,
 }
 
 impl Store {
@@ -51,8 +50,8 @@ impl Store {
     pub async fn open(path: &Path) -> Result<(Self, Writer), OpenError> {
         let (connection, readers) = open::open(path).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
-        let counters = Arc::new(Counters::default());
-        let store = Self { readers, jobs: sender, counters: Arc::clone(&counters) };
+        let counters = Counters::default();
+        let store = Self { readers, jobs: sender, counters: counters.clone() };
         let path = path.to_owned();
         let tails = tails::Tails::default();
         Ok((store, Writer { path, connection: Some(connection), jobs, tails, counters }))

@@ -80,11 +80,11 @@ impl Opened {
     }
 
     async fn state(&self, id: OperationId) -> State {
-        self.store.state_of(id).await.unwrap().unwrap().0
+        self.store.state_of(id).await.unwrap().unwrap()
     }
 
     async fn ingest(&self, message: Ingest) -> Settled {
-        self.store.write(vec![message]).await.unwrap().remove(0)
+        self.store.write(Arc::<[Ingest]>::from([message])).await.unwrap().remove(0)
     }
 
     async fn claim(&self, id: OperationId) {
@@ -362,15 +362,16 @@ async fn the_outbox_holds_what_the_broker_has_not_confirmed() {
     let operation = operation("a", &[("site:a", LockMode::Exclusive)]);
     opened.submit(&operation).await;
     let attempt = operation.attempt_id();
-    let unpublished = opened.store.unpublished(0, 10).await.unwrap();
+    let unpublished = opened.store.unpublished(10).await.unwrap();
     assert_eq!(unpublished.len(), 1);
-    assert_eq!(unpublished[0].operation, operation);
+    assert_eq!(opened.store.queued(unpublished[0]).await.unwrap(), Some(operation));
     happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
-    assert!(opened.store.unpublished(0, 10).await.unwrap().is_empty());
+    assert!(opened.store.unpublished(10).await.unwrap().is_empty());
     assert!(opened.store.unclaimed(0).await.unwrap().is_empty());
-    assert_eq!(opened.store.unclaimed(i64::MAX).await.unwrap(), [attempt]);
+    let unclaimed = opened.store.unclaimed(i64::MAX).await.unwrap();
+    assert_eq!(unclaimed, [(attempt, "main".parse().unwrap())]);
     happened(&opened, attempt, Event::Unclaimed { attempt: attempt.attempt }).await;
-    assert_eq!(opened.store.unpublished(0, 10).await.unwrap().len(), 1);
+    assert_eq!(opened.store.unpublished(10).await.unwrap().len(), 1);
     opened.close().await;
 }
 

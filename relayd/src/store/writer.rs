@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
+use prometheus_client::metrics::counter::Counter;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -71,22 +71,23 @@ impl<C: Command + Sync> Job for Waiting<C> {
     }
 }
 
-pub(super) fn job<C: Command + Sync>(
-    command: C,
-) -> (Box<dyn Job>, oneshot::Receiver<Result<C::Answer, StoreError>>) {
+/// What a caller waits for.
+pub(super) type Answered<A> = oneshot::Receiver<Result<A, StoreError>>;
+
+pub(super) fn job<C: Command + Sync>(command: C) -> (Box<dyn Job>, Answered<C::Answer>) {
     let (caller, answer) = oneshot::channel();
     (Box::new(Waiting { command, answer: None, caller }), answer)
 }
 
-/// Counts what the writer does.
-#[derive(Debug, Default)]
+/// Counts what the writer does. Clones count together.
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Transactions committed.
-    pub commits: AtomicU64,
+    pub commits: Counter,
     /// Transactions that failed.
-    pub failures: AtomicU64,
+    pub failures: Counter,
     /// Transcript bytes stored.
-    pub transcript_bytes: AtomicU64,
+    pub transcript_bytes: Counter,
 }
 
 /// The writer.
@@ -95,7 +96,7 @@ pub struct Writer {
     pub(super) connection: Option<SqliteConnection>,
     pub(super) jobs: mpsc::Receiver<Box<dyn Job>>,
     pub(super) tails: Tails,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Counters,
 }
 
 impl Writer {
@@ -160,12 +161,12 @@ impl Writer {
         let result = self.try_transaction(jobs).await;
         match result {
             Ok(effects) => {
-                self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                self.counters.commits.inc();
                 after.committed(effects);
                 Ok(())
             }
             Err(error) => {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.counters.failures.inc();
                 Err(error)
             }
         }
@@ -193,7 +194,7 @@ impl Writer {
         sqlx::query("COMMIT").execute(&mut connection).await?;
         self.connection = Some(connection);
         self.tails.keep(touched);
-        self.counters.transcript_bytes.fetch_add(transcript_bytes, Ordering::Relaxed);
+        self.counters.transcript_bytes.inc_by(transcript_bytes);
         Ok(effects)
     }
 }

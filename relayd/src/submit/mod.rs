@@ -2,6 +2,7 @@
 
 mod accept;
 mod idempotency;
+pub mod requests;
 
 pub use accept::accept;
 pub use idempotency::MacKey;

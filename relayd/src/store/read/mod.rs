@@ -6,5 +6,4 @@ mod settings;
 mod transcript;
 
 pub use operations::{OperationFilter, TargetFilter};
-pub use outbox::Unpublished;
 pub use transcript::TranscriptPiece;

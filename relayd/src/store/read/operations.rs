@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aegir_protocol::api::{AttemptDetail, LedgerEntry, OperationDetail, OperationList, OperationSummary};
-use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{Kind, NodeName, OperationName, TargetName};
 use aegir_protocol::operation::{Operation, Target};
 use aegir_protocol::state::{Outcome, State};
@@ -167,14 +167,13 @@ impl Store {
         }))
     }
 
-    /// Where an Operation stands, and its current attempt.
-    pub(crate) async fn state_of(&self, id: OperationId) -> Result<Option<(State, Attempt)>, StoreError> {
-        let row = sqlx::query("SELECT state, attempt FROM operations WHERE id = ?1")
+    /// Where an Operation stands.
+    pub(crate) async fn state_of(&self, id: OperationId) -> Result<Option<State>, StoreError> {
+        let state: Option<String> = sqlx::query_scalar("SELECT state FROM operations WHERE id = ?1")
             .bind(id.to_string())
             .fetch_optional(&self.readers)
             .await?;
-        row.map(|row| Ok((rows::state(row.try_get("state")?)?, rows::attempt(row.try_get("attempt")?)?)))
-            .transpose()
+        state.map(|state| rows::state(&state)).transpose()
     }
 
     /// What an idempotency key stands for, if it is known.

@@ -1,6 +1,7 @@
 //! What came from `aegir.transcripts.<frontend>`: chunks, claims, reports and catalogs, in the order in which
 //! they came.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_protocol::catalog::Catalog;
@@ -42,7 +43,8 @@ pub enum Settled {
     Bury(Code, String),
 }
 
-impl Command for Vec<Ingest> {
+/// In the order in which they came. Shared, so that what a full disk refused can be tried again.
+impl Command for Arc<[Ingest]> {
     type Answer = Vec<Settled>;
 
     fn size(&self) -> usize {
@@ -55,7 +57,7 @@ impl Command for Vec<Ingest> {
 
     async fn apply(&self, batch: &mut Batch) -> Result<Vec<Settled>, StoreError> {
         let mut settled = Vec::with_capacity(self.len());
-        for message in self {
+        for message in self.iter() {
             settled.push(match message {
                 Ingest::Chunk(header, payload) => batch.store_chunk(header, payload).await?,
                 Ingest::Claim(claim) => batch.claim(claim).await?,
@@ -76,7 +78,7 @@ const REPLAY_PAUSE: Duration = Duration::from_secs(2);
 /// What is stored of an attempt's transcript.
 enum Known {
     /// It grows.
-    Open(Tail),
+    Open(Box<Tail>),
     /// It has its `finished` record, and this many bytes.
     Closed(u64),
 }
@@ -133,7 +135,7 @@ impl Batch {
         let attempt = AttemptId { operation: header.operation, attempt: header.attempt };
         let mut tail = match self.known(attempt).await? {
             None => return Ok(unknown(header.operation)),
-            Some(Known::Open(tail)) => tail,
+            Some(Known::Open(tail)) => *tail,
             Some(Known::Closed(end)) => return Ok(self.after_the_end(header, payload, end)),
         };
         if tail.node.as_ref().is_some_and(|node| *node != header.node) {
@@ -319,7 +321,11 @@ impl Batch {
     async fn known(&mut self, attempt: AttemptId) -> Result<Option<Known>, StoreError> {
         if let Some(tail) = self.tail(&attempt) {
             let closed = tail.verifier.finished().is_some();
-            return Ok(Some(if closed { Known::Closed(tail.verifier.offset()) } else { Known::Open(tail) }));
+            return Ok(Some(if closed {
+                Known::Closed(tail.verifier.offset())
+            } else {
+                Known::Open(Box::new(tail))
+            }));
         }
         let row = sqlx::query(
             "SELECT a.operation, a.node, a.bytes, a.closed, a.mismatches FROM attempts a \
@@ -338,7 +344,7 @@ impl Batch {
         let node = node.map(|node| rows::parse("node", &node)).transpose()?;
         let verifier = self.reread(operation, attempt).await?;
         let mismatches = row.try_get("mismatches")?;
-        Ok(Some(Known::Open(Tail { operation, node, verifier, mismatches, replay_asked: None })))
+        Ok(Some(Known::Open(Box::new(Tail { operation, node, verifier, mismatches, replay_asked: None }))))
     }
 
     /// The verifier at the end of what is stored, by reading it again, one chunk in memory at a time.

@@ -1,0 +1,209 @@
+//! Puts relayd together, runs it, and takes it apart again.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_amqp::{Builder, Consume, Link, Topology, topology};
+use aegir_service::directory::{DirectoryError, StateDirectory};
+use aegir_service::shutdown::Tasks;
+use aegir_service::systemd::Notifier;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalogs::Catalogs;
+use crate::config::Config;
+use crate::deliver::{Control, Dispatch, Outbox, Overdue};
+use crate::ingest::echoes::Echoes;
+use crate::ingest::nodes::Nodes;
+use crate::ingest::status::{self, Heartbeats};
+use crate::ingest::transcripts::{self, Transcripts};
+use crate::relay::{Parts, Relay, RelayMetrics};
+use crate::sign_in::{Token, TokenError};
+use crate::store::write::Keep;
+use crate::store::{OpenError, Store, StoreError};
+use crate::submit::MacKey;
+use crate::submit::requests::{self, Requests};
+use crate::watchers::Watchers;
+
+/// How long everything together may take to end.
+const DRAIN: Duration = Duration::from_millis(1500);
+/// How long the broker's connections and the store may take to close after that.
+const CLOSE: Duration = Duration::from_millis(400);
+/// Without progress for this long, the session with the broker counts as hanging. It does something every few
+/// seconds, reconnecting included.
+const BROKER_STUCK: Duration = Duration::from_secs(120);
+
+/// Why relayd can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store can't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The API's token can't be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {error}; is another program using it?")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Runs relayd until `cancel`, then ends it within two seconds.
+///
+/// # Errors
+/// When it can't start. A broker that is away is no reason: it is waited for.
+pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), StartError> {
+    let state = StateDirectory::open(&config.state_directory())?;
+    let token = Token::load_or_make(&state.path().join("api-token"))?;
+    let (store, writer) = Store::open(&state.path().join("relayd.db")).await?;
+
+    let tasks = Tasks::new();
+    // Things end in the order in which they need each other: first what takes work, then the way to the broker,
+    // then the store.
+    let (link_cancel, store_cancel) = (CancellationToken::new(), CancellationToken::new());
+    let (links, stores) = (TaskTracker::new(), TaskTracker::new());
+
+    let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
+    let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(Echoes::default()));
+    let outbox = Arc::new(Notify::new());
+    let (control, control_queue) = Control::new();
+    let after = Arc::new(Dispatch {
+        outbox: Arc::clone(&outbox),
+        control: control.clone(),
+        watchers: Arc::clone(&watchers),
+        catalogs: Arc::clone(&catalogs),
+    });
+    stores.spawn(writer.run(after, store_cancel.clone()));
+    for catalog in store.catalogs().await? {
+        catalogs.put(catalog);
+    }
+    let mac_key = mac_key(&store).await?;
+
+    let frontend = &config.frontend;
+    let mut builder =
+        Builder::new(config.broker.clone(), format!("relayd {frontend}"), Topology::of_frontend(frontend));
+    let (transcript_deliveries, _) =
+        builder.consume(Consume::queue(topology::transcripts_queue(frontend), transcripts::PREFETCH));
+    let (request_deliveries, _) =
+        builder.consume(Consume::queue(topology::requests_queue(frontend), requests::PREFETCH));
+    let (heartbeats, _) = builder
+        .consume(Consume::queue(topology::status_queue(frontend), status::PREFETCH).settled_on_arrival());
+    let link = builder.start(link_cancel.clone(), &links);
+
+    let relay = Relay::new(Parts {
+        frontend: frontend.clone(),
+        default_backend: config.default_backend.clone(),
+        metrics: RelayMetrics::new(store.counters()),
+        store: store.clone(),
+        catalogs,
+        watchers,
+        nodes: Arc::clone(&nodes),
+        echoes: Arc::clone(&echoes),
+        control,
+        link: link.clone(),
+        broker_address: config.broker.address(),
+        mac_key,
+        token,
+    });
+
+    let publisher = link.publisher();
+    tasks.spawn("control", control_queue.run(publisher.clone(), cancel.clone()));
+    let outbox = Outbox { store: store.clone(), link: link.clone(), wake: outbox };
+    tasks.spawn("outbox", outbox.run(cancel.clone()));
+    let overdue = Overdue { store: store.clone(), nodes: Arc::clone(&nodes) };
+    tasks.spawn("overdue", overdue.run(cancel.clone()));
+    let ingest = Transcripts { store: store.clone(), echoes };
+    tasks.spawn("transcripts", ingest.run(transcript_deliveries, cancel.clone()));
+    let status = Heartbeats { nodes, store: store.clone() };
+    tasks.spawn("heartbeats", status.run(heartbeats, cancel.clone()));
+    let requests = Requests { relay: relay.clone(), publisher };
+    tasks.spawn("requests", requests.run(request_deliveries, cancel.clone()));
+
+    // http::serve(listeners, relay, config.http, cancel) belongs here.
+    drop(relay);
+
+    let notifier = Notifier::new();
+    tasks.spawn("broker status", watch_broker(link, notifier.clone(), cancel.clone()));
+    let watchdog = notifier.clone();
+    let feeding = cancel.clone();
+    tasks.spawn("watchdog", async move { watchdog.feed_watchdog(feeding).await });
+    tracing::info!(
+        frontend = %config.frontend, state_directory = %state.path().display(),
+        broker = config.broker.address(), "relayd is ready"
+    );
+    notifier.ready("ready");
+
+    cancel.cancelled().await;
+    notifier.stopping("stopping");
+    tasks.drain(DRAIN).await;
+    link_cancel.cancel();
+    store_cancel.cancel();
+    let closing = async {
+        aegir_service::shutdown::drain(&links, CLOSE).await;
+        aegir_service::shutdown::drain(&stores, CLOSE).await;
+        store.close().await;
+    };
+    if tokio::time::timeout(CLOSE, closing).await.is_err() {
+        tracing::warn!(
+            "the store or the broker's connections did not close in time; nothing is lost by that"
+        );
+    }
+    tracing::info!("relayd has stopped");
+    Ok(())
+}
+
+/// The key that requests are compared with: made once, and never changed.
+async fn mac_key(store: &Store) -> Result<MacKey, StoreError> {
+    const NAME: &str = "request_mac_key";
+    let fresh = crate::sign_in::hash(&crate::sign_in::random()).to_vec();
+    store.write(Keep { name: NAME, value: fresh, first_wins: true }).await?;
+    let key = store.setting(NAME).await?.and_then(|key| key.try_into().ok());
+    key.map(MacKey).ok_or_else(|| StoreError::Unreadable(format!("{NAME} is not a key")))
+}
+
+/// Says in the log and to systemd how it stands with the broker, and beats for the watchdog while the session's
+/// supervisor makes progress: a broker that is away restarts nobody.
+async fn watch_broker(link: Link, notifier: Notifier, cancel: CancellationToken) {
+    let heartbeat = notifier.heartbeat("broker session", BROKER_STUCK);
+    let mut status = link.status();
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            _ = ticks.tick() => {}
+            changed = status.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let text = match &*status.borrow_and_update() {
+                    aegir_amqp::Status::Up => "ready".to_owned(),
+                    aegir_amqp::Status::Connecting { last_error, .. } => match last_error {
+                        Some(error) => format!("connecting to the broker: {error}"),
+                        None => "connecting to the broker".to_owned(),
+                    },
+                    aegir_amqp::Status::Blocked { reason } => format!("the broker takes no messages: {reason}"),
+                    aegir_amqp::Status::Mismatch { object, error } => format!("{object}: {error}"),
+                    aegir_amqp::Status::Stopped => break,
+                };
+                notifier.status(&text);
+            }
+        }
+        if link.idle() < BROKER_STUCK {
+            heartbeat.beat();
+        }
+    }
+    heartbeat.retire();
+}

@@ -1,0 +1,32 @@
+//! The catalogs of all backends, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aegir_protocol::catalog::Catalog;
+use aegir_protocol::name::BackendName;
+
+/// What each backend can do, as it last said.
+#[derive(Default)]
+pub struct Catalogs(RwLock<BTreeMap<BackendName, Arc<Catalog>>>);
+
+impl Catalogs {
+    /// Replaces a backend's catalog.
+    pub fn put(&self, catalog: Arc<Catalog>) {
+        // An insert is all or nothing, so a panic of another holder does no harm; nor when reading.
+        let mut catalogs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        catalogs.insert(catalog.backend.clone(), catalog);
+    }
+
+    /// A backend's catalog.
+    #[must_use]
+    pub fn get(&self, backend: &BackendName) -> Option<Arc<Catalog>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(backend).cloned()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Catalog>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! The consumer of heartbeats.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use aegir_amqp::Deliveries;
+use aegir_protocol::message::{Heartbeat, decode};
+use tokio_util::sync::CancellationToken;
+
+use super::nodes::Nodes;
+use crate::ledger::Event;
+use crate::store::write::Happened;
+use crate::store::{Store, StoreError};
+
+/// The most heartbeats that wait to be read.
+pub const PREFETCH: u16 = 64;
+
+/// Takes heartbeats.
+pub struct Heartbeats {
+    /// Where it is remembered which nodes are alive.
+    pub nodes: Arc<Nodes>,
+    /// Where it is read what should have stopped.
+    pub store: Store,
+}
+
+impl Heartbeats {
+    /// Takes heartbeats until `cancel`.
+    pub async fn run(self, mut deliveries: Deliveries, cancel: CancellationToken) {
+        loop {
+            let delivery = tokio::select! {
+                () = cancel.cancelled() => return,
+                delivery = deliveries.recv() => delivery,
+            };
+            let Some(delivery) = delivery else { return };
+            match decode::<Heartbeat>(&delivery.body()) {
+                Ok(heartbeat) => {
+                    // It was settled on arrival.
+                    let _ = delivery.done().await;
+                    if let Err(error) = self.repeat_cancels(&heartbeat).await {
+                        tracing::warn!(error = %error, "nodes can't be told again what to stop");
+                    }
+                    self.nodes.hear(heartbeat);
+                }
+                Err(error) => {
+                    if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
+                        tracing::debug!(error = %error, "a heartbeat that can't be read could not be buried");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A cancel may get lost. If what a node has was called off, it is told again.
+    async fn repeat_cancels(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        if heartbeat.waiting.is_empty() && heartbeat.running.is_empty() {
+            return Ok(());
+        }
+        let canceling = self.store.canceling().await?;
+        if canceling.is_empty() {
+            return Ok(());
+        }
+        let canceling: HashSet<_> = canceling.into_iter().collect();
+        let node = &heartbeat.node;
+        let seen: Vec<_> = heartbeat
+            .waiting
+            .iter()
+            .chain(&heartbeat.running)
+            .filter(|attempt| canceling.contains(attempt))
+            .map(|attempt| (*attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() }))
+            .collect();
+        if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
+    }
+}

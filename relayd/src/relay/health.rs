@@ -1,0 +1,136 @@
+//! Whether relayd can do its work, and what it counts.
+
+use std::time::Duration;
+
+use aegir_amqp::Status;
+use aegir_protocol::api::Problem;
+use aegir_protocol::state::State;
+use aegir_service::metrics::Metrics;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::Relay;
+use crate::store::write::Keep;
+use crate::store::{Counters, StoreError};
+
+/// How long the store may take.
+const STORE: Duration = Duration::from_secs(2);
+
+/// Whether relayd can do its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// What keeps it from that; nothing when it is ready.
+    pub reasons: Vec<String>,
+}
+
+impl Readiness {
+    /// Whether it can.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// What relayd counts.
+pub struct RelayMetrics {
+    metrics: Metrics,
+    operations: Family<Labels, Gauge>,
+    nodes: Family<Labels, Gauge>,
+    broker_up: Gauge,
+}
+
+impl RelayMetrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new(counters: &Counters) -> Self {
+        let mut metrics = Metrics::new("relayd");
+        let (operations, nodes) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
+        let broker_up = Gauge::default();
+        metrics.register("operations", "Operations by state", operations.clone());
+        metrics.register("nodes", "Nodes that were heard of since the start", nodes.clone());
+        metrics.register("broker_up", "Whether the broker takes and delivers messages", broker_up.clone());
+        metrics.register("store_commits", "Transactions committed", counters.commits.clone());
+        metrics.register("store_failures", "Transactions that failed", counters.failures.clone());
+        metrics.register("transcript_bytes", "Transcript bytes stored", counters.transcript_bytes.clone());
+        Self { metrics, operations, nodes, broker_up }
+    }
+}
+
+impl Relay {
+    /// Whether relayd can do its work: store, and reach the broker.
+    pub async fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if let Err(reason) = self.probe_store().await {
+            reasons.push(reason);
+        }
+        if let Err(reason) = self.broker_state() {
+            reasons.push(reason);
+        }
+        Readiness { reasons }
+    }
+
+    /// Writes something and reads it back.
+    pub(super) async fn probe_store(&self) -> Result<(), String> {
+        let value = sign(jiff::Timestamp::now().as_microsecond());
+        let keep = Keep { name: "probe", value: value.clone(), first_wins: false };
+        let probe = async {
+            self.0.store.write(keep).await?;
+            self.0.store.setting("probe").await
+        };
+        let result: Result<_, StoreError> = match tokio::time::timeout(STORE, probe).await {
+            Ok(result) => result,
+            Err(_) => return Err(format!("the store did not answer within {STORE:?}; is the disk slow?")),
+        };
+        match result {
+            // Another probe may have come between the two.
+            Ok(Some(read)) if read.len() == value.len() => Ok(()),
+            Ok(_) => Err("the store does not hold what was written".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// How it stands with the broker, if not well.
+    pub(super) fn broker_state(&self) -> Result<(), String> {
+        let address = &self.0.broker_address;
+        match &*self.0.link.status().borrow() {
+            Status::Up => Ok(()),
+            Status::Connecting { attempt, last_error } => {
+                let why = last_error.as_deref().unwrap_or("the first attempt is under way");
+                Err(format!("not connected to the broker {address} ({attempt} attempts failed): {why}"))
+            }
+            Status::Blocked { reason } => Err(format!("the broker {address} takes no messages: {reason}")),
+            Status::Mismatch { object, error } => {
+                Err(format!("{object} on the broker {address} is not as it should be: {error}"))
+            }
+            Status::Stopped => Err("relayd is stopping".to_owned()),
+        }
+    }
+
+    /// What is counted, in the OpenMetrics text format (`aegir_service::metrics::CONTENT_TYPE`).
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn metrics(&self) -> Result<String, Problem> {
+        let metrics = &self.0.metrics;
+        let counts = self.0.store.count_by_state().await?;
+        for state in State::ALL {
+            let count = counts.get(state).copied().unwrap_or(0);
+            let gauge = metrics.operations.get_or_create(&vec![("state", state.as_str())]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let nodes = self.0.nodes.list();
+        for (silent, word) in [(false, "alive"), (true, "silent")] {
+            let count = nodes.iter().filter(|node| node.silent == silent).count();
+            let gauge = metrics.nodes.get_or_create(&vec![("state", word)]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        metrics.broker_up.set(i64::from(self.broker_state().is_ok()));
+        Ok(metrics.metrics.encode())
+    }
+}
+
+fn sign(number: i64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}

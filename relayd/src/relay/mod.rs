@@ -1,0 +1,298 @@
+//! The handle that everything which talks to people uses: the API, the page, submissions by AMQP.
+
+mod check;
+mod health;
+
+use std::sync::Arc;
+
+use aegir_amqp::Link;
+use aegir_protocol::api::{CatalogList, NodeList, OperationDetail, OperationList, Problem, SignInLink};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
+use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_protocol::request::{Accepted, Request};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::catalogs::Catalogs;
+use crate::deliver::Control;
+use crate::ingest::echoes::Echoes;
+use crate::ingest::nodes::Nodes;
+use crate::ledger::Refusal;
+use crate::sign_in::{self, Token};
+use crate::store::write::{AddCode, Cancel, Canceled, EndSession, RedeemCode, Submit, Submitted};
+use crate::store::{OperationFilter, Store, TranscriptPiece};
+use crate::submit::{MacKey, accept};
+use crate::watchers::Watchers;
+
+pub use health::{Readiness, RelayMetrics};
+
+/// relayd, as those who talk to people have it. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(pub(crate) Arc<Parts>);
+
+/// What it is made of.
+pub struct Parts {
+    /// The frontend that this relayd works for.
+    pub frontend: FrontendName,
+    /// Who carries out what names no backend.
+    pub default_backend: BackendName,
+    /// The store.
+    pub store: Store,
+    /// What backends can do.
+    pub catalogs: Arc<Catalogs>,
+    /// Who watches.
+    pub watchers: Arc<Watchers>,
+    /// Who is alive.
+    pub nodes: Arc<Nodes>,
+    /// Who waits for the answer to an echo.
+    pub echoes: Arc<Echoes>,
+    /// For telling nodes.
+    pub control: Control,
+    /// The way to the broker.
+    pub link: Link,
+    /// Where the broker is, for messages.
+    pub broker_address: String,
+    /// What requests are compared with.
+    pub mac_key: MacKey,
+    /// The API's token.
+    pub token: Token,
+    /// What is counted.
+    pub metrics: RelayMetrics,
+}
+
+impl Relay {
+    /// The handle over its parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Takes a request. Once this returns, the Operation is stored and ends in one of the states for that.
+    ///
+    /// # Errors
+    /// With what is wrong with the request, or with the store.
+    pub async fn submit(
+        &self,
+        request: Request,
+        idempotency_key: Option<String>,
+    ) -> Result<Accepted, Problem> {
+        let parts = &self.0;
+        let key = idempotency_key.or_else(|| request.idempotency_key.clone());
+        if let Some(key) = &key {
+            check_key(key)?;
+        }
+        let backend = request.backend.clone().unwrap_or_else(|| parts.default_backend.clone());
+        let request_mac = parts.mac_key.mac(&request, &backend);
+        // What was accepted before stays accepted, even if the catalog has changed since.
+        if let Some(key) = &key
+            && let Some(earlier) = parts.store.earlier(key, &request_mac).await?
+        {
+            return answer(earlier);
+        }
+        let catalog = parts.catalogs.get(&backend).ok_or_else(|| self.unknown_backend(&backend))?;
+        let frontend = parts.frontend.clone();
+        // Schemas and sealing take the processor for a while.
+        let accepted =
+            tokio::task::spawn_blocking(move || accept(&request, &catalog, &frontend, Timestamp::now()));
+        let operation = accepted.await.map_err(|error| {
+            Problem::new(Code::Internal, format!("the request broke its check: {error}"))
+        })??;
+        let (id, name) = (operation.id, operation.name.clone());
+        let submitted = parts.store.write(Submit { operation, idempotency_key: key, request_mac }).await?;
+        tracing::info!(operation_id = %id, name = %name, backend = %backend, "Operation stored");
+        answer(submitted)
+    }
+
+    fn unknown_backend(&self, backend: &BackendName) -> Problem {
+        let known: Vec<_> =
+            self.0.catalogs.list().iter().map(|catalog| catalog.backend.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let frontend = &self.0.frontend;
+        Problem::new(
+            Code::UnknownBackend,
+            format!(
+                "no catalog of backend {backend} has arrived (known: {known}): start a dispatcherd of that \
+                 backend whose `frontends` name {frontend}"
+            ),
+        )
+    }
+
+    /// Calls an Operation off. What no node has ends at once; otherwise its node is told, and it ends when the
+    /// node says so.
+    ///
+    /// # Errors
+    /// When there is none, it has ended, or this was asked for before.
+    pub async fn cancel(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
+        // Only as much of it as fits a row that people read.
+        let by = by.map(|by| by.chars().filter(|c| !c.is_control()).take(255).collect());
+        match self.0.store.write(Cancel { id, by }).await? {
+            Canceled::Accepted => Ok(()),
+            Canceled::Unknown => Err(no_such_operation(id)),
+            Canceled::Refused(Refusal::AlreadyEnded(state)) => {
+                Err(Problem::new(Code::AlreadyEnded, format!("Operation {id} has ended: {state}")))
+            }
+            Canceled::Refused(Refusal::AlreadyCanceled) => Err(Problem::new(
+                Code::AlreadyCanceled,
+                format!(
+                    "Operation {id} was called off before; its node is told, and it ends when the node says so"
+                ),
+            )),
+        }
+    }
+
+    /// A page of Operations, newest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn operations(&self, filter: &OperationFilter) -> Result<OperationList, Problem> {
+        Ok(self.0.store.operations(filter, |node| self.0.nodes.silent(node)).await?)
+    }
+
+    /// Everything about an Operation but its transcript.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn operation(&self, id: OperationId) -> Result<OperationDetail, Problem> {
+        let found = self.0.store.operation(id, |node| self.0.nodes.silent(node)).await?;
+        found.ok_or_else(|| no_such_operation(id))
+    }
+
+    /// What backends can do.
+    #[must_use]
+    pub fn catalogs(&self) -> CatalogList {
+        let catalogs = self.0.catalogs.list().iter().map(|catalog| (**catalog).clone()).collect();
+        CatalogList { catalogs }
+    }
+
+    /// Who was heard of.
+    #[must_use]
+    pub fn nodes(&self) -> NodeList {
+        NodeList { nodes: self.0.nodes.list() }
+    }
+
+    /// Whole records of a transcript from number `from_seq` on: as many as fit `max_bytes`, but at least one if
+    /// there is one. Of the current attempt when none is named.
+    ///
+    /// # Errors
+    /// When there is no such attempt.
+    pub async fn records(
+        &self,
+        id: OperationId,
+        attempt: Option<Attempt>,
+        from_seq: u64,
+        max_bytes: usize,
+    ) -> Result<TranscriptPiece, Problem> {
+        let piece = self.0.store.records(id, attempt, from_seq, max_bytes).await?;
+        piece.ok_or_else(|| no_such_attempt(id, attempt))
+    }
+
+    /// Bytes of a transcript from `offset` on, `max_bytes` at most.
+    ///
+    /// # Errors
+    /// When there is no such attempt.
+    pub async fn raw(
+        &self,
+        id: OperationId,
+        attempt: Option<Attempt>,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<TranscriptPiece, Problem> {
+        let piece = self.0.store.raw(id, attempt, offset, max_bytes).await?;
+        piece.ok_or_else(|| no_such_attempt(id, attempt))
+    }
+
+    /// Changes whenever anything about this Operation was committed. Look first, then wait: the value only says
+    /// that there is something new.
+    #[must_use]
+    pub fn watch(&self, id: OperationId) -> watch::Receiver<u64> {
+        self.0.watchers.watch(id)
+    }
+
+    /// Changes whenever anything about any Operation was committed.
+    #[must_use]
+    pub fn watch_all(&self) -> watch::Receiver<u64> {
+        self.0.watchers.watch_all()
+    }
+
+    /// Whether this is the API's token.
+    #[must_use]
+    pub fn is_token(&self, shown: &str) -> bool {
+        self.0.token.is(shown)
+    }
+
+    /// A new link that signs in once, within ten minutes.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn sign_in_link(&self) -> Result<SignInLink, Problem> {
+        let code = sign_in::random();
+        let expires_at = Timestamp::now() + sign_in::CODE_LIFETIME;
+        self.0.store.write(AddCode { hash: sign_in::hash(&code), expires_at }).await?;
+        Ok(SignInLink { path: format!("/sign-in?code={code}"), expires_at })
+    }
+
+    /// Exchanges a code for a session's id; `None` when the code does not work (any more).
+    ///
+    /// # Errors
+    /// When that can't be stored.
+    pub async fn redeem(&self, code: &str) -> Result<Option<String>, Problem> {
+        let session = sign_in::random();
+        let redeem = RedeemCode {
+            code: sign_in::hash(code),
+            session: sign_in::hash(&session),
+            expires_at: Timestamp::now() + sign_in::SESSION_LIFETIME,
+        };
+        Ok(self.0.store.write(redeem).await?.then_some(session))
+    }
+
+    /// Whether a session with this id is open.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn is_session(&self, session: &str) -> Result<bool, Problem> {
+        Ok(self.0.store.session_is_open(&sign_in::hash(session)).await?)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When that can't be stored.
+    pub async fn sign_out(&self, session: &str) -> Result<(), Problem> {
+        Ok(self.0.store.write(EndSession { session: sign_in::hash(session) }).await?)
+    }
+}
+
+fn check_key(key: &str) -> Result<(), Problem> {
+    if !key.is_empty() && key.len() <= MAX_IDEMPOTENCY_KEY && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the idempotency key is not valid: 1 to {MAX_IDEMPOTENCY_KEY} bytes without control characters are expected"
+    );
+    Err(Problem::new(Code::FieldInvalid, detail))
+}
+
+fn answer(submitted: Submitted) -> Result<Accepted, Problem> {
+    match submitted {
+        Submitted::Accepted(accepted) => Ok(accepted),
+        Submitted::Conflict => Err(Problem::new(
+            Code::IdempotencyConflict,
+            "the idempotency key stands for another request: send the same request, or another key",
+        )),
+    }
+}
+
+fn no_such_operation(id: OperationId) -> Problem {
+    Problem::new(Code::NoSuchOperation, format!("there is no Operation {id}"))
+}
+
+fn no_such_attempt(id: OperationId, attempt: Option<Attempt>) -> Problem {
+    match attempt {
+        None => no_such_operation(id),
+        Some(attempt) => {
+            Problem::new(Code::NoSuchOperation, format!("there is no attempt {attempt} at Operation {id}"))
+        }
+    }
+}

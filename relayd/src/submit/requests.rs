@@ -1,0 +1,111 @@
+//! Requests that come by AMQP: the consumer of `aegir.requests.<frontend>`.
+
+use std::time::Duration;
+
+use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher};
+use aegir_protocol::api::Problem;
+use aegir_protocol::code::Code;
+use aegir_protocol::message::{Message as _, decode, encode};
+use aegir_protocol::request::{Accepted, Reply, Request};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+
+use crate::relay::Relay;
+
+/// How many requests are worked on at the same time.
+pub const PREFETCH: u16 = 128;
+/// Pauses between attempts to store.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Takes requests.
+pub struct Requests {
+    /// Where they are accepted.
+    pub relay: Relay,
+    /// For the answers.
+    pub publisher: Publisher,
+}
+
+impl Requests {
+    /// Takes requests until `cancel`.
+    pub async fn run(self, mut deliveries: Deliveries, cancel: CancellationToken) {
+        let mut at_work = FuturesUnordered::new();
+        loop {
+            let next = tokio::select! {
+                () = cancel.cancelled() => return,
+                Some(()) = at_work.next() => continue,
+                next = deliveries.recv(), if at_work.len() < usize::from(PREFETCH) => next,
+            };
+            let Some(delivery) = next else { return };
+            at_work.push(self.handle(delivery));
+        }
+    }
+
+    async fn handle(&self, delivery: Delivery) {
+        let settled = match decode::<Request>(&delivery.body()) {
+            Err(error) => {
+                let problem = Problem::new(Code::RequestMalformed, error.to_string());
+                self.reply(&delivery, Err(problem)).await;
+                delivery.bury(error.code().as_str(), &error.to_string()).await
+            }
+            Ok(request) => {
+                // A message that is delivered twice must not deploy twice.
+                let key = request
+                    .idempotency_key
+                    .clone()
+                    .or_else(|| delivery.message_id().map(|id| format!("message:{id}")));
+                let result = self.submit(&request, key).await;
+                let problem = result.as_ref().err().cloned();
+                let answered = self.reply(&delivery, result).await;
+                match problem {
+                    // Nobody is told, so it has to be found.
+                    Some(problem) if !answered => delivery.bury(&problem.code, &problem.detail).await,
+                    Some(_) | None => delivery.done().await,
+                }
+            }
+        };
+        if let Err(error) = settled {
+            tracing::warn!(error = %error, "a request could not be settled");
+        }
+    }
+
+    /// Submits, however long the disk is full.
+    async fn submit(&self, request: &Request, key: Option<String>) -> Result<Accepted, Problem> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.relay.submit(request.clone(), key.clone()).await {
+                Err(problem) if problem.code == Code::StoreUnavailable.as_str() => {
+                    tracing::warn!(
+                        problem = problem.detail,
+                        ?pause,
+                        "a request can't be stored; it is tried again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Answers, if the sender wants an answer. Says whether there is somebody who has it now.
+    async fn reply(&self, delivery: &Delivery, result: Result<Accepted, Problem>) -> bool {
+        let Some(queue) = delivery.reply_to() else { return false };
+        let reply = match result {
+            Ok(accepted) => Reply { accepted: Some(accepted), problem: None },
+            Err(problem) => Reply { accepted: None, problem: Some(problem) },
+        };
+        let mut outgoing = Outgoing::new("", queue, encode(&reply)).kind(Reply::SCHEMA);
+        if let Some(id) = delivery.correlation_id().or(delivery.message_id()) {
+            outgoing = outgoing.correlation_id(id);
+        }
+        match self.publisher.publish(outgoing).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(queue, error = %error, "the sender of a request could not be answered");
+                false
+            }
+        }
+    }
+}
