@@ -1,2 +1,38 @@
-//! x
-fn main() {}
+//! The repository's chores: `cargo xtask --help`.
+
+mod demo;
+mod deps;
+mod schema;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// The repository's chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Deploy a site through real daemons, a real broker, sshd and nginx, all below target/demo/
+    Demo(demo::Arguments),
+    /// Install what is missing and run every test
+    Test(test::Arguments),
+    /// Say which programs demo and tests need, and install what is missing
+    Deps,
+    /// Write the JSON Schemas of every format into docs/reference/schema/
+    Schema(schema::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Deps => deps::ensure(),
+        Command::Schema(arguments) => schema::run(&arguments),
+    }
+}

@@ -21,6 +21,7 @@ const STOP: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Dispatcherd {
     directory: PathBuf,
+    runtime: PathBuf,
     node: String,
     process: Option<Process>,
 }
@@ -141,7 +142,7 @@ impl DispatcherdBuilder {
             quoted(&self.node),
             quoted(&self.frontend),
             quoted(directory.join("state")),
-            quoted(runtime),
+            quoted(&runtime),
             list(roles),
             list(self.content_roots),
             self.settings,
@@ -151,7 +152,7 @@ impl DispatcherdBuilder {
             self.sections,
         );
         fs::write(directory.join("dispatcherd.toml"), text).context("cannot write dispatcherd.toml")?;
-        Ok(Dispatcherd { directory, node: self.node, process: None })
+        Ok(Dispatcherd { directory, runtime, node: self.node, process: None })
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -263,6 +264,12 @@ impl Dispatcherd {
         self.directory.join("state")
     }
 
+    /// Where its secrets and sockets are.
+    #[must_use]
+    pub fn runtime_directory(&self) -> &Path {
+        &self.runtime
+    }
+
     /// The process, while it runs.
     #[must_use]
     pub fn process(&mut self) -> Option<&mut Process> {
@@ -319,6 +326,6 @@ impl Drop for Dispatcherd {
     fn drop(&mut self) {
         // First itself, so that it launches nothing more.
         self.process = None;
-        end_runners(&self.state_directory());
+        end_runners(&self.state_directory(), &self.runtime);
     }
 }

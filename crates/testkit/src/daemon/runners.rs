@@ -1,4 +1,5 @@
-//! Runners outlive their dispatcherd by design; a test or demo that ends has to end them itself.
+//! Runners outlive their dispatcherd by design, and SSH connections outlive runners; a test or demo that ends
+//! has to end them itself.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,12 +15,12 @@ struct Seen {
     session: i32,
 }
 
-/// Kills every runner whose journal lies in this state directory, with all that it has started, and waits until
-/// they are gone.
-pub fn end_runners(state: &Path) {
+/// Kills every runner whose journal lies in this state directory, with all that it has started, and every SSH
+/// connection whose socket lies in this runtime directory, and waits until they are gone.
+pub fn end_runners(state: &Path, runtime: &Path) {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
-        let doomed = doomed(state);
+        let doomed = doomed(state, runtime);
         if doomed.is_empty() || Instant::now() > end {
             return;
         }
@@ -32,13 +33,10 @@ pub fn end_runners(state: &Path) {
 }
 
 /// Runners, their descendants, and what is left in a runner's session or works in its directory.
-fn doomed(state: &Path) -> Vec<i32> {
+fn doomed(state: &Path, runtime: &Path) -> Vec<i32> {
     let seen = processes();
-    let mut doomed: Vec<i32> = seen
-        .iter()
-        .filter(|seen| is_runner(seen.pid, state) || works_in(seen.pid, state))
-        .map(|s| s.pid)
-        .collect();
+    let ours = |pid| is_runner(pid, state) || works_in(pid, state) || is_connection(pid, runtime);
+    let mut doomed: Vec<i32> = seen.iter().map(|seen| seen.pid).filter(|pid| ours(*pid)).collect();
     let mut count = 0;
     while count != doomed.len() {
         count = doomed.len();
@@ -67,8 +65,12 @@ fn look_at(pid: i32) -> Option<Seen> {
     (state != "Z").then_some(Seen { pid, parent, session })
 }
 
+fn command_line(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
 fn is_runner(pid: i32, state: &Path) -> bool {
-    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let line = command_line(pid);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     let runner = words.get(1).is_some_and(|word| *word == b"runner");
     runner && words[2..].iter().any(|word| word.starts_with(state.as_os_str().as_bytes()))
@@ -76,4 +78,12 @@ fn is_runner(pid: i32, state: &Path) -> bool {
 
 fn works_in(pid: i32, state: &Path) -> bool {
     fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|path| path.starts_with(state.join("operations")))
+}
+
+/// `ssh: /runtime/…/socket [mux]`, as an SSH master calls itself, or an `ssh` that was given such a path.
+fn is_connection(pid: i32, runtime: &Path) -> bool {
+    let line = command_line(pid);
+    let mut path = runtime.as_os_str().as_bytes().to_vec();
+    path.push(b'/');
+    line.starts_with(b"ssh") && line.windows(path.len()).any(|part| part == path)
 }

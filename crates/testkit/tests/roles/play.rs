@@ -1,5 +1,5 @@
 //! Runs one Task of a role, in the form in which dispatcherd runs it: variables as a JSON file in which every
-//! string is marked as unsafe, and `include_role` with the Task's file.
+//! string is marked as unsafe, and `import_role` with the Task's file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub(crate) struct Stage {
     pub(crate) directory: TempDir,
     pub(crate) nginx: Nginx,
     pub(crate) variables: Map<String, Value>,
+    /// Settings by service and host.
+    pub(crate) services: Value,
 }
 
 /// How a Task went.
@@ -42,7 +44,7 @@ impl Stage {
             "listen_port": nginx.port(), "document_root": "", "keep_releases": 3, "patience": 10,
         });
         let Value::Object(variables) = variables else { unreachable!("it is an object") };
-        Self { directory, nginx, variables }
+        Self { directory, nginx, variables, services: json!({}) }
     }
 
     pub(crate) fn source(&self) -> PathBuf {
@@ -71,7 +73,7 @@ impl Stage {
         let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
         let at = |name: &str| directory.path().join(name);
         let playbook = json!([{ "hosts": "all", "gather_facts": false, "tasks": [
-            { "ansible.builtin.include_role": { "name": "static_site", "tasks_from": format!("{task}.yml") } },
+            { "ansible.builtin.import_role": { "name": "static_site", "tasks_from": format!("{task}.yml") } },
         ] }]);
         let inventory = json!({ "all": { "hosts": { "web1": {
             "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
@@ -101,7 +103,7 @@ impl Stage {
         let mut all = json!({ "aegir": {
             "operation": "019a0000-0000-7000-8000-000000000001", "name": "static_site.deploy", "attempt": 1,
             "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
-            "hosts": [], "services": {}, "content_roots": [self.directory.path().join("content")],
+            "hosts": {}, "services": self.services, "content_roots": [self.directory.path().join("content")],
         } });
         for (name, value) in &self.variables {
             all[format!("static_site_{name}")] = value.clone();

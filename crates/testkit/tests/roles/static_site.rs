@@ -156,3 +156,19 @@ async fn only_the_last_releases_are_kept() {
     assert_eq!(stage.releases().len(), 2);
     assert_eq!(fs::read_to_string(stage.site().join("current/index.html")).unwrap(), "three");
 }
+
+#[tokio::test]
+async fn what_the_site_does_not_say_the_service_of_the_host_says() {
+    let mut stage = Stage::new().await;
+    let mut settings = serde_json::Map::new();
+    for name in ["mode", "server_directory", "listen_addresses", "listen_port"] {
+        settings.insert(name.to_owned(), stage.variables.remove(name).unwrap());
+    }
+    stage.services = serde_json::json!({ "nginx": { "web1": settings } });
+    for task in ["codebase", "vhost"] {
+        stage.play(task).await.changes(true);
+    }
+    stage.play("verify").await.changes(false);
+    stage.services["nginx"]["web1"]["server_directory"] = "relative/../path".into();
+    stage.play("vhost").await.refuses("must be a port and listen_addresses");
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask bench`: figures of this machine, now, from real daemons and a broker of their own.
+//!
+//! Everything is measured from outside, through the API that users have. Nothing here passes or fails: the
+//! goals stand beside the figures.
+
+mod latency;
+mod memory;
+mod rate;
+mod stage;
+mod syncs;
+mod throughput;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::{deps, workspace};
+
+/// What to measure, and how much of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How many lines of 100 bytes one Task prints
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    lines: u64,
+    /// For how long lines are printed at 200 a second, in seconds
+    #[arg(long, value_name = "S", default_value_t = 20)]
+    seconds: u64,
+    /// How many Operations that do nothing are submitted
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    operations: usize,
+}
+
+/// One figure, with the goal that it is measured against.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    goal: Option<&'static str>,
+}
+
+impl Figure {
+    pub(crate) fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
+        Self { name, value, unit, goal: None }
+    }
+
+    pub(crate) fn goal(mut self, goal: &'static str) -> Self {
+        self.goal = Some(goal);
+        self
+    }
+}
+
+/// Runs `cargo xtask bench`.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    const BINARIES: &str = "AEGIR_BIN_DIR";
+    if std::env::var_os(BINARIES).is_none() {
+        deps::ensure()?;
+        workspace::cargo(&["build", "--release", "-p", "relayd", "-p", "dispatcherd"])?;
+        // The test kit takes the daemons from there; a process can't change its own environment safely.
+        let mut again = Command::new(std::env::current_exe().context("this program does not know where it is")?);
+        again.args(std::env::args_os().skip(1)).env(BINARIES, workspace::target().join("release"));
+        return workspace::run(again);
+    }
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let figures = runtime.block_on(measure(arguments))?;
+    for figure in &figures {
+        let goal = figure.goal.map(|goal| format!("   (goal: {goal})")).unwrap_or_default();
+        println!("{:<58} {:>12.2} {}{goal}", figure.name, figure.value, figure.unit);
+    }
+    let path = directory().join("latest.json");
+    let text = serde_json::to_vec_pretty(&figures)?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+fn directory() -> PathBuf {
+    workspace::target().join("bench")
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
+    let directory = directory();
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot empty {}", directory.display()))?;
+    }
+    let mut stage = stage::Stage::start(&directory).await?;
+    let mut figures = Vec::new();
+    figures.extend(stage.readiness());
+    figures.extend(memory::idle(&mut stage).await?);
+    figures.extend(latency::measure(&stage, arguments.seconds * 200).await?);
+    figures.extend(rate::measure(&stage, arguments.operations).await?);
+    figures.extend(syncs::measure(&mut stage, &directory).await?);
+    figures.extend(throughput::measure(&mut stage, arguments.lines).await?);
+    stage.stop().await?;
+    Ok(figures)
+}

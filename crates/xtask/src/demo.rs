@@ -1,0 +1,92 @@
+//! The whole way once, on one machine: `cargo xtask demo`.
+//!
+//! Everything is real and everything lies below `target/demo/`: a RabbitMQ node, relayd, dispatcherd, an sshd that
+//! plays the minion, and an nginx in user mode that serves what was deployed.
+
+mod cast;
+mod leftovers;
+mod ports;
+mod story;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::demo::cast::Cast;
+use crate::demo::leftovers::Stage;
+use crate::demo::ports::Ports;
+use crate::{deps, workspace};
+
+/// `cargo xtask demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// End after the page was fetched
+    #[arg(long)]
+    once: bool,
+    /// The first of the ports on 127.0.0.1 that it uses
+    #[arg(long, value_name = "N", default_value_t = 17180, value_parser = clap::value_parser!(u16).range(1024..=65000))]
+    port_base: u16,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When something is missing, does not start, or the page is not what was deployed.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    deps::ensure()?;
+    println!("Building relayd, dispatcherd and aegir");
+    workspace::cargo(&["build", "-p", "relayd", "-p", "dispatcherd", "-p", "aegir"])?;
+    let ports = Ports::from_base(arguments.port_base);
+    let directory = directory(arguments.port_base)?;
+    let stage = Stage::enter(&directory)?;
+    ports.check(stage.had_leftovers())?;
+    let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
+    runtime.block_on(perform(arguments.once, &stage, ports))
+}
+
+/// `target/demo`, made if need be. Sockets lie below it, whose paths can't be longer than 107 bytes.
+fn directory(base: u16) -> anyhow::Result<PathBuf> {
+    let mut directory = workspace::target().join("demo");
+    fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
+    directory = directory.canonicalize().context("target/demo has no absolute path")?;
+    if base != 17180 {
+        // Two demos with different ports can run side by side.
+        directory = directory.join(base.to_string());
+        fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
+    }
+    Ok(directory)
+}
+
+async fn perform(once: bool, stage: &Stage, ports: Ports) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+    let asked_to_end = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    };
+    tokio::pin!(asked_to_end);
+
+    // What was started when a later part fails is dropped, and with it ended.
+    let mut cast = tokio::select! {
+        cast = Cast::start(stage, ports) => cast?,
+        () = &mut asked_to_end => bail!("stopped before everything was up"),
+    };
+    let told = tokio::select! {
+        told = story::tell(&cast) => told,
+        () = &mut asked_to_end => Err(anyhow::anyhow!("stopped before the page was fetched")),
+    };
+    if told.is_ok() && !once {
+        println!("\nEverything stays up until Ctrl-C.");
+        asked_to_end.await;
+        println!();
+    }
+    cast.stop().await;
+    stage.leave();
+    told
+}

@@ -1,0 +1,115 @@
+//! Every test, the end-to-end ones included.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::{deps, workspace};
+
+/// `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What to hand to the test runner: a part of a test's name, or its options
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    runner: Vec<String>,
+}
+
+/// Installs what is missing, builds, and runs the tests. The runner's closing line is the last one.
+///
+/// # Errors
+/// When something can't be installed or built, or a test fails.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    deps::ensure()?;
+    // Tests start the daemons as programs: cargo builds those for no test by itself.
+    workspace::cargo(&["build", "--workspace", "--bins"])?;
+    let nextest = has_nextest();
+    let mut command = if nextest {
+        let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
+        workspace::command(&["nextest", "run", "--workspace", "--profile", profile])
+    } else {
+        workspace::command(&["test", "--workspace", "--no-fail-fast"])
+    };
+    command.args(&arguments.runner).env("AEGIR_BIN_DIR", workspace::target().join("debug"));
+    if nextest { workspace::run(command) } else { counted(command) }
+}
+
+fn has_nextest() -> bool {
+    let asked =
+        workspace::command(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// cargo's own runner counts for each binary on its own: passes its lines on and closes with the sum.
+fn counted(mut command: Command) -> anyhow::Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("can't start cargo test")?;
+    let output = child.stdout.take().context("cargo test has no output")?;
+    let mut sum = Sum::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("can't read what cargo test says")?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("can't write")?;
+        sum.add(&String::from_utf8_lossy(&line));
+    }
+    let status = child.wait().context("can't wait for cargo test")?;
+    println!(
+        "{} tests run: {} passed, {} failed, {} skipped",
+        sum.run(),
+        sum.passed,
+        sum.failed,
+        sum.skipped
+    );
+    if !status.success() {
+        bail!("cargo test failed ({status})");
+    }
+    Ok(())
+}
+
+/// The counts of all binaries.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sum {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Sum {
+    fn run(&self) -> u64 {
+        self.passed + self.failed
+    }
+
+    /// Adds a line such as `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; …`.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for part in counts.split("; ") {
+            let Some((count, word)) = part.split_once(' ') else { continue };
+            let Ok(count) = count.parse::<u64>() else { continue };
+            match word {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_all_binaries_are_added_up() {
+        let mut sum = Sum::default();
+        sum.add(
+            "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.1s",
+        );
+        sum.add("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        sum.add("test a::b ... ok");
+        assert_eq!(sum, Sum { passed: 8, failed: 2, skipped: 1 });
+        assert_eq!(sum.run(), 10);
+    }
+}
