@@ -4,6 +4,7 @@
 //! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
 
 pub mod broker;
+pub mod cluster;
 pub mod daemon;
 pub mod minion;
 pub mod nginx;
@@ -11,6 +12,7 @@ pub mod port;
 pub mod process;
 
 pub use broker::Broker;
+pub use cluster::Cluster;
 pub use daemon::{Dispatcherd, Relayd};
 pub use minion::Minion;
 pub use nginx::Nginx;

@@ -1,0 +1,256 @@
+//! Broker, relayd, dispatcherd, a minion and its nginx: all that an Operation passes through.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aegir_protocol::api::OperationDetail;
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::daemon::{Dispatcherd, DispatcherdBuilder, Relayd, RelaydBuilder, binary};
+use crate::minion::Minion;
+use crate::nginx::Nginx;
+
+/// How long a catalog may take from dispatcherd to relayd.
+const CATALOG: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Everything on one machine. The order of the fields is the order in which it ends.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The backend.
+    pub dispatcherd: Dispatcherd,
+    /// The frontend.
+    pub relayd: Relayd,
+    /// The minion's web server, in user mode.
+    pub nginx: Nginx,
+    /// The minion, which hosts call `web1`.
+    pub minion: Minion,
+    /// Between the two.
+    pub broker: Broker,
+    directory: TempDir,
+}
+
+/// A step that describes a daemon further.
+type Step<B> = Box<dyn FnOnce(B) -> B + Send>;
+
+/// How to start one.
+#[derive(Default)]
+pub struct Builder {
+    relayd: Vec<Step<RelaydBuilder>>,
+    dispatcherd: Vec<Step<DispatcherdBuilder>>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Describes relayd further.
+    #[must_use]
+    pub fn relayd(mut self, step: impl FnOnce(RelaydBuilder) -> RelaydBuilder + Send + 'static) -> Self {
+        self.relayd.push(Box::new(step));
+        self
+    }
+
+    /// Describes dispatcherd further.
+    #[must_use]
+    pub fn dispatcherd(
+        mut self,
+        step: impl FnOnce(DispatcherdBuilder) -> DispatcherdBuilder + Send + 'static,
+    ) -> Self {
+        self.dispatcherd.push(Box::new(step));
+        self
+    }
+
+    /// Starts everything and waits until relayd has the backend's catalog.
+    ///
+    /// # Errors
+    ///
+    /// If a part does not start; the message shows the end of its log.
+    pub async fn start(self) -> anyhow::Result<Cluster> {
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("content")).context("cannot make the content root")?;
+        let broker = Broker::for_tests().await?;
+        // Of a broker that others use too, only queues of its own.
+        let name = match broker.port() {
+            Ok(_) => "main".to_owned(),
+            Err(_) => format!("test-{}", uuid::Uuid::new_v4().simple()),
+        };
+        let minion = Minion::start(&at("minion")).await?;
+        let nginx = Nginx::start(&at("nginx")).await?;
+        let relayd = Relayd::builder(&at("relayd"), broker.url()).frontend(&name).default_backend(&name);
+        let relayd = self.relayd.into_iter().fold(relayd, |builder, step| step(builder)).start().await?;
+        let node = if name == "main" { "node1" } else { name.as_str() };
+        let dispatcherd = Dispatcherd::builder(&at("dispatcherd"), broker.url())
+            .frontend(&name)
+            .backend(&name)
+            .node(node)
+            .content_root(&at("content"))
+            .identity_file(&minion.identity_file);
+        let dispatcherd =
+            self.dispatcherd.into_iter().fold(dispatcherd, |builder, step| step(builder)).start().await?;
+        let cluster = Cluster { dispatcherd, relayd, nginx, minion, broker, directory };
+        cluster.wait_for_catalog().await?;
+        Ok(cluster)
+    }
+}
+
+impl Cluster {
+    /// Starts one with the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// One to be described further.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The one content root of dispatcherd.
+    #[must_use]
+    pub fn content_root(&self) -> PathBuf {
+        self.directory.path().join("content")
+    }
+
+    /// The minion as a request names it.
+    #[must_use]
+    pub fn host(&self) -> Value {
+        json!({
+            "name": "web1", "address": "127.0.0.1", "port": self.minion.port, "user": self.minion.user,
+            "host_keys": [self.minion.host_key],
+        })
+    }
+
+    /// The variables of `static_site` in the scope `site` that deploy `source` on the minion's nginx.
+    #[must_use]
+    pub fn site_variables(&self, source: &Path) -> Value {
+        json!({ "site": {
+            "source": source, "root": self.directory.path().join("sites"), "mode": "user",
+            "server_directory": self.nginx.directory(), "listen_addresses": ["127.0.0.1"],
+            "listen_port": self.nginx.port(),
+        } })
+    }
+
+    /// Submits a request and gives the id of its Operation.
+    ///
+    /// # Errors
+    ///
+    /// If relayd refuses it; the message holds the problem.
+    pub async fn submit(&self, request: &Value) -> anyhow::Result<String> {
+        let (status, answer) = self.relayd.post("/api/v1/operations", request).await?;
+        match answer["id"].as_str() {
+            Some(id) if status == 201 || status == 200 => Ok(id.to_owned()),
+            _ => bail!("relayd answers {status}: {answer}"),
+        }
+    }
+
+    /// An Operation as relayd shows it.
+    ///
+    /// # Errors
+    ///
+    /// If relayd does not have it.
+    pub async fn operation(&self, id: &str) -> anyhow::Result<OperationDetail> {
+        let (status, answer) = self.relayd.get(&format!("/api/v1/operations/{id}")).await?;
+        serde_json::from_value(answer.clone()).with_context(|| format!("relayd answers {status}: {answer}"))
+    }
+
+    /// Waits until a condition holds for an Operation.
+    ///
+    /// # Errors
+    ///
+    /// If it does not within `deadline`; the message shows the Operation and the ends of both logs.
+    pub async fn until(
+        &self,
+        id: &str,
+        what: &str,
+        deadline: Duration,
+        mut condition: impl FnMut(&OperationDetail) -> bool,
+    ) -> anyhow::Result<OperationDetail> {
+        let end = Instant::now() + deadline;
+        loop {
+            let operation = self.operation(id).await;
+            if let Ok(operation) = &operation
+                && condition(operation)
+            {
+                return Ok(operation.clone());
+            }
+            if Instant::now() > end {
+                bail!(
+                    "{what} did not happen to {id} within {deadline:?}: {operation:#?}\nrelayd's log ends:\n{}\n\
+                     dispatcherd's log ends:\n{}",
+                    self.relayd.log_tail(),
+                    self.dispatcherd.log_tail()
+                );
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Waits until an Operation has ended, its transcript included.
+    ///
+    /// # Errors
+    ///
+    /// As [`until`](Self::until).
+    pub async fn finished(&self, id: &str, deadline: Duration) -> anyhow::Result<OperationDetail> {
+        self.until(id, "its end", deadline, |operation| operation.summary.state.outcome().is_some()).await
+    }
+
+    /// The command line, pointed at this relayd.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be built.
+    pub fn aegir(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary("aegir")?);
+        command
+            .args(arguments)
+            .env("AEGIR_URL", self.relayd.url())
+            .env("AEGIR_TOKEN_FILE", self.relayd.token_file());
+        Ok(command)
+    }
+
+    /// Waits until relayd knows what the backend can do.
+    ///
+    /// # Errors
+    ///
+    /// If it does not within a minute; the message shows the ends of both logs.
+    pub async fn wait_for_catalog(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + CATALOG;
+        loop {
+            let answer = self.relayd.get("/api/v1/catalog").await;
+            if let Ok((200, answer)) = &answer
+                && answer["catalogs"].as_array().is_some_and(|catalogs| !catalogs.is_empty())
+            {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!(
+                    "no catalog reached relayd within {CATALOG:?}: {answer:?}\nrelayd's log ends:\n{}\n\
+                     dispatcherd's log ends:\n{}",
+                    self.relayd.log_tail(),
+                    self.dispatcherd.log_tail()
+                );
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
