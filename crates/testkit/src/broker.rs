@@ -243,6 +243,20 @@ impl Broker {
         self.node_mut()?.control(arguments).await
     }
 
+    /// Makes the node write to disk which quorum queues it has.
+    ///
+    /// RabbitMQ 3.10 does so seconds after a queue was declared. A node that is killed before forgets the
+    /// queue's log, confirmed messages included, and comes back with a queue that has no leader. A test that
+    /// declares a queue and then kills the node calls this between the two; queues of real installations are
+    /// older than that.
+    ///
+    /// # Errors
+    ///
+    /// As [`control`](Self::control).
+    pub async fn sync(&mut self) -> anyhow::Result<()> {
+        self.control(&["eval", "ok = dets:sync(ra_directory_reverse)."]).await.map(drop)
+    }
+
     fn node_mut(&mut self) -> anyhow::Result<&mut Node> {
         self.node.as_mut().with_context(|| format!("{URL_VARIABLE} is set: this is not our node"))
     }

@@ -1,0 +1,227 @@
+//! Where the broker is, and the credentials for it.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+/// The `[broker]` section of a daemon's configuration.
+///
+/// The password is read again for every connection, so that a new one needs no restart. It comes from
+/// `password_file`, else from the credential `broker-password` (systemd's `LoadCredential=`), else from the URL,
+/// else it is `guest`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `amqp://HOST:PORT/VHOST` or `amqps://…`; the virtual host `/` is written `%2f`.
+    pub url: String,
+    /// The user to log in as; the default is the URL's, or `guest`.
+    pub username: Option<String>,
+    /// A file with the password. It must not be readable by everybody.
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with certificates to trust besides the system's, for `amqps`.
+    pub ca_file: Option<PathBuf>,
+    /// How often both sides show that they are alive, in seconds. A broker that is silent for twice as long is
+    /// given up.
+    pub heartbeat_seconds: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: "amqp://127.0.0.1:5672/%2f".to_owned(),
+            username: None,
+            password_file: None,
+            ca_file: None,
+            heartbeat_seconds: 10,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Config")
+            .field("address", &self.address())
+            .field("username", &self.username)
+            .field("password_file", &self.password_file)
+            .field("ca_file", &self.ca_file)
+            .field("heartbeat_seconds", &self.heartbeat_seconds)
+            .finish()
+    }
+}
+
+/// Why the broker's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The URL is none that we can use. The URL itself is not shown: it may hold a password.
+    #[error("broker.url is not usable: {0}; amqp://HOST:PORT/VHOST is expected, with %2f for the vhost /")]
+    Url(String),
+    /// A file cannot be read.
+    #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The password's file is open to everybody.
+    #[error("{} can be read by everybody: chmod o= it, and change the password", .0.display())]
+    OpenToAll(PathBuf),
+    /// Without heartbeats a dead broker would never be noticed.
+    #[error("broker.heartbeat_seconds must be at least 1")]
+    Heartbeat,
+}
+
+/// What a connection needs. It holds the password and is never logged: it has no `Debug`.
+pub(crate) struct Target {
+    pub(crate) uri: AMQPUri,
+    pub(crate) tls: OwnedTLSConfig,
+}
+
+impl Config {
+    /// A configuration with this URL and defaults for the rest.
+    #[must_use]
+    pub fn from_url(url: &str) -> Self {
+        Self { url: url.to_owned(), ..Self::default() }
+    }
+
+    /// Where the broker is, without credentials, for logs.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match parse(&self.url) {
+            Ok(uri) => {
+                let scheme = if uri.scheme == AMQPScheme::AMQPS { "amqps" } else { "amqp" };
+                let vhost = uri.vhost.replace('/', "%2f");
+                let host = &uri.authority.host;
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                format!("{scheme}://{host}:{}/{vhost}", uri.authority.port)
+            }
+            Err(_) => "(broker.url is not usable)".to_owned(),
+        }
+    }
+
+    /// Reads what the configuration names, and says what is wrong with it. Does not connect.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.target().map(drop)
+    }
+
+    /// Everything that a connection needs, read now.
+    pub(crate) fn target(&self) -> Result<Target, ConfigError> {
+        let mut uri = parse(&self.url)?;
+        if self.heartbeat_seconds == 0 {
+            return Err(ConfigError::Heartbeat);
+        }
+        uri.query.heartbeat = Some(self.heartbeat_seconds);
+        if let Some(username) = &self.username {
+            uri.authority.userinfo.username.clone_from(username);
+        }
+        if let Some(password) = self.password()? {
+            password.expose_secret().clone_into(&mut uri.authority.userinfo.password);
+        }
+        let cert_chain = self.ca_file.as_deref().map(read).transpose()?;
+        Ok(Target { uri, tls: OwnedTLSConfig { identity: None, cert_chain } })
+    }
+
+    fn password(&self) -> Result<Option<SecretString>, ConfigError> {
+        if let Some(path) = &self.password_file {
+            let metadata =
+                std::fs::metadata(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            if metadata.permissions().mode() & 0o004 != 0 {
+                return Err(ConfigError::OpenToAll(path.clone()));
+            }
+            return Ok(Some(first_line(&read(path)?)));
+        }
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+            .map(|directory| Path::new(&directory).join("broker-password"))
+            .filter(|path| path.exists());
+        Ok(credential.as_deref().map(read).transpose()?.as_deref().map(first_line))
+    }
+}
+
+fn first_line(text: &str) -> SecretString {
+    text.lines().next().unwrap_or_default().into()
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+fn parse(url: &str) -> Result<AMQPUri, ConfigError> {
+    let mut uri: AMQPUri = url.parse().map_err(|reason: String| {
+        // The reason can quote the URL.
+        ConfigError::Url(if reason.contains(url) { "it is no URL".to_owned() } else { reason })
+    })?;
+    // The parser forgets an IPv6 address and falls back to its default host.
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        address.clone_into(&mut uri.authority.host);
+    } else if host.is_empty() || host.starts_with(':') {
+        return Err(ConfigError::Url("it names no host".to_owned()));
+    }
+    if uri.vhost.len() > 255 {
+        return Err(ConfigError::Url("the vhost is longer than 255 bytes".to_owned()));
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_reach_the_default_virtual_host() {
+        let uri = Config::default().target().unwrap().uri;
+        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("127.0.0.1", 5672));
+        assert_eq!(uri.vhost, "/");
+        assert_eq!(uri.query.heartbeat, Some(10));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_not_forgotten() {
+        let config = Config::from_url("amqp://me:pw@[2001:db8::1]:5673/aegir");
+        let uri = config.target().unwrap().uri;
+        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("2001:db8::1", 5673));
+        assert_eq!(config.address(), "amqp://[2001:db8::1]:5673/aegir");
+    }
+
+    #[test]
+    fn no_password_shows_in_what_can_be_logged() {
+        for url in
+            ["amqp://me:hunter22@host/%2f", "hunter22", "amqp://me:hunter22@:5672", "x://me:hunter22@h"]
+        {
+            let config = Config::from_url(url);
+            let error = config.target().err().map(|error| error.to_string()).unwrap_or_default();
+            let shown = format!("{config:?} {} {error}", config.address());
+            assert!(!shown.contains("hunter22"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_password_file_is_read_and_must_be_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let config = Config { password_file: Some(path.clone()), ..Config::default() };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(config.check(), Err(ConfigError::OpenToAll(_))));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(config.target().unwrap().uri.authority.userinfo.password, "s3cret");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Config>("url = 'amqp://h/'\nhartbeat_seconds = 3\n").is_err());
+        assert!(toml::from_str::<Config>("username = 'u'\n").is_ok());
+    }
+}

@@ -1,0 +1,290 @@
+//! Deliveries, and what can be done with one.
+//!
+//! A delivery is settled exactly once: [`Delivery::done`] when its effects are on disk, or [`Delivery::bury`]
+//! when it cannot be handled. Until then the broker keeps it, and delivers it again when the session ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, ShortString};
+use lapin::{Acker, BasicProperties};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::dead::{Origin, letter};
+use crate::publisher::{PublishError, Publisher};
+
+/// How long an acknowledgement may take to reach the socket.
+const ACK: Duration = Duration::from_secs(30);
+/// How often burying is tried before the message goes back to its queue, and the pause between.
+const BURIALS: u32 = 5;
+const BURIAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What to consume.
+#[derive(Clone, Debug)]
+pub struct Consume {
+    pub(crate) queue: String,
+    pub(crate) prefetch: u16,
+    pub(crate) on_arrival: bool,
+}
+
+impl Consume {
+    /// A queue, by the name in the topology, with at most `prefetch` unsettled deliveries at once (at least one).
+    #[must_use]
+    pub fn queue(name: impl Into<String>, prefetch: u16) -> Self {
+        Self { queue: name.into(), prefetch: prefetch.max(1), on_arrival: false }
+    }
+
+    /// Acknowledges deliveries as they are taken from the broker: for heartbeats, which nobody needs twice.
+    #[must_use]
+    pub fn settled_on_arrival(mut self) -> Self {
+        self.on_arrival = true;
+        self
+    }
+}
+
+/// The deliveries of one queue, across sessions.
+#[derive(Debug)]
+pub struct Deliveries {
+    receiver: mpsc::Receiver<Delivery>,
+}
+
+impl Deliveries {
+    pub(crate) fn new(receiver: mpsc::Receiver<Delivery>) -> Self {
+        Self { receiver }
+    }
+
+    /// The next delivery; `None` once the link was stopped and nothing is left. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        self.receiver.recv().await.map(Delivery::handed)
+    }
+
+    /// The next delivery, if one is here already: for taking all that waits into one commit.
+    pub fn try_recv(&mut self) -> Option<Delivery> {
+        self.receiver.try_recv().ok().map(Delivery::handed)
+    }
+}
+
+/// Stops a consumer and lets it go on, at run time and across sessions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ConsumeControl {
+    paused: watch::Sender<bool>,
+}
+
+impl ConsumeControl {
+    pub(crate) fn new(paused: watch::Sender<bool>) -> Self {
+        Self { paused }
+    }
+
+    /// Tells the broker to deliver nothing more. What was delivered before, at most the prefetch, still comes.
+    pub fn pause(&self) {
+        self.paused.send_replace(true);
+    }
+
+    /// Goes on.
+    pub fn resume(&self) {
+        self.paused.send_replace(false);
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+}
+
+/// Why a delivery could not be settled. It will be delivered again in both cases.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// The session that it came by has ended.
+    #[error("the session ended before the delivery was settled: it will be delivered again")]
+    Lost,
+    /// The dead-letter queue did not take it. It went back to its queue.
+    #[error("the dead-letter queue did not take the message: it will be delivered again")]
+    NotBuried(#[source] PublishError),
+}
+
+/// A message that the broker delivered.
+#[derive(Debug)]
+#[must_use = "an unsettled delivery is delivered again, and takes up room until then"]
+pub struct Delivery {
+    body: Bytes,
+    properties: BasicProperties,
+    exchange: ShortString,
+    routing_key: ShortString,
+    redelivered: bool,
+    queue: Arc<str>,
+    publisher: Publisher,
+    /// `None` once settled.
+    acker: Option<Acker>,
+    /// Whether a reader has it. What is dropped before that was nobody's mistake.
+    handed: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new(from: lapin::message::Delivery, queue: Arc<str>, publisher: Publisher) -> Self {
+        Self {
+            body: from.data.into(),
+            properties: from.properties,
+            exchange: from.exchange,
+            routing_key: from.routing_key,
+            redelivered: from.redelivered,
+            queue,
+            publisher,
+            acker: Some(from.acker),
+            handed: false,
+        }
+    }
+
+    fn handed(mut self) -> Self {
+        self.handed = true;
+        self
+    }
+
+    /// The body. Cheap: the bytes are shared.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// What the body is.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        text(self.properties.content_type())
+    }
+
+    /// What kind of message this is.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        text(self.properties.kind())
+    }
+
+    /// The sender's id of the message.
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        text(self.properties.message_id())
+    }
+
+    /// The id of the message that this one answers.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        text(self.properties.correlation_id())
+    }
+
+    /// The queue for the answer.
+    #[must_use]
+    pub fn reply_to(&self) -> Option<&str> {
+        text(self.properties.reply_to())
+    }
+
+    /// The login on the broker that sent it, if the sender said so: the broker checks what is said.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        text(self.properties.user_id())
+    }
+
+    /// A header, if it is there and a text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            AMQPValue::ShortString(text) => Some(text.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Whether it was delivered before, to us or another.
+    #[must_use]
+    pub fn redelivered(&self) -> bool {
+        self.redelivered
+    }
+
+    /// The queue that it came from, by its name in the topology.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Settles it: its effects are safe, the broker may forget it.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError::Lost`]: it will be delivered again.
+    pub async fn done(mut self) -> Result<(), SettleError> {
+        self.acknowledge().await
+    }
+
+    /// Moves it to the dead-letter queue with the reason, and settles it once the broker has confirmed that.
+    /// `code` is one of the protocol's stable codes, `reason` is for people; neither may hold a secret.
+    ///
+    /// # Errors
+    ///
+    /// See [`SettleError`]: it will be delivered again.
+    pub async fn bury(mut self, code: &str, reason: &str) -> Result<(), SettleError> {
+        let mut outcome = self.publish_letter(code, reason).await;
+        for _ in 1..BURIALS {
+            match &outcome {
+                Ok(()) | Err(PublishError::Lost | PublishError::NotConnected) => break,
+                Err(_) if !self.usable() => break,
+                Err(_) => {
+                    tokio::time::sleep(BURIAL_PAUSE).await;
+                    outcome = self.publish_letter(code, reason).await;
+                }
+            }
+        }
+        let Err(error) = outcome else {
+            tracing::warn!(queue = &*self.queue, code, reason, "message moved to the dead-letter queue");
+            return self.acknowledge().await;
+        };
+        let Some(acker) = self.acker.take() else { return Err(SettleError::Lost) };
+        let back = acker.nack(BasicNackOptions { multiple: false, requeue: true });
+        match timeout(ACK, back).await {
+            Ok(Ok(true)) => Err(SettleError::NotBuried(error)),
+            Ok(Ok(false) | Err(_)) | Err(_) => Err(SettleError::Lost),
+        }
+    }
+
+    async fn publish_letter(&self, code: &str, reason: &str) -> Result<(), PublishError> {
+        let origin = Origin {
+            queue: &self.queue,
+            exchange: self.exchange.as_str(),
+            routing_key: self.routing_key.as_str(),
+        };
+        let at = jiff::Timestamp::now();
+        let letter = letter(self.body.clone(), &self.properties, &origin, code, reason, at);
+        self.publisher.send_prepared(letter).await?.confirmed().await
+    }
+
+    /// Whether the session that it came by still lives.
+    fn usable(&self) -> bool {
+        self.acker.as_ref().is_some_and(Acker::usable)
+    }
+
+    pub(crate) async fn acknowledge(&mut self) -> Result<(), SettleError> {
+        // Settled on arrival.
+        let Some(acker) = self.acker.take() else { return Ok(()) };
+        // lapin answers `Ok(false)` for a delivery of a session that has ended.
+        match timeout(ACK, acker.ack(BasicAckOptions::default())).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false) | Err(_)) | Err(_) => Err(SettleError::Lost),
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.handed && self.usable() {
+            tracing::error!(
+                queue = &*self.queue,
+                "a delivery was dropped unsettled: it is delivered again when the session ends"
+            );
+        }
+    }
+}
+
+fn text(property: &Option<ShortString>) -> Option<&str> {
+    property.as_ref().map(ShortString::as_str)
+}

@@ -1,0 +1,190 @@
+//! The publishing side of one session: one task that owns the channel.
+//!
+//! Messages go out in the order in which they came. Confirms come back in any order, and lapin may pin a
+//! returned message on the confirm of another: it keeps returned messages in a queue and hands the front one to
+//! whatever confirm is resolved next, while the broker confirms many at once. So every message carries a number
+//! in a header, confirms are gathered until no more are ready, and a returned message is matched by its number.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::BasicReturnMessage;
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Confirmation, PublisherConfirm};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::publisher::{Prepared, PublishError};
+
+/// The header with a message's number within its session.
+const NUMBER: &str = "x-aegir-number";
+
+/// A message, its share of the window, and who waits for the outcome.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) prepared: Prepared,
+    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) outcome: oneshot::Sender<Result<(), PublishError>>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("length", &self.body.len())
+            .finish()
+    }
+}
+
+/// A message that was sent and not yet confirmed.
+struct Entry {
+    number: i64,
+    exchange: String,
+    routing_key: String,
+    outcome: oneshot::Sender<Result<(), PublishError>>,
+    /// Held until the broker answered, however long the caller waits.
+    _permit: OwnedSemaphorePermit,
+}
+
+type Sent = (Entry, lapin::Result<PublisherConfirm>);
+type Confirmed = (Entry, lapin::Result<Confirmation>);
+type Sending = Pin<Box<dyn Future<Output = Sent> + Send>>;
+
+/// Publishes until the channel fails or `ended`. What was sent and not confirmed is then lost to its callers,
+/// what was not yet sent is refused.
+///
+/// # Errors
+///
+/// What ended the channel.
+pub(crate) async fn run(
+    channel: Channel,
+    mut jobs: mpsc::Receiver<Job>,
+    ended: CancellationToken,
+) -> Result<(), lapin::Error> {
+    let outcome = tokio::select! {
+        outcome = carry(&channel, &mut jobs) => outcome,
+        () = ended.cancelled() => Ok(()),
+    };
+    jobs.close();
+    while let Ok(job) = jobs.try_recv() {
+        let _ = job.outcome.send(Err(PublishError::NotConnected));
+    }
+    outcome
+}
+
+async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>) -> Result<(), lapin::Error> {
+    let mut number = 0;
+    let mut sending: Option<Sending> = None;
+    let mut confirms = FuturesUnordered::new();
+    let mut returned = HashSet::new();
+    loop {
+        let mut batch: Vec<Confirmed> = Vec::new();
+        let job = poll_fn(|context| {
+            loop {
+                if let Some(future) = &mut sending
+                    && let Poll::Ready((entry, result)) = future.as_mut().poll(context)
+                {
+                    sending = None;
+                    match result {
+                        Ok(confirm) => confirms.push(confirmed(entry, confirm)),
+                        Err(error) => batch.push((entry, Err(error))),
+                    }
+                }
+                match confirms.poll_next_unpin(context) {
+                    Poll::Ready(Some(done)) => batch.push(done),
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            if !batch.is_empty() {
+                return Poll::Ready(None);
+            }
+            // One message at a time is on its way into the socket: that keeps the order.
+            if sending.is_none() { jobs.poll_recv(context).map(Some) } else { Poll::Pending }
+        })
+        .await;
+        match job {
+            Some(Some(job)) => {
+                number += 1;
+                sending = Some(Box::pin(send(channel.clone(), number, job)));
+            }
+            // Every publisher is gone. What is under way ends with the session.
+            Some(None) => return Ok(()),
+            None => settle(batch, &mut returned)?,
+        }
+    }
+}
+
+async fn send(channel: Channel, number: i64, job: Job) -> Sent {
+    let Prepared { exchange, routing_key, mandatory, body, properties } = job.prepared;
+    let entry = Entry {
+        number,
+        exchange: exchange.to_string(),
+        routing_key: routing_key.to_string(),
+        outcome: job.outcome,
+        _permit: job.permit,
+    };
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number));
+    let options = BasicPublishOptions { mandatory, immediate: false };
+    let properties = properties.with_headers(headers);
+    let result = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
+    (entry, result)
+}
+
+async fn confirmed(entry: Entry, confirm: PublisherConfirm) -> Confirmed {
+    let result = confirm.await;
+    (entry, result)
+}
+
+/// Tells the callers of a batch. `returned` keeps the numbers of returned messages whose own confirm is still to
+/// come.
+fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>) -> Result<(), lapin::Error> {
+    let mut failure = None;
+    let mut answered = Vec::with_capacity(batch.len());
+    for (entry, result) in batch {
+        let outcome = match result {
+            Ok(Confirmation::Ack(message)) => {
+                returned.extend(message.as_ref().and_then(number_of));
+                Ok(())
+            }
+            Ok(Confirmation::Nack(message)) => {
+                returned.extend(message.as_ref().and_then(number_of));
+                Err(PublishError::Refused)
+            }
+            // The channel is put into confirm mode before it is used.
+            Ok(Confirmation::NotRequested) => Err(PublishError::Lost),
+            Err(error) => {
+                failure = Some(error);
+                Err(PublishError::Lost)
+            }
+        };
+        answered.push((entry, outcome));
+    }
+    for (entry, outcome) in answered {
+        let outcome = if returned.remove(&entry.number) {
+            Err(PublishError::Unroutable { exchange: entry.exchange, routing_key: entry.routing_key })
+        } else {
+            outcome
+        };
+        // The caller may have given up.
+        let _ = entry.outcome.send(outcome);
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+fn number_of(message: &BasicReturnMessage) -> Option<i64> {
+    message.delivery.properties.headers().as_ref().and_then(number_in)
+}
+
+fn number_in(headers: &FieldTable) -> Option<i64> {
+    match headers.inner().get(NUMBER) {
+        Some(AMQPValue::LongLongInt(number)) => Some(*number),
+        _ => None,
+    }
+}

@@ -1,0 +1,253 @@
+//! The session: what a program wants of the broker, kept true as long as the program runs.
+//!
+//! A [`Builder`] collects the topology and the consumers, [`Builder::start`] gives the [`Link`]. Behind it one
+//! supervised task connects (twice: a broker that is short of memory stops those who publish, and the
+//! acknowledgements must not stop with them), declares the topology, starts publisher and consumers, notices
+//! whatever ends one of them, and begins again after a pause, until it is cancelled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use crate::backoff::Retry;
+use crate::config::Config;
+use crate::consumer::{Consume, ConsumeControl, Deliveries};
+use crate::publisher::Publisher;
+use crate::pump::Outlet;
+use crate::supervise::Supervisor;
+use crate::topology::Topology;
+
+/// How long a confirm may take.
+const CONFIRM: Duration = Duration::from_secs(10);
+/// How long [`Link::declare`] may take: as long as an attempt to connect, which it may have to wait for.
+const DECLARE: Duration = Duration::from_secs(45);
+const COMMANDS: usize = 16;
+
+/// Where the session stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is no session; one is being made or the next attempt is waited for.
+    Connecting {
+        /// How many attempts have failed since the last session.
+        attempt: u32,
+        /// Why the last session ended or the last attempt failed.
+        last_error: Option<String>,
+    },
+    /// Connected, declared, consuming.
+    Up,
+    /// As [`Up`](Self::Up), but the broker takes no messages.
+    Blocked {
+        /// What the broker says: "low on memory", "low on disk".
+        reason: String,
+    },
+    /// Something on the broker has other arguments than what we declare. Tried again slowly.
+    Mismatch {
+        /// Which queue or exchange.
+        object: String,
+        /// What the broker says, and what to do.
+        error: String,
+    },
+    /// The link was cancelled.
+    Stopped,
+}
+
+impl Status {
+    /// Whether messages can be published and are delivered.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        *self == Self::Up
+    }
+}
+
+/// Why something could not be declared at run time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclareError {
+    /// It exists with other arguments. It is not remembered.
+    #[error("{object} exists with other arguments: {error}")]
+    Mismatch {
+        /// Which queue or exchange.
+        object: String,
+        /// What the broker says, and what to do.
+        error: String,
+    },
+    /// The broker does not allow it. It is not remembered.
+    #[error("the broker refused to declare {object}: {error}")]
+    Refused {
+        /// Which queue, exchange or binding.
+        object: String,
+        /// What the broker says.
+        error: String,
+    },
+    /// The session ended meanwhile. It is remembered and declared in the next.
+    #[error("the session ended while it declared: {0}")]
+    Lost(String),
+    /// The link was stopped, or is stuck in an attempt to connect.
+    #[error("the link does not answer: it was stopped, or the broker does not answer")]
+    Unanswered,
+}
+
+/// A topology to declare at run time, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) topology: Topology,
+    pub(crate) answer: oneshot::Sender<Result<(), DeclareError>>,
+}
+
+/// When the supervisor last did something, for the watchdog.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    start: Instant,
+    milliseconds: Arc<AtomicU64>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { start: Instant::now(), milliseconds: Arc::new(AtomicU64::new(0)) }
+    }
+
+    pub(crate) fn note(&self) {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.milliseconds.store(elapsed, Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Duration {
+        let last = Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(last)
+    }
+}
+
+/// Collects what a session is to hold.
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    name: String,
+    topology: Topology,
+    outlets: Vec<Outlet>,
+    confirm: Duration,
+    retry: Retry,
+}
+
+impl Builder {
+    /// A session with `topology` declared. `name` is what the broker's operators see: "relayd main".
+    #[must_use]
+    pub fn new(config: Config, name: impl Into<String>, topology: Topology) -> Self {
+        Self {
+            config,
+            name: name.into(),
+            topology,
+            outlets: Vec::new(),
+            confirm: CONFIRM,
+            retry: Retry::default(),
+        }
+    }
+
+    /// Also consumes a queue.
+    pub fn consume(&mut self, consume: Consume) -> (Deliveries, ConsumeControl) {
+        let (sender, receiver) = mpsc::channel(usize::from(consume.prefetch));
+        let paused = watch::Sender::new(false);
+        self.outlets.push(Outlet { consume, sender, paused: paused.subscribe() });
+        (Deliveries::new(receiver), ConsumeControl::new(paused))
+    }
+
+    /// How long the confirm of a message may take; ten seconds unless set.
+    #[must_use]
+    pub fn confirm_within(mut self, limit: Duration) -> Self {
+        self.confirm = limit;
+        self
+    }
+
+    /// How long to wait between attempts.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Starts the supervisor, which runs until `cancel` and then closes the connections. Messages that are still
+    /// to be confirmed are the caller's to wait for before that.
+    #[must_use]
+    pub fn start(self, cancel: CancellationToken, tracker: &TaskTracker) -> Link {
+        let status = watch::Sender::new(Status::Connecting { attempt: 0, last_error: None });
+        let line = watch::Sender::new(None);
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let publisher = Publisher::new(line.subscribe(), status.subscribe(), self.confirm);
+        let progress = Progress::new();
+        let link = Link {
+            publisher: publisher.clone(),
+            status: status.subscribe(),
+            commands,
+            progress: progress.clone(),
+        };
+        let supervisor = Supervisor {
+            config: self.config,
+            name: self.name,
+            topology: self.topology,
+            outlets: self.outlets,
+            retry: self.retry,
+            status,
+            line,
+            publisher,
+            progress,
+        };
+        tracker.spawn(supervisor.run(receiver, cancel));
+        link
+    }
+}
+
+/// A running session. Cheap to clone; dropping it ends nothing.
+#[derive(Clone, Debug)]
+pub struct Link {
+    publisher: Publisher,
+    status: watch::Receiver<Status>,
+    commands: mpsc::Sender<Command>,
+    progress: Progress,
+}
+
+impl Link {
+    /// Publishes by this session.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Waits until the session is up. There is no deadline in here; `false` once it was stopped.
+    pub async fn up(&self) -> bool {
+        let mut status = self.status.clone();
+        let end = |status: &Status| status.is_up() || *status == Status::Stopped;
+        status.wait_for(end).await.is_ok_and(|status| status.is_up())
+    }
+
+    /// How long ago the supervisor last did anything. It does something every few seconds, while it reconnects as
+    /// well; minutes mean that it is stuck.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.progress.age()
+    }
+
+    /// Adds to the topology. It is declared now if there is a session, and in every later one; `Ok` without a
+    /// session means that it is remembered.
+    ///
+    /// # Errors
+    ///
+    /// See [`DeclareError`].
+    pub async fn declare(&self, topology: Topology) -> Result<(), DeclareError> {
+        let (answer, answered) = oneshot::channel();
+        let ask = async {
+            self.commands.send(Command { topology, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        let unanswered = Err(DeclareError::Unanswered);
+        tokio::time::timeout(DECLARE, ask).await.ok().flatten().unwrap_or(unanswered)
+    }
+}

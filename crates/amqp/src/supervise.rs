@@ -1,0 +1,354 @@
+//! The supervisor: the one path by which a session begins, for the first time and every other.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt as _};
+use lapin::types::ShortString;
+use lapin::{Connection, ErrorKind, Event};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Retry, random};
+use crate::config::Config;
+use crate::connect::{Names, OpenError, Opened, STEP, declare, open, open_channel};
+use crate::probe::probe;
+use crate::publish::{self, Job};
+use crate::publisher::{Publisher, WINDOW};
+use crate::pump::{self, Outlet, PumpError};
+use crate::session::{Command, DeclareError, Progress, Status};
+use crate::topology::Topology;
+
+/// How often the supervisor shows that it lives and looks whether the connections do.
+const TICK: Duration = Duration::from_secs(1);
+/// A session that lasted this long was a good one: the next waits start small again.
+const GOOD: Duration = Duration::from_secs(30);
+/// How long parts and connections may take to end.
+const END: Duration = Duration::from_secs(2);
+/// The wait after a message that cannot be read. Short, because it is the count of deliveries that ends it.
+const UNREADABLE: Duration = Duration::from_millis(20);
+
+/// What a session is made of, and whom to tell.
+pub(crate) struct Supervisor {
+    pub(crate) config: Config,
+    pub(crate) name: String,
+    pub(crate) topology: Topology,
+    pub(crate) outlets: Vec<Outlet>,
+    pub(crate) retry: Retry,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) line: watch::Sender<Option<mpsc::Sender<Job>>>,
+    pub(crate) publisher: Publisher,
+    pub(crate) progress: Progress,
+}
+
+/// Why a session ended.
+enum End {
+    Cancelled,
+    Lost {
+        reason: String,
+        /// lapin could not read what the broker sent. Some message has a property that is no UTF-8, and every
+        /// session that it is delivered to ends like this.
+        unreadable: bool,
+    },
+}
+
+impl End {
+    fn lost(reason: impl ToString) -> Self {
+        Self::Lost { reason: reason.to_string(), unreadable: false }
+    }
+
+    fn failed(what: impl ToString, error: &lapin::Error) -> Self {
+        let unreadable = matches!(error.kind(), ErrorKind::ParsingError(_));
+        Self::Lost { reason: what.to_string(), unreadable }
+    }
+}
+
+/// How the next attempt is to be made.
+#[derive(Default)]
+struct Plan {
+    failures: u32,
+    /// The last attempt ran into its time limit: ask whether anybody is there before trying again.
+    ask_first: bool,
+    /// Some queue holds a message that lapin cannot read. One delivery at a time, so that the broker counts
+    /// deliveries of that message and of no other, until it reaches the limit and moves it away.
+    one_by_one: bool,
+}
+
+impl Supervisor {
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, cancel: CancellationToken) {
+        let address = self.config.address();
+        let mut plan = Plan::default();
+        loop {
+            let attempt = tokio::select! {
+                () = cancel.cancelled() => break,
+                attempt = self.ticking(self.open(plan.ask_first)) => attempt,
+            };
+            plan.ask_first = matches!(attempt, Err(OpenError::Silent(_)));
+            let wait = match attempt {
+                Ok(opened) => {
+                    tracing::info!(broker = address, "connected to the broker");
+                    let began = Instant::now();
+                    let end = self.hold(opened, &mut commands, &cancel, plan.one_by_one).await;
+                    let End::Lost { reason, unreadable } = end else { break };
+                    plan.failures = if began.elapsed() >= GOOD { 1 } else { plan.failures + 1 };
+                    plan.one_by_one = unreadable || (plan.one_by_one && began.elapsed() < GOOD);
+                    tracing::warn!(broker = address, error = reason, "lost the session with the broker");
+                    self.lost(plan.failures, reason);
+                    if unreadable { UNREADABLE } else { self.retry.delay(plan.failures, random()) }
+                }
+                Err(OpenError::Mismatch { object, error }) => {
+                    plan.failures += 1;
+                    tracing::error!(
+                        broker = address,
+                        object,
+                        error,
+                        "something on the broker clashes with what we declare"
+                    );
+                    self.status.send_replace(Status::Mismatch { object, error });
+                    self.retry.mismatch
+                }
+                Err(error) => {
+                    plan.failures += 1;
+                    tracing::warn!(broker = address, %error, attempt = plan.failures, "cannot reach the broker");
+                    self.lost(plan.failures, error.to_string());
+                    self.retry.delay(plan.failures, random())
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.pause(wait, &mut commands) => {}
+            }
+        }
+        self.status.send_replace(Status::Stopped);
+        tracing::info!(broker = address, "disconnected from the broker");
+    }
+
+    async fn open(&self, ask_first: bool) -> Result<Opened, OpenError> {
+        if ask_first {
+            let uri = self.config.target()?.uri;
+            probe(&uri, STEP).await.map_err(|_| OpenError::Silent("asked whether it is there"))?;
+        }
+        open(&self.config, &self.name, &self.topology).await
+    }
+
+    fn lost(&self, attempt: u32, error: String) {
+        self.status.send_replace(Status::Connecting { attempt, last_error: Some(error) });
+    }
+
+    /// Waits for the next attempt, and remembers what is to be declared in it.
+    async fn pause(&mut self, wait: Duration, commands: &mut mpsc::Receiver<Command>) {
+        let end = sleep(wait);
+        tokio::pin!(end);
+        let mut tick = interval(TICK);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                _ = tick.tick() => self.progress.note(),
+                Some(command) = commands.recv() => {
+                    self.topology.add(command.topology);
+                    let _ = command.answer.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    async fn ticking<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let mut tick = interval(TICK);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = tick.tick() => self.progress.note(),
+            }
+        }
+    }
+
+    /// Keeps a session until something ends it.
+    async fn hold(
+        &mut self,
+        opened: Opened,
+        commands: &mut mpsc::Receiver<Command>,
+        cancel: &CancellationToken,
+        one_by_one: bool,
+    ) -> End {
+        let ended = CancellationToken::new();
+        let mut parts = JoinSet::new();
+        let Opened { publishing, consuming, channel, mut names } = opened;
+        let (line, jobs) = mpsc::channel(WINDOW);
+        let publish = publish::run(channel.clone(), jobs, ended.clone());
+        parts.spawn(async move {
+            match publish.await {
+                Ok(()) => End::lost("publishing ended"),
+                Err(error) => End::failed(format!("publishing failed: {error}"), &error),
+            }
+        });
+        let end = match self.start_pumps(&consuming, &names, &mut parts, &ended, one_by_one).await {
+            Ok(()) => {
+                // First the way, then the word that it is open.
+                self.line.send_replace(Some(line));
+                self.status.send_replace(Status::Up);
+                let limit = one_by_one.then_some(GOOD);
+                let mut watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel };
+                self.watch(&mut watch, &mut names, &mut parts, commands, cancel, limit).await
+            }
+            Err(error) => End::lost(error),
+        };
+        self.line.send_replace(None);
+        ended.cancel();
+        let finish = async { while parts.join_next().await.is_some() {} };
+        // What does not end in time is aborted with the set.
+        let _ = timeout(END, finish).await;
+        tokio::join!(close(&publishing), close(&consuming));
+        end
+    }
+
+    async fn start_pumps(
+        &self,
+        consuming: &Connection,
+        names: &Names,
+        parts: &mut JoinSet<End>,
+        ended: &CancellationToken,
+        one_by_one: bool,
+    ) -> Result<(), OpenError> {
+        for outlet in &self.outlets {
+            let queue = &outlet.consume.queue;
+            let name = names.get(queue).unwrap_or(queue);
+            let name = ShortString::try_new(name.as_str()).map_err(|_| OpenError::TooLong(name.clone()))?;
+            let prefetch = if one_by_one { 1 } else { outlet.consume.prefetch };
+            let channel = open_channel(consuming).await?;
+            let (outlet, publisher, ended) = (outlet.clone(), self.publisher.clone(), ended.clone());
+            parts.spawn(async move {
+                match pump::run(channel, name, prefetch, outlet, publisher, ended).await {
+                    Ok(()) => End::lost("consuming ended"),
+                    Err(error @ PumpError::Cancelled { .. }) => End::lost(error),
+                    Err(PumpError::Failed { queue, source }) => {
+                        End::failed(format!("consuming {queue} failed: {source}"), &source)
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn watch(
+        &mut self,
+        session: &mut Watch<'_>,
+        names: &mut Names,
+        parts: &mut JoinSet<End>,
+        commands: &mut mpsc::Receiver<Command>,
+        cancel: &CancellationToken,
+        limit: Option<Duration>,
+    ) -> End {
+        let mut publishing_events = events(session.publishing);
+        let mut consuming_events = events(session.consuming);
+        let mut tick = interval(TICK);
+        let until = Instant::now() + limit.unwrap_or_default();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return End::Cancelled,
+                Some(part) = parts.join_next() => {
+                    return part.unwrap_or_else(|error| End::lost(format!("a part of the session died: {error}")));
+                }
+                Some(event) = publishing_events.next() => match event {
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(reason, "the broker takes no messages for now");
+                        self.status.send_replace(Status::Blocked { reason });
+                    }
+                    Event::ConnectionUnblocked => {
+                        tracing::info!("the broker takes messages again");
+                        self.status.send_replace(Status::Up);
+                    }
+                    // Errors of single channels are events too, and reported where the channel is used.
+                    Event::Error(error) if !session.publishing.status().connected() => {
+                        return End::failed(format!("the publishing connection failed: {error}"), &error);
+                    }
+                    _ => {}
+                },
+                Some(event) = consuming_events.next() => match event {
+                    Event::Error(error) if !session.consuming.status().connected() => {
+                        return End::failed(format!("the consuming connection failed: {error}"), &error);
+                    }
+                    _ => {}
+                },
+                _ = tick.tick() => {
+                    self.progress.note();
+                    if let Some(reason) = session.broken() {
+                        return End::lost(reason);
+                    }
+                    if limit.is_some() && Instant::now() >= until {
+                        return End::lost("all messages can be read again");
+                    }
+                }
+                Some(command) = commands.recv() => {
+                    if let Some(end) = self.declare(session.consuming, names, command).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Declares at run time what is not there yet. What the broker refuses is not remembered, or one clashing
+    /// queue would end every later session.
+    async fn declare(&mut self, connection: &Connection, names: &mut Names, command: Command) -> Option<End> {
+        let Command { mut topology, answer } = command;
+        topology.subtract(&self.topology);
+        let mut end = None;
+        let outcome = match declare(connection, &topology, names).await {
+            Ok(()) => {
+                self.topology.add(topology);
+                Ok(())
+            }
+            Err(OpenError::Mismatch { object, error }) => {
+                tracing::error!(object, error, "something on the broker clashes with what we declare");
+                Err(DeclareError::Mismatch { object, error })
+            }
+            Err(OpenError::Declare { object, source }) if connection.status().connected() => {
+                Err(DeclareError::Refused { object, error: source.to_string() })
+            }
+            Err(error @ OpenError::TooLong(_)) => {
+                Err(DeclareError::Refused { object: "a name".to_owned(), error: error.to_string() })
+            }
+            Err(error) => {
+                self.topology.add(topology);
+                end = Some(End::lost(&error));
+                Err(DeclareError::Lost(error.to_string()))
+            }
+        };
+        let _ = answer.send(outcome);
+        end
+    }
+}
+
+/// What must stay alive for a session to be one.
+struct Watch<'a> {
+    publishing: &'a Connection,
+    consuming: &'a Connection,
+    channel: &'a lapin::Channel,
+}
+
+impl Watch<'_> {
+    /// Looks for what ended without any event.
+    fn broken(&self) -> Option<&'static str> {
+        if !self.publishing.status().connected() {
+            Some("the publishing connection is closed")
+        } else if !self.consuming.status().connected() {
+            Some("the consuming connection is closed")
+        } else if !self.channel.status().connected() {
+            Some("the publishing channel is closed")
+        } else {
+            None
+        }
+    }
+}
+
+/// The connection's events. There must be one listener only: lapin's listeners share one queue.
+fn events(connection: &Connection) -> impl Stream<Item = Event> + Unpin {
+    Box::pin(connection.events_listener())
+}
+
+async fn close(connection: &Connection) {
+    // A broker that is gone does not answer; the connection's thread ends by its heartbeat then.
+    let _ = timeout(END, connection.close(200, "bye".into())).await;
+}

@@ -1,0 +1,9 @@
+//! The crate against a real broker.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod consuming;
+mod declaring;
+mod harness;
+mod losing;
+mod publishing;
+mod unreadable;
