@@ -14,7 +14,9 @@ use crate::request::hosts_to_check;
 use crate::terminal::{print, print_json};
 
 /// A closed hop is found out by waiting, and there are a few of them one after the other.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How much longer it may take for each minion.
+const MINION_TIMEOUT: Duration = Duration::from_secs(75);
 
 pub(super) async fn check(context: &Context, arguments: &Check) -> Result<ExitCode, Error> {
     let request =
@@ -28,7 +30,8 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<ExitCo
         // The exit code tells the two ways in which this hop can be closed apart: nobody there, or no right.
         return Ok(error.exit().into());
     }
-    let rest: CheckReport = context.client.post("/api/v1/check", &request, CHECK_TIMEOUT).await?;
+    let timeout = CHECK_TIMEOUT + MINION_TIMEOUT * u32::try_from(request.hosts.len()).unwrap_or(1000);
+    let rest: CheckReport = context.client.post("/api/v1/check", &request, timeout).await?;
     whole.ok = rest.ok;
     whole.hops.extend(rest.hops);
     show(context, &whole)?;

@@ -1,0 +1,28 @@
+//! The API: `docs/reference/http-api.md` lists its paths.
+
+mod around;
+mod operations;
+mod transcript;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub(super) use operations::ListQuery;
+
+use super::{Site, sse};
+
+/// The paths below `/api/v1`.
+pub(super) fn routes() -> Router<Site> {
+    Router::new()
+        .route("/operations", get(operations::list).post(operations::submit))
+        .route("/operations/{id}", get(operations::show))
+        .route("/operations/{id}/cancel", post(operations::cancel))
+        .route("/operations/{id}/transcript", get(transcript::records))
+        .route("/operations/{id}/transcript/raw", get(transcript::raw))
+        .route("/operations/{id}/output", get(transcript::output))
+        .route("/operations/{id}/events", get(sse::operation))
+        .route("/catalog", get(around::catalog))
+        .route("/nodes", get(around::nodes))
+        .route("/check", post(around::check))
+        .route("/sign-in-links", post(around::sign_in_link))
+}

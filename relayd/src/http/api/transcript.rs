@@ -1,0 +1,242 @@
+//! Transcripts: as records, as bytes, and as what the children printed. All are streamed in pieces, however long
+//! they are, and read from the store as fast as the client takes them.
+
+use aegir_protocol::api::{AttemptDetail, OperationDetail};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::record::{Header, Record, Stream};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use serde::Deserialize;
+
+use crate::http::Site;
+use crate::http::answer::{Answer, Refusal};
+use crate::http::extract::{Id, Parameters};
+use crate::relay::Relay;
+
+/// How much is read from the store at a time, in bytes.
+const PIECE: usize = 256 * 1024;
+
+/// The query of `GET …/transcript`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecordsQuery {
+    attempt: Option<Attempt>,
+    /// The number of the first record.
+    from: Option<u64>,
+    /// How many records at most.
+    limit: Option<u64>,
+    /// Only so many from the end.
+    tail: Option<u64>,
+}
+
+/// The query of `GET …/transcript/raw`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawQuery {
+    attempt: Option<Attempt>,
+    /// The first byte.
+    offset: Option<u64>,
+}
+
+/// The query of `GET …/output`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutputQuery {
+    attempt: Option<Attempt>,
+    task: Option<u32>,
+    stream: Option<Stream>,
+}
+
+/// Which attempt is meant, and what is stored of it.
+fn chosen(detail: &OperationDetail, wanted: Option<Attempt>) -> Answer<(Attempt, Option<&AttemptDetail>)> {
+    let attempt = wanted.unwrap_or(detail.summary.attempt);
+    if attempt > detail.summary.attempt {
+        let text = format!("there is no attempt {attempt} at Operation {}", detail.summary.id);
+        return Err(Refusal::new(Code::NoSuchOperation, text));
+    }
+    Ok((attempt, detail.attempts.iter().find(|detail| detail.attempt == attempt)))
+}
+
+/// The headers that say of what the body is, and whether it is all of it.
+fn answer(kind: &'static str, attempt: Attempt, stored: Option<&AttemptDetail>, body: Body) -> Response {
+    let complete = stored.is_some_and(|stored| stored.transcript_complete);
+    let headers = [
+        ("aegir-attempt", attempt.to_string()),
+        ("aegir-transcript-complete", complete.to_string()),
+        ("cache-control", "no-store".to_owned()),
+    ];
+    ([(CONTENT_TYPE, kind)], headers, body).into_response()
+}
+
+/// `GET …/transcript`: the stored lines as they are.
+pub(super) async fn records(
+    State(site): State<Site>,
+    Id(id): Id,
+    Parameters(query): Parameters<RecordsQuery>,
+) -> Answer<Response> {
+    let detail = site.relay.operation(id).await?;
+    let (attempt, stored) = chosen(&detail, query.attempt)?;
+    let count = stored.map_or(0, |stored| stored.transcript_records);
+    let first = match query.tail {
+        Some(tail) => (count.saturating_sub(tail) + 1).max(query.from.unwrap_or(1)),
+        None => query.from.unwrap_or(1).max(1),
+    };
+    let reader = Reader::new(&site.relay, id, attempt, first, query.limit.unwrap_or(u64::MAX));
+    let body = if stored.is_some() { reader.body(Some) } else { Body::empty() };
+    Ok(answer("application/jsonl", attempt, stored, body))
+}
+
+/// `GET …/output`: what the children printed, rebuilt from the records.
+pub(super) async fn output(
+    State(site): State<Site>,
+    Id(id): Id,
+    Parameters(query): Parameters<OutputQuery>,
+) -> Answer<Response> {
+    let detail = site.relay.operation(id).await?;
+    let (attempt, stored) = chosen(&detail, query.attempt)?;
+    let reader = Reader::new(&site.relay, id, attempt, 1, u64::MAX);
+    let (task, stream) = (query.task, query.stream);
+    let body = if stored.is_some() {
+        reader.body(move |lines| printed(&lines, task, stream))
+    } else {
+        Body::empty()
+    };
+    Ok(answer("application/octet-stream", attempt, stored, body))
+}
+
+/// The output in these records, of one Task or stream if they are given. `None` for records that can't be read:
+/// bytes that are missing in the middle would be worse than a stream that breaks off.
+fn printed(lines: &[u8], task: Option<u32>, stream: Option<Stream>) -> Option<Bytes> {
+    let mut bytes = BytesMut::new();
+    for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let header = Header::read(line).ok()?;
+        if header.kind != "output" {
+            continue;
+        }
+        let Some(Record::Output(output)) = header.record().ok()? else { continue };
+        if task.is_none_or(|task| task == output.task) && stream.is_none_or(|stream| stream == output.stream)
+        {
+            bytes.extend_from_slice(&output.bytes().ok()?);
+        }
+    }
+    Some(bytes.freeze())
+}
+
+/// Reads a transcript from a record on.
+struct Reader {
+    relay: Relay,
+    id: OperationId,
+    attempt: Attempt,
+    next: u64,
+    left: u64,
+}
+
+impl Reader {
+    fn new(relay: &Relay, id: OperationId, attempt: Attempt, first: u64, limit: u64) -> Self {
+        Self { relay: relay.clone(), id, attempt, next: first, left: limit }
+    }
+
+    /// What `turn` makes of the records, as a body.
+    fn body(self, turn: impl Fn(Bytes) -> Option<Bytes> + Send + 'static) -> Body {
+        Body::from_stream(stream::try_unfold((self, turn), |(mut reader, turn)| async move {
+            let Some(lines) = reader.piece().await? else { return Ok(None) };
+            match turn(lines) {
+                Some(bytes) => Ok(Some((bytes, (reader, turn)))),
+                None => Err(std::io::Error::other("the stored transcript can't be read")),
+            }
+        }))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, std::io::Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let read = self.relay.records(self.id, Some(self.attempt), self.next, PIECE).await;
+        let piece = read.map_err(|problem| std::io::Error::other(problem.detail))?;
+        let (length, records) = whole(&piece.bytes, self.left);
+        if records == 0 {
+            return Ok(None);
+        }
+        self.next += records;
+        self.left -= records;
+        Ok(Some(piece.bytes.slice(..length)))
+    }
+}
+
+/// How many bytes the first records have, up to a limit, and how many those are.
+fn whole(lines: &[u8], limit: u64) -> (usize, u64) {
+    let mut records = 0;
+    let mut length = 0;
+    for line in lines.split_inclusive(|&byte| byte == b'\n').take_while(|line| line.ends_with(b"\n")) {
+        if records == limit {
+            break;
+        }
+        records += 1;
+        length += line.len();
+    }
+    (length, records)
+}
+
+/// `GET …/transcript/raw`: the stored bytes.
+pub(super) async fn raw(
+    State(site): State<Site>,
+    Id(id): Id,
+    Parameters(query): Parameters<RawQuery>,
+) -> Answer<Response> {
+    let detail = site.relay.operation(id).await?;
+    let (attempt, stored) = chosen(&detail, query.attempt)?;
+    let relay = site.relay.clone();
+    let first = query.offset.unwrap_or(0);
+    let body = match stored {
+        None => Body::empty(),
+        Some(_) => Body::from_stream(stream::try_unfold(first, move |offset| {
+            let relay = relay.clone();
+            async move {
+                let piece = relay.raw(id, Some(attempt), offset, PIECE).await;
+                let bytes = piece.map_err(|problem| std::io::Error::other(problem.detail))?.bytes;
+                let next = offset + bytes.len() as u64;
+                Ok::<_, std::io::Error>((!bytes.is_empty()).then_some((bytes, next)))
+            }
+        })),
+    };
+    Ok(answer("application/octet-stream", attempt, stored, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::record::Output;
+
+    use super::*;
+
+    #[test]
+    fn output_is_rebuilt_and_can_be_chosen_from() {
+        let line = |task, stream, bytes: &[u8]| {
+            Record::Output(Output::new(task, stream, None, 1, false, bytes))
+                .to_line(1, jiff::Timestamp::UNIX_EPOCH)
+        };
+        let lines = [
+            line(1, Stream::Stdout, b"a\n\0\xff"),
+            line(1, Stream::Stderr, b"b\n"),
+            line(2, Stream::Stdout, b"c"),
+            br#"{"seq":4,"at":"2026-01-01T00:00:00Z","kind":"new","body":{}}"#.to_vec(),
+        ]
+        .concat();
+        let printed = |task, stream| printed(&lines, task, stream).unwrap();
+        assert_eq!(&printed(None, None)[..], b"a\n\0\xffb\nc");
+        assert_eq!(&printed(Some(1), Some(Stream::Stdout))[..], b"a\n\0\xff");
+        assert_eq!(&printed(None, Some(Stream::Stderr))[..], b"b\n");
+        assert_eq!(super::printed(b"nonsense\n", None, None), None);
+    }
+
+    #[test]
+    fn limits_count_whole_records() {
+        assert_eq!(whole(b"a\nbb\nccc\n", 2), (5, 2));
+        assert_eq!(whole(b"a\nbb\ntorn", 9), (5, 2));
+        assert_eq!(whole(b"", 9), (0, 0));
+    }
+}

@@ -1,0 +1,190 @@
+//! Reading what a request brings, so that whatever is wrong with it becomes a problem that points at it.
+
+use aegir_protocol::api::{FieldProblem, Problem};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::OperationId;
+use aegir_protocol::limits::MAX_MESSAGE;
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path as ErrorPath, Segment};
+
+use super::answer::Refusal;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = body(request).await?;
+        from_json(&bytes).map(Self).map_err(Refusal)
+    }
+}
+
+/// A JSON body that may be absent.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = body(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        from_json(&bytes).map(Self).map_err(Refusal)
+    }
+}
+
+/// The whole body, if it is no larger than any message may be.
+pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_MESSAGE as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(request.into_body(), MAX_MESSAGE).await.map_err(|error| {
+        // axum gives no type for this; the limit is the only error that does not come from the connection.
+        if std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"))
+        {
+            too_large()
+        } else {
+            Refusal::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
+        }
+    })
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(
+        Code::BodyTooLarge,
+        format!("the body is larger than the {MAX_MESSAGE} bytes that a request may have"),
+    )
+}
+
+/// Reads JSON. What is not JSON is told apart from JSON that holds the wrong thing at a known place.
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| (pointer(error.path()), error.into_inner()))
+        .and_then(|value| deserializer.end().map(|()| value).map_err(|error| (String::new(), error)));
+    read.map_err(|(pointer, error)| match error.classify() {
+        serde_json::error::Category::Data => {
+            let mut problem = Problem::new(Code::FieldInvalid, "a field of the request is not valid");
+            problem.errors.push(FieldProblem::new(pointer, Code::FieldInvalid, error.to_string()));
+            problem
+        }
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => {
+            Problem::new(Code::RequestMalformed, format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+/// A place in a document as a JSON pointer (RFC 6901).
+fn pointer(path: &ErrorPath) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        let token = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => {
+                key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
+            }
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&token);
+    }
+    pointer
+}
+
+/// The query, where an unknown or mistyped parameter is a problem.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
+                let detail =
+                    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                Err(Refusal::new(Code::FieldInvalid, format!("the query is not valid: {detail}")))
+            }
+            Err(error) => Err(Refusal::new(Code::FieldInvalid, format!("the query is not valid: {error}"))),
+        }
+    }
+}
+
+/// The id in a path. A text that is no id stands for no Operation.
+pub(super) struct Id(pub(super) OperationId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let text = path.map(|Path(text)| text).unwrap_or_default();
+        match text.parse() {
+            Ok(id) => Ok(Self(id)),
+            Err(error) => {
+                Err(Refusal::new(Code::NoSuchOperation, format!("there is no such Operation: {error}")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::request::Request;
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, code: Code, pointer: Option<&str>, says: &str) {
+        let problem = from_json::<Request>(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.code, code.as_str());
+        assert_eq!(problem.errors.first().map(|field| field.pointer.as_str()), pointer);
+        let text = problem.errors.first().map_or(&problem.detail, |field| &field.message);
+        assert!(text.contains(says), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_json_has_a_position() {
+        check("", Code::RequestMalformed, None, "line 1 column 0");
+        check("{\"name\": \n nonsense}", Code::RequestMalformed, None, "line 2 column");
+        check("{} {}", Code::FieldInvalid, Some(""), "missing field `name`");
+    }
+
+    #[test]
+    fn what_is_wrong_is_pointed_at() {
+        let request = |change: fn(&mut serde_json::Value)| {
+            let mut request = json!({"name": "static_site.deploy", "target": {"kind": "site", "name": "example.test"},
+                                     "hosts": [{"name": "web1"}]});
+            change(&mut request);
+            request.to_string()
+        };
+        assert!(from_json::<Request>(request(|_| {}).as_bytes()).is_ok());
+        let check = |change: fn(&mut serde_json::Value), pointer: &str, says: &str| {
+            check(&request(change), Code::FieldInvalid, Some(pointer), says);
+        };
+        check(|r| r["target"]["name"] = json!("a\nb"), "/target/name", "is not a target's name");
+        check(|r| r["hosts"][0]["name"] = json!("-oProxyCommand=x"), "/hosts/0/name", "is not a host's name");
+        check(|r| r["priority"] = json!("high"), "/priority", "invalid type");
+        check(|r| r["varables"] = json!({}), "/varables", "unknown field `varables`");
+        check(|r| r["variables"] = json!({"site": 3}), "/variables/site", "invalid type");
+    }
+
+    #[test]
+    fn text_behind_the_document_is_refused() {
+        let body = r#"{"name": "a.b", "target": {"kind": "site", "name": "x"}} trailing"#;
+        check(body, Code::RequestMalformed, None, "trailing characters");
+    }
+}

@@ -1,0 +1,108 @@
+//! relayd's HTTP: the API for frontends, and a plain page for people.
+//!
+//! It decides nothing. A handler reads a request, asks [`Relay`], and says what it answered; what is not allowed
+//! becomes an RFC 9457 problem in one place ([`answer`]). The API's paths stand in
+//! `docs/reference/http-api.md`.
+
+mod answer;
+mod api;
+mod assets;
+mod caller;
+mod extract;
+mod health;
+mod listen;
+mod pages;
+mod sse;
+
+#[cfg(test)]
+mod tests;
+
+use aegir_protocol::code::Code;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::Level;
+
+use crate::relay::Relay;
+use answer::Refusal;
+pub use listen::{ListenError, Listeners, serve};
+
+/// What every handler has.
+#[derive(Clone)]
+struct Site {
+    relay: Relay,
+    /// Streams end with it, for they would go on for ever.
+    stop: CancellationToken,
+}
+
+/// What a page may load: its own script and style, and nothing that stands in it. So nothing that a program
+/// printed can run, even if it were taken for HTML.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The name of the header that carries a request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Everything that relayd answers. Streams end when `stop` is cancelled.
+fn router(relay: Relay, stop: CancellationToken) -> Router {
+    let site = Site { relay, stop };
+    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let no_store = HeaderValue::from_static("no-store");
+    Router::new()
+        .nest("/api/v1", api::routes().route_layer(from_fn_with_state(site.clone(), caller::api)))
+        .merge(pages::routes().route_layer(from_fn_with_state(site.clone(), caller::page)))
+        .merge(pages::sign_in_routes())
+        .route("/assets/{name}", get(assets::asset))
+        .route("/metrics", get(health::metrics).route_layer(from_fn_with_state(site.clone(), caller::api)))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(site)
+        .layer(fixed(CONTENT_SECURITY_POLICY, POLICY))
+        .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(REFERRER_POLICY, "same-origin"))
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_store))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(DefaultOnResponse::new().level(Level::DEBUG))
+                // What fails is logged where it becomes an answer, with its reason.
+                .on_failure(()),
+        )
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+/// The span of a request. Its query is left out, because a sign-in code stands there; headers are left out,
+/// because the token stands there.
+fn span(request: &Request) -> tracing::Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), request_id = id)
+}
+
+async fn no_such_path(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(200).collect();
+    Refusal::new(
+        Code::NotFound,
+        format!("there is nothing at {path}: docs/reference/http-api.md lists the paths"),
+    )
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let mut refusal = Refusal::new(Code::NotFound, format!("{path} does not take {method}"));
+    refusal.0.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
+    refusal.into_response()
+}

@@ -1,0 +1,101 @@
+//! One Operation, live.
+
+use aegir_protocol::api::OperationDetail;
+use aegir_protocol::operation::LockMode;
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::{Frame, beside, html, refused};
+use crate::http::Site;
+use crate::http::answer::Refusal;
+use crate::http::extract::Id;
+
+/// Of a transcript that is longer than this the page shows only the end; the rest would be loaded just to be
+/// taken out of the page again.
+const WHOLE: u64 = 4 * 1024 * 1024;
+/// How many records of a long transcript are shown.
+const LAST_RECORDS: u64 = 400;
+
+#[derive(Template)]
+#[template(path = "operation.html")]
+struct OperationPage {
+    frame: Frame,
+    detail: OperationDetail,
+    state: &'static str,
+    beside: String,
+    reason: Option<String>,
+    ended: bool,
+    /// The record that the page starts with.
+    from: u64,
+    records: u64,
+    locks: Vec<String>,
+    ledger: Vec<LedgerRow>,
+}
+
+struct LedgerRow {
+    at: String,
+    state: &'static str,
+    source: String,
+    reason: String,
+}
+
+impl From<OperationDetail> for OperationPage {
+    fn from(detail: OperationDetail) -> Self {
+        let summary = &detail.summary;
+        let stored = detail.attempts.iter().find(|attempt| attempt.attempt == summary.attempt);
+        let (bytes, records) =
+            stored.map_or((0, 0), |stored| (stored.transcript_bytes, stored.transcript_records));
+        let from = if bytes > WHOLE { records.saturating_sub(LAST_RECORDS) + 1 } else { 1 };
+        let locks = detail.locks.iter().map(|lock| {
+            let mode = match lock.mode {
+                LockMode::Shared => "shared",
+                LockMode::Exclusive => "exclusive",
+            };
+            format!("{} {} ({mode})", lock.kind, lock.id)
+        });
+        let ledger = detail.ledger.iter().map(|entry| LedgerRow {
+            at: entry.at.to_string(),
+            state: entry.state.as_str(),
+            source: entry.source.clone(),
+            reason: entry.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
+        });
+        Self {
+            frame: Frame::new(),
+            state: summary.state.as_str(),
+            beside: beside(summary),
+            reason: summary.reason.as_ref().map(ToString::to_string),
+            ended: summary.state.outcome().is_some(),
+            from,
+            records,
+            locks: locks.collect(),
+            ledger: ledger.collect(),
+            detail,
+        }
+    }
+}
+
+/// `GET /operations/{id}`.
+pub(super) async fn show(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+    let id = match id {
+        Ok(Id(id)) => id,
+        Err(refusal) => return refused(&refusal.0),
+    };
+    match site.relay.operation(id).await {
+        Ok(detail) => html(StatusCode::OK, &OperationPage::from(detail)),
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// `POST /operations/{id}/cancel`, from the page's button.
+pub(super) async fn cancel(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+    let id = match id {
+        Ok(Id(id)) => id,
+        Err(refusal) => return refused(&refusal.0),
+    };
+    match site.relay.cancel(id, Some("page".to_owned())).await {
+        Ok(()) => Redirect::to(&format!("/operations/{id}")).into_response(),
+        Err(problem) => refused(&problem),
+    }
+}

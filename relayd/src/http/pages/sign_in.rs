@@ -1,0 +1,56 @@
+//! From a one-time link to a session.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::{Frame, SignInPage, html, refused};
+use crate::http::Site;
+use crate::http::caller::{COOKIE_NAME, session};
+use crate::sign_in::SESSION_LIFETIME;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct SignInQuery {
+    code: Option<String>,
+}
+
+/// `HEAD /sign-in`.
+pub(super) async fn preview() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// `GET /sign-in?code=…`.
+pub(super) async fn redeem(
+    State(site): State<Site>,
+    query: Result<Query<SignInQuery>, QueryRejection>,
+) -> Response {
+    let Some(code) = query.ok().and_then(|Query(query)| query.code) else {
+        return html(StatusCode::OK, &SignInPage { frame: Frame::signed_out(), trouble: None });
+    };
+    match site.relay.redeem(&code).await {
+        Ok(Some(session)) => {
+            let age = SESSION_LIFETIME.as_secs();
+            let cookie = format!("{COOKIE_NAME}={session}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict");
+            (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
+        }
+        Ok(None) => {
+            let trouble = "This link was used before, or is older than ten minutes.";
+            html(StatusCode::UNAUTHORIZED, &SignInPage { frame: Frame::signed_out(), trouble: Some(trouble) })
+        }
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// `POST /sign-out`: ends the session here and in the browser.
+pub(super) async fn sign_out(State(site): State<Site>, headers: HeaderMap) -> Response {
+    if let Some(session) = session(&headers)
+        && let Err(problem) = site.relay.sign_out(session).await
+    {
+        return refused(&problem);
+    }
+    let cookie = format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in".to_owned()), (SET_COOKIE, cookie)]).into_response()
+}

@@ -1,0 +1,252 @@
+//! The HTTP interface over a real store, without a broker.
+
+mod api;
+mod events;
+mod listen;
+mod pages;
+mod script;
+mod transcript;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_amqp::{Builder, Topology};
+use aegir_protocol::catalog::{Catalog, Role};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::message::{Chunk, Claim};
+use aegir_protocol::operation::Target;
+use aegir_protocol::record::{Finished, Output, Record, Started, Stream};
+use aegir_protocol::state::Outcome;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::catalogs::Catalogs;
+use crate::deliver::{Control, Dispatch};
+use crate::ingest::echoes::Echoes;
+use crate::ingest::nodes::Nodes;
+use crate::relay::{Parts, Relay, RelayMetrics};
+use crate::sign_in::Token;
+use crate::store::Store;
+use crate::store::write::{Ingest, Settled};
+use crate::submit::MacKey;
+use crate::watchers::Watchers;
+
+/// Nothing in these tests takes longer unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A relayd without a broker.
+struct Site {
+    router: Router,
+    relay: Relay,
+    store: Store,
+    token: String,
+    stop: CancellationToken,
+    directory: tempfile::TempDir,
+    _guards: (DropGuard, DropGuard),
+}
+
+/// What a backend `main` can do: print a text.
+fn catalog() -> Catalog {
+    let manifest = json!({
+        "schema": "aegir.role/0", "title": "Example", "targets": ["site"],
+        "operations": {"print": {"title": "Print", "tasks": ["say"]}},
+        "tasks": {"say": {"shell": {"argv": ["/bin/echo", {"variable": "text"}], "where": "dispatcher"},
+                          "variables": ["text"]}},
+        "variables": {"text": {"type": "string", "scope": "site"}},
+    });
+    let role = Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+    Catalog {
+        backend: "main".parse().unwrap(),
+        node: "n1".parse().unwrap(),
+        recipient: String::new(),
+        digest: String::new(),
+        roles: BTreeMap::from([("example".parse().unwrap(), role)]),
+        left_out: BTreeMap::new(),
+    }
+}
+
+impl Site {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&directory.path().join("relayd.db")).await.unwrap();
+        let token = Token::load_or_make(&directory.path().join("api-token")).unwrap();
+        let token_text = std::fs::read_to_string(directory.path().join("api-token")).unwrap();
+        let (stop, store_stop) = (CancellationToken::new(), CancellationToken::new());
+        let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
+        let (control, _) = Control::new();
+        let after = Arc::new(Dispatch {
+            outbox: Arc::new(Notify::new()),
+            control: control.clone(),
+            watchers: Arc::clone(&watchers),
+            catalogs: Arc::clone(&catalogs),
+        });
+        tokio::spawn(writer.run(after, store_stop.clone()));
+        catalogs.put(Arc::new(catalog()));
+        let frontend = "main".parse().unwrap();
+        // Nobody listens on port 1.
+        let broker = aegir_amqp::Config::from_url("amqp://127.0.0.1:1/%2f");
+        let link = Builder::new(broker, "test", Topology::of_frontend(&frontend))
+            .start(store_stop.clone(), &TaskTracker::new());
+        let relay = Relay::new(Parts {
+            frontend,
+            default_backend: "main".parse().unwrap(),
+            metrics: RelayMetrics::new(store.counters()),
+            store: store.clone(),
+            catalogs,
+            watchers,
+            nodes: Arc::new(Nodes::default()),
+            echoes: Arc::new(Echoes::default()),
+            control,
+            link,
+            broker_address: "127.0.0.1:1".to_owned(),
+            mac_key: MacKey([7; 32]),
+            token,
+        });
+        Self {
+            router: super::router(relay.clone(), stop.clone()),
+            relay,
+            store,
+            token: token_text.trim().to_owned(),
+            _guards: (stop.clone().drop_guard(), store_stop.drop_guard()),
+            stop,
+            directory,
+        }
+    }
+
+    /// Sends a request as it is.
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        tokio::time::timeout(DEADLINE, self.router.clone().oneshot(request)).await.unwrap().unwrap()
+    }
+
+    /// Sends a request with the token.
+    async fn ask(&self, method: &str, path: &str, body: impl Into<Body>) -> Response<Body> {
+        let bearer = format!("Bearer {}", self.token);
+        self.send(method, path, &[("authorization", &bearer)], body).await
+    }
+
+    async fn get(&self, path: &str) -> Response<Body> {
+        self.ask("GET", path, Body::empty()).await
+    }
+
+    async fn submit(&self) -> OperationId {
+        let request = json!({"name": "example.print", "target": {"kind": "site", "name": "example.test"},
+                             "variables": {"site": {"text": "x"}}, "requested_by": "<b>kim</b>"});
+        let response = self.ask("POST", "/api/v1/operations", request.to_string()).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        document(response).await["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    async fn ingest(&self, message: Ingest) {
+        let settled = self.store.write(Arc::<[Ingest]>::from([message])).await.unwrap();
+        assert_eq!(settled, [Settled::Done]);
+    }
+
+    async fn claim(&self, id: OperationId) {
+        let node = "n1".parse().unwrap();
+        self.ingest(Ingest::Claim(Claim { operation: id, attempt: Attempt::FIRST, node })).await;
+    }
+
+    async fn chunk(&self, id: OperationId, offset: usize, payload: &[u8]) {
+        let header = Chunk {
+            operation: id,
+            attempt: Attempt::FIRST,
+            node: "n1".parse().unwrap(),
+            offset: offset as u64,
+            length: u32::try_from(payload.len()).unwrap(),
+            crc32c: 0,
+        };
+        self.ingest(Ingest::Chunk(header, Bytes::copy_from_slice(payload))).await;
+    }
+
+    /// An Operation that has ended, and its transcript.
+    async fn finished(&self, outputs: &[(Stream, &[u8])]) -> (OperationId, Vec<Vec<u8>>) {
+        let id = self.submit().await;
+        self.claim(id).await;
+        let lines = transcript(id, outputs);
+        self.chunk(id, 0, &lines.concat()).await;
+        (id, lines)
+    }
+}
+
+/// The lines of a transcript whose one Task prints this.
+fn transcript(id: OperationId, outputs: &[(Stream, &[u8])]) -> Vec<Vec<u8>> {
+    let at = Timestamp::UNIX_EPOCH;
+    let started = Record::Started(Started {
+        operation: id,
+        attempt: Attempt::FIRST,
+        name: "example.print".parse().unwrap(),
+        target: Target {
+            kind: "site".parse().unwrap(),
+            id: "example.test".parse().unwrap(),
+            name: "example.test".parse().unwrap(),
+        },
+        node: "n1".parse().unwrap(),
+        version: "0".to_owned(),
+        check: false,
+        tasks: Vec::new(),
+    });
+    let mut lines = vec![started.to_line(1, at)];
+    for (stream, bytes) in outputs {
+        let output = Record::Output(Output::new(1, *stream, None, 1, false, bytes));
+        lines.push(output.to_line(lines.len() as u64 + 1, at));
+    }
+    let digest = Sha256::digest(lines.concat());
+    let records = lines.len() as u64 + 1;
+    let finished = Record::Finished(Finished {
+        outcome: Outcome::Succeeded,
+        reason: Code::Completed.because("it did"),
+        records,
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    });
+    lines.push(finished.to_line(records, at));
+    lines
+}
+
+async fn bytes(response: Response<Body>) -> Bytes {
+    let read = axum::body::to_bytes(response.into_body(), usize::MAX);
+    tokio::time::timeout(DEADLINE, read).await.unwrap().unwrap()
+}
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(bytes(response).await.to_vec()).unwrap()
+}
+
+async fn document(response: Response<Body>) -> Value {
+    serde_json::from_slice(&bytes(response).await).unwrap()
+}
+
+#[track_caller]
+fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
+    response.headers().get(name).unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
+}
+
+/// The status and the code of a problem, and the pointer of its first field.
+async fn problem(response: Response<Body>) -> (u16, String, Option<String>) {
+    assert_eq!(header(&response, "content-type"), "application/problem+json");
+    let status = response.status().as_u16();
+    let problem = document(response).await;
+    assert_eq!(problem["status"], status);
+    let pointer = problem["errors"][0]["pointer"].as_str().map(str::to_owned);
+    (status, problem["code"].as_str().unwrap().to_owned(), pointer)
+}
