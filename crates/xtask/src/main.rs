@@ -6,6 +6,8 @@ mod schema;
 mod test;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The repository's chores.
@@ -28,11 +30,19 @@ enum Command {
     Schema(schema::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Deps => deps::ensure(),
         Command::Schema(arguments) => schema::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes and no backtrace: what went wrong went wrong in another program.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -8,7 +8,7 @@ fn roles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles")
 }
 
-fn manifest(role: &Path) -> Manifest {
+pub(crate) fn manifest(role: &Path) -> Manifest {
     let path = role.join("meta/aegir.yml");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     yaml_serde::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -10,6 +10,8 @@ use aegir_testkit::{Nginx, Process};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::manifests::manifest;
+
 /// The site of all tests.
 pub(crate) const SITE: &str = "example.test";
 
@@ -38,10 +40,9 @@ impl Stage {
         fs::create_dir_all(&content).unwrap();
         fs::write(content.join("index.html"), "<h1>one</h1>\n").unwrap();
         let variables = json!({
-            "source": content, "source_kind": "directory", "ref": "HEAD",
-            "root": directory.path().join("sites"), "mode": "user", "server": "nginx",
+            "source": content, "root": directory.path().join("sites"), "mode": "user",
             "server_directory": nginx.directory(), "listen_addresses": ["127.0.0.1"],
-            "listen_port": nginx.port(), "document_root": "", "keep_releases": 3, "patience": 10,
+            "listen_port": nginx.port(),
         });
         let Value::Object(variables) = variables else { unreachable!("it is an object") };
         Self { directory, nginx, variables, services: json!({}) }
@@ -105,8 +106,13 @@ impl Stage {
             "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
             "hosts": {}, "services": self.services, "content_roots": [self.directory.path().join("content")],
         } });
-        for (name, value) in &self.variables {
-            all[format!("static_site_{name}")] = value.clone();
+        // As dispatcherd does it: what the Task's manifest lists and nothing else, with the manifest's defaults.
+        let manifest = manifest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles/static_site"));
+        for name in &manifest.tasks[&task.parse().unwrap()].variables {
+            let given = self.variables.get(name.as_str()).or_else(|| manifest.variables[name].default());
+            if let Some(value) = given {
+                all[format!("static_site_{name}")] = value.clone();
+            }
         }
         marked(all)
     }
