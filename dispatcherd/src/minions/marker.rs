@@ -1,0 +1,114 @@
+//! Finding and ending what an attempt left on a minion.
+//!
+//! Everything that a Task starts there has `AEGIR_ATTEMPT=<id>/<n>` in its environment, and so has all that
+//! it starts in turn. That outlives dropped connections and changed process groups, which a process id or
+//! an SSH session does not.
+
+use std::time::Duration;
+
+use aegir_protocol::record::Remains;
+
+/// The environment variable.
+pub const MARKER: &str = "AEGIR_ATTEMPT";
+/// How long a script below may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How processes on a minion are told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "INT",
+            Self::Terminate => "TERM",
+            Self::Kill => "KILL",
+        }
+    }
+}
+
+/// Lists the processes. An environment of somebody else can only be read by root, so root looks where the
+/// login may become root without a password, as it may wherever a role does. `grep` prints the names of the
+/// files that hold one of the markers as a whole entry. A `grep` that can't do that finds nothing in the
+/// question before, whose answer is known.
+const FIND: &str = r#"
+root=; if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then root="sudo -n"; fi
+printf 'a\0b\0' | grep -qzxF -e b 2>/dev/null || { echo aegir-unknown; exit 0; }
+for marker; do set -- "$@" -e "$marker"; shift; done
+find_them() { $root grep -slzxF "$@" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+"#;
+
+const SIGNAL: &str = r#"
+them=$(find_them "$@"); [ -z "$them" ] || $root kill -s "$signal" $them 2>/dev/null
+exit 0
+"#;
+
+const END: &str = r#"
+them=$(find_them "$@"); [ -n "$them" ] || { echo aegir-gone; exit 0; }
+$root kill -s TERM $them 2>/dev/null
+tries=0
+while [ $tries -lt 60 ]; do
+  sleep 0.1 2>/dev/null || sleep 1
+  them=$(find_them "$@"); [ -n "$them" ] || { echo aegir-gone; exit 0; }
+  tries=$((tries + 1))
+  if [ $tries -ge 30 ]; then $root kill -s KILL $them 2>/dev/null; fi
+done
+echo aegir-left
+"#;
+
+/// The script that signals, and its arguments.
+pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>) {
+    (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), entries(markers))
+}
+
+/// The script that ends (SIGTERM, after three seconds SIGKILL), and its arguments.
+pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
+    (format!("{FIND}{END}"), entries(markers))
+}
+
+fn entries(markers: &[String]) -> Vec<String> {
+    markers.iter().map(|marker| format!("{MARKER}={marker}")).collect()
+}
+
+/// What [`end`] found.
+pub(super) fn remains(printed: &str) -> Remains {
+    match printed.trim() {
+        "aegir-gone" => Remains::Gone,
+        "aegir-left" => Remains::Left,
+        _ => Remains::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn run((script, arguments): (String, Vec<String>)) -> String {
+        let output = Command::new("sh").arg("-c").arg(script).arg("aegir").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn marked_processes_are_ended_and_others_are_not() {
+        let marker = format!("{}/1", uuid::Uuid::now_v7());
+        let sleep = |marker: &str| {
+            Command::new("sh").args(["-c", "trap '' TERM; sleep 1000"]).env(MARKER, marker).spawn().unwrap()
+        };
+        let (mut ours, mut other) = (sleep(&marker), sleep(&format!("{marker}1")));
+        assert_eq!(remains(&run(end(std::slice::from_ref(&marker)))), Remains::Gone);
+        assert!(ours.wait().unwrap().code().is_none(), "killed, since it does not listen to SIGTERM");
+        assert!(other.try_wait().unwrap().is_none(), "another attempt's process was ended");
+        run(signal(&[marker.clone(), format!("{marker}1")], Signal::Kill));
+        other.wait().unwrap();
+        assert_eq!(remains(&run(end(&[marker]))), Remains::Gone);
+        assert_eq!(remains("aegir-unknown\n"), Remains::Unknown);
+    }
+}

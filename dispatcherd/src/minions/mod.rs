@@ -1,0 +1,21 @@
+//! Minions: reaching them over SSH, knowing their host keys, and ending what runs there.
+//!
+//! Nothing else here uses SSH. Nobody owns a connection: whoever needs a minion first starts a master with
+//! ControlPersist at a path that follows from (host, port, user, key, known hosts), everyone else attaches
+//! to it, and it ends by itself a minute after the last one has gone.
+
+pub mod command;
+mod connection;
+mod error;
+mod keyscan;
+mod known_hosts;
+mod login;
+mod marker;
+mod program;
+
+pub use connection::Minion;
+pub use error::MinionError;
+pub use keyscan::{OfferedKey, offered_keys};
+pub use login::{KnownHosts, Login};
+pub use marker::{MARKER, Signal};
+pub use program::{RemoteProgram, RemoteStart, RemoteStream};

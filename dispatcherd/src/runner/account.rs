@@ -1,0 +1,219 @@
+//! The account that a runner gives: every record goes through here, masked, into the transcript.
+
+use std::collections::HashMap;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::name::HostName;
+use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
+use aegir_protocol::state::{Outcome, Reason};
+use aegir_transcript::{WriteError, Writer};
+
+use super::output::Splitter;
+use super::redactor::Redactor;
+use super::stop::{Stop, Stopper};
+
+/// How many of the last bytes of a Task's standard error are kept for its reason.
+const TAIL: usize = 2048;
+
+/// The open transcript, and what must be known to write on.
+#[derive(Debug)]
+pub(super) struct Account {
+    writer: Writer,
+    redactor: Redactor,
+    stopper: Stopper,
+    /// Each stream of the Task that runs.
+    streams: HashMap<(Option<HostName>, Stream), Splitter>,
+    /// The number of that Task.
+    task: u32,
+    /// How many more bytes the attempt may print.
+    left: u64,
+    limit: u64,
+    /// Whether it printed more; what comes after is left out.
+    over: bool,
+    /// The end of the Task's standard error, masked.
+    tail: Vec<u8>,
+    /// Set by the first write that failed; nothing is written after it but the end.
+    broken: Option<Reason>,
+}
+
+impl Account {
+    /// An account in a new transcript, of at most `limit` bytes of output. What calls for the end of the
+    /// Task (too much output, a full disk) goes to `stopper`.
+    #[must_use]
+    pub(super) fn new(writer: Writer, redactor: Redactor, stopper: Stopper, limit: u64) -> Self {
+        Self {
+            writer,
+            redactor,
+            stopper,
+            streams: HashMap::new(),
+            task: 0,
+            left: limit,
+            limit,
+            over: false,
+            tail: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// From here on output and steps belong to this Task.
+    pub(super) fn begin_task(&mut self, number: u32) {
+        self.task = number;
+        self.streams.clear();
+        self.tail.clear();
+    }
+
+    /// What a child printed.
+    pub(super) fn output(&mut self, host: Option<&HostName>, stream: Stream, bytes: &[u8]) {
+        self.split(host, stream, |splitter, emit| splitter.push(bytes, emit));
+    }
+
+    /// A child's stream is at its end.
+    pub(super) fn end_of_output(&mut self, host: Option<&HostName>, stream: Stream) {
+        self.split(host, stream, |splitter, emit| splitter.finish(emit));
+    }
+
+    fn split(
+        &mut self,
+        host: Option<&HostName>,
+        stream: Stream,
+        give: impl FnOnce(
+            &mut Splitter,
+            &mut dyn FnMut(super::output::Piece<'_>) -> Result<(), Full>,
+        ) -> Result<(), Full>,
+    ) {
+        if self.broken.is_some() || self.over {
+            return;
+        }
+        let key = (host.cloned(), stream);
+        let mut splitter = self.streams.remove(&key).unwrap_or_else(|| Splitter::new(self.redactor.clone()));
+        let task = self.task;
+        let given = give(&mut splitter, &mut |piece| {
+            let within =
+                usize::try_from(self.left).map_or(piece.bytes.len(), |left| left.min(piece.bytes.len()));
+            let bytes = &piece.bytes[..within];
+            if !bytes.is_empty() {
+                let output = Output::new(task, stream, key.0.clone(), piece.line, piece.continued, bytes);
+                self.record(&Record::Output(output));
+            }
+            self.left -= within as u64;
+            if stream == Stream::Stderr {
+                self.tail.extend_from_slice(bytes);
+                let old = self.tail.len().saturating_sub(TAIL);
+                self.tail.drain(..old);
+            }
+            if within < piece.bytes.len() { Err(Full) } else { Ok(()) }
+        });
+        if given.is_err() {
+            self.over = true;
+            self.stopper.stop(Stop::OutputLimit { bytes: self.limit });
+        }
+        self.streams.insert(key, splitter);
+    }
+
+    /// One host's result of one step.
+    pub(super) fn step(&mut self, mut step: Step) {
+        step.task = self.task;
+        step.name = self.redactor.mask_text(&step.name);
+        step.item = step.item.map(|item| self.redactor.mask_text(&item));
+        step.message = step.message.map(|message| self.redactor.mask_text(&message));
+        step.diff = step.diff.map(|diff| self.redactor.mask_value(&diff));
+        self.record(&Record::Step(step));
+    }
+
+    /// A whole value for the frontend.
+    pub(super) fn document(&mut self, mut document: Document) {
+        document.task = self.task;
+        document.value = self.redactor.mask_value(&document.value);
+        document.sha256 = hex(&document.value.to_string());
+        self.record(&Record::Document(document));
+    }
+
+    /// How far the Task is.
+    pub(super) fn progress(&mut self, mut progress: Progress) {
+        progress.task = self.task;
+        progress.message = progress.message.map(|message| self.redactor.mask_text(&message));
+        self.record(&Record::Progress(progress));
+    }
+
+    /// The Task is over.
+    pub(super) fn task_finished(&mut self, mut finished: TaskFinished) {
+        finished.reason = self.masked(finished.reason);
+        self.record(&Record::TaskFinished(finished));
+        self.streams.clear();
+    }
+
+    /// Any record that holds nothing of what a child said.
+    pub(super) fn record(&mut self, record: &Record) {
+        if self.broken.is_some() {
+            return;
+        }
+        let error = match self.writer.append(record) {
+            Ok(_) => return,
+            // Only what a plug-in hands over can be that large. The Task goes on; its result is not lost.
+            Err(error @ WriteError::TooLarge { .. }) => {
+                tracing::warn!(%error, kind = record.kind(), "a record was left out");
+                return;
+            }
+            Err(error) => error,
+        };
+        let reason = Code::RunnerFailed.because(chain(&error));
+        self.broken = Some(reason.clone());
+        self.stopper.stop(Stop::Broken(reason));
+    }
+
+    /// The end of what the Task printed as errors, for its reason; the last lines that fit in `most` bytes.
+    #[must_use]
+    pub(super) fn errors_end(&self, most: usize) -> String {
+        let from = self.tail.len().saturating_sub(most);
+        String::from_utf8_lossy(&self.tail[from..]).trim().to_owned()
+    }
+
+    /// A reason without secrets.
+    #[must_use]
+    pub(super) fn masked(&self, reason: Reason) -> Reason {
+        Reason { code: reason.code, message: self.redactor.mask_text(&reason.message) }
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&mut self) {
+        if self.broken.is_none()
+            && let Err(error) = self.writer.sync()
+        {
+            self.broken = Some(Code::RunnerFailed.because(chain(&error)));
+        }
+    }
+
+    /// Writes the last record.
+    ///
+    /// # Errors
+    /// When it can't be written; it may be tried again.
+    pub(super) fn finish(&mut self, outcome: Outcome, reason: Reason) -> Result<(), WriteError> {
+        let (outcome, reason) = match &self.broken {
+            Some(broken) => (Outcome::Failed, broken.clone()),
+            None => (outcome, self.masked(reason)),
+        };
+        self.writer.finish(outcome, reason).map(|_| ())
+    }
+}
+
+/// The attempt has printed all that it may.
+struct Full;
+
+/// An error with all that caused it, as one sentence.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn hex(text: &str) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,229 @@
+//! What the callback plug-in says, one JSON object a line, over a unix socket.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::name::DocumentName;
+use aegir_protocol::record::{Document, Progress, Step, StepStatus};
+use aegir_protocol::state::Reason;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::super::account::Account;
+
+/// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
+const VERSION: u32 = 1;
+/// The longest line that is taken; the plug-in's own limits are far below.
+const LONGEST_LINE: usize = 2 * 1024 * 1024;
+/// How many failures are kept for the reason.
+const FAILURES: usize = 8;
+/// How long what is already in the socket may take when the child has ended.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// One line of the plug-in.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(in crate::runner) enum Event {
+    /// The first line.
+    Hello {
+        /// The plug-in's version.
+        version: u32,
+        /// Ansible's.
+        ansible: String,
+    },
+    /// One host's result of one step.
+    Step {
+        /// The step's name.
+        name: String,
+        /// The module.
+        action: String,
+        /// The minion.
+        host: String,
+        /// How it went.
+        status: StepStatus,
+        /// Of a loop, which item.
+        item: Option<String>,
+        /// How long it took.
+        duration_ms: u64,
+        /// What the module says.
+        message: Option<String>,
+        /// Before and after.
+        diff: Option<Value>,
+    },
+    /// A value for the frontend.
+    Document {
+        /// Which.
+        name: String,
+        /// The value.
+        value: Value,
+    },
+    /// How far the Task is.
+    Progress {
+        /// 0 to 100.
+        percent: f64,
+        /// What is being done.
+        message: Option<String>,
+    },
+    /// The last line: Ansible has come to its own end.
+    Stats {
+        /// Counts by host.
+        hosts: BTreeMap<String, BTreeMap<String, u64>>,
+    },
+}
+
+/// A step that did not go well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) host: String,
+    pub(super) step: String,
+    pub(super) message: String,
+    pub(super) unreachable: bool,
+}
+
+/// What was learned from the events of one Task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// The plug-in was there.
+    pub(super) greeted: bool,
+    /// Ansible has come to its own end.
+    pub(super) stats: bool,
+    /// The first failures.
+    pub(super) failures: Vec<Failure>,
+    pub(super) steps: u64,
+}
+
+/// The socket and what came over it.
+#[derive(Debug)]
+pub(in crate::runner) struct Events {
+    listener: UnixListener,
+    connection: Option<UnixStream>,
+    /// What was read and is not a whole line yet.
+    held: Vec<u8>,
+    ended: bool,
+    tally: Tally,
+}
+
+impl Events {
+    /// Listens at a path, which must be shorter than 108 bytes.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub(in crate::runner) fn listen(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        Ok(Self { listener, connection: None, held: Vec::new(), ended: false, tally: Tally::default() })
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether nothing more will come.
+    #[must_use]
+    pub(in crate::runner) fn done(&self, child_ended: bool) -> bool {
+        self.ended || (child_ended && self.connection.is_none())
+    }
+
+    /// The next event; `None` at the end. May be dropped and called again.
+    pub(in crate::runner) async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(newline) = memchr::memchr(b'\n', &self.held) {
+                let line: Vec<u8> = self.held.drain(..=newline).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(event) => return Some(event),
+                    Err(error) => tracing::warn!(%error, "the callback plug-in said something unknown"),
+                }
+                continue;
+            }
+            if self.ended {
+                return None;
+            }
+            if self.read().await.is_err() || self.held.len() > LONGEST_LINE {
+                self.ended = true;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            empty => empty.insert(self.listener.accept().await?.0),
+        };
+        if self.held.capacity() - self.held.len() < 16 * 1024 {
+            self.held.reserve(64 * 1024);
+        }
+        if connection.read_buf(&mut self.held).await? == 0 {
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Takes what is in the socket when the child has ended.
+    pub(in crate::runner) async fn drain(&mut self, account: &RefCell<Account>) {
+        while let Ok(Some(event)) = timeout(DRAIN, self.next()).await {
+            // The child has ended; there is nothing left to stop.
+            let _ = self.take(event, account);
+        }
+    }
+
+    /// Writes an event into the account.
+    ///
+    /// # Errors
+    /// When the plug-in is not the one that belongs to this runner.
+    pub(in crate::runner) fn take(&mut self, event: Event, account: &RefCell<Account>) -> Result<(), Reason> {
+        let mut account = account.borrow_mut();
+        match event {
+            Event::Hello { version, ansible } => {
+                self.tally.greeted = true;
+                tracing::debug!(version, ansible, "the callback plug-in is there");
+                if version != VERSION {
+                    return Err(Code::RunnerFailed.because(format!(
+                        "the callback plug-in has version {version}, this dispatcherd needs {VERSION}: set \
+                         ansible.plugins in its config to the folder that came with it"
+                    )));
+                }
+            }
+            Event::Step { name, action, host, status, item, duration_ms, message, diff } => {
+                if item.is_none() {
+                    self.tally.steps += 1;
+                    self.count(&host, &name, status, message.as_deref());
+                }
+                account.step(Step { task: 0, name, action, host, status, item, duration_ms, message, diff });
+            }
+            Event::Document { name, value } => match name.parse::<DocumentName>() {
+                Ok(name) => account.document(Document { task: 0, name, value, sha256: String::new() }),
+                Err(error) => tracing::warn!(%error, "a role hands over a document with an unusable name"),
+            },
+            Event::Progress { percent, message } => {
+                // In range by the clamp.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let percent = percent.clamp(0.0, 100.0) as u8;
+                account.progress(Progress { task: 0, percent, message });
+            }
+            Event::Stats { .. } => self.tally.stats = true,
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, host: &str, step: &str, status: StepStatus, message: Option<&str>) {
+        let unreachable = match status {
+            StepStatus::Unreachable => true,
+            StepStatus::Failed => false,
+            StepStatus::Ok | StepStatus::Changed | StepStatus::Ignored | StepStatus::Skipped => return,
+        };
+        if self.tally.failures.len() < FAILURES {
+            self.tally.failures.push(Failure {
+                host: host.to_owned(),
+                step: step.to_owned(),
+                message: message.unwrap_or_default().to_owned(),
+                unreachable,
+            });
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The `ansible` runner: one task-file of a role, or a playbook of the operator's own.
+//!
+//! Everything that ansible-playbook reads is made for the one Task, in a directory that explains the run:
+//! playbook, inventory, variables. Values from the frontend are wrapped so that they are never templates.
+//! Our callback plug-in says what happens over a socket; what Ansible prints becomes output records beside
+//! that.
+
+mod events;
+mod files;
+mod variables;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::code::Code;
+use aegir_protocol::name::HostName;
+use aegir_protocol::record::Remains;
+
+pub(super) use events::{Event, Events};
+
+use super::child::carry;
+use super::process::{Process, Program};
+use super::shell::start_reason;
+use super::work::{TaskEnd, Work};
+use crate::minions::Minion;
+use crate::plan::{Action, PlannedTask};
+
+/// The environment variable that names the plug-in's socket.
+const EVENTS: &str = "AEGIR_EVENTS";
+/// The environment variable from which the plug-in marks an operator's own plays.
+const PLAY_MARKER: &str = "AEGIR_PLAY_MARKER";
+/// How many minions Ansible works on at once.
+const MOST_FORKS: usize = 20;
+
+/// Carries a Task out.
+pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
+    let minions = match work.minions(task, true).await {
+        Ok(minions) => minions,
+        Err(end) => return end,
+    };
+    let prepared = match prepare(work, task, &minions) {
+        Ok(prepared) => prepared,
+        Err(failure) => return TaskEnd::not_started(Code::RunnerFailed.because(super::chain(&failure))),
+    };
+    let Prepared { program, mut events } = prepared;
+    let process = match Process::start(program).await {
+        Ok(process) => process,
+        Err(error) => return TaskEnd::not_started(start_reason(&error)),
+    };
+    let mut stops = work.stops_of(task);
+    let ended = carry(process, None, Some(&mut events), &work.account, &mut stops).await;
+    let stopped = ended.stop.is_some() || ended.exit.code.is_none();
+    // Killing ansible-playbook does not end what it started over a pipelined connection.
+    let remote = if stopped { work.end_on(&minions).await } else { Remains::Gone };
+    let logins: BTreeMap<_, _> =
+        minions.iter().map(|(name, minion)| (name.to_string(), minion.login().clone())).collect();
+    let said = work.account.borrow().errors_end(1500);
+    let (outcome, reason) = verdict::judge(&ended, events.tally(), &logins, &said);
+    TaskEnd { outcome, reason, exit: ended.exit, local: ended.remains, remote }
+}
+
+/// Why a Task's files could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    /// A file.
+    #[error("can't write {path}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A secret file.
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretError),
+    /// The socket.
+    #[error("can't listen on {path}; choose a shorter runtime_directory if it is too long for a socket")]
+    Listen {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The plug-in is not where the config says.
+    #[error("there is no {path}: set ansible.plugins in dispatcherd's config to the folder that holds it")]
+    NoPlugin {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A variable that Ansible would not take for data.
+    #[error("{0}")]
+    Variable(#[from] variables::NotData),
+}
+
+struct Prepared {
+    program: Program,
+    events: Events,
+}
+
+fn prepare(
+    work: &Work<'_>,
+    task: &PlannedTask,
+    minions: &BTreeMap<HostName, Minion>,
+) -> Result<Prepared, PrepareError> {
+    let settings = &work.plan.settings;
+    let plugin = settings.ansible_plugins.join("callback_plugins/aegir.py");
+    if !plugin.is_file() {
+        return Err(PrepareError::NoPlugin { path: plugin });
+    }
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PrepareError::Write { path, source }
+    };
+    let directory = work.task_directory(task).map_err(failed(work.directory.path()))?;
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        crate::secrets::write_private(&path, text.as_bytes()).map(|()| path).map_err(PrepareError::from)
+    };
+    let inventory = write("inventory.json", files::inventory(work, task, minions))?;
+    let config = write("ansible.cfg", files::CONFIG.to_owned())?;
+    let playbook = match &task.action {
+        Action::Playbook(path) => path.clone(),
+        Action::TaskFile(file) => write("playbook.json", files::playbook(task, file, &work.marker()))?,
+        // The shell runner has those.
+        Action::Program { .. } => PathBuf::new(),
+    };
+    let plain = write("variables.json", variables::plain(work, task)?)?;
+    let private = work.private.directory(&format!("task-{}", task.number))?;
+    let secret = variables::secret(work, task);
+    let mut argv: Vec<OsString> = vec![
+        settings.ansible_playbook.clone().into(),
+        "--inventory".into(),
+        inventory.into(),
+        "--extra-vars".into(),
+        at(&plain),
+    ];
+    if let Some(secret) = secret {
+        let path = private.join("secrets.json");
+        crate::secrets::write_private(&path, secret.as_bytes())?;
+        argv.extend(["--extra-vars".into(), at(&path)]);
+    }
+    if work.operation.check {
+        argv.extend(["--check".into(), "--diff".into()]);
+    }
+    argv.extend(["--".into(), playbook.into()]);
+    let socket = private.join("events");
+    let events =
+        Events::listen(&socket).map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
+    let temporary = private.join("tmp");
+    crate::secrets::private_directory(&temporary).map_err(failed(&temporary))?;
+    let mut environment = files::environment(settings, task, minions.len().clamp(1, MOST_FORKS));
+    environment.insert("ANSIBLE_CONFIG".to_owned(), config.into());
+    environment.insert("ANSIBLE_LOCAL_TEMP".to_owned(), temporary.into());
+    environment.insert(EVENTS.to_owned(), socket.into());
+    // An operator's playbook finds the files beside it.
+    let start = match &task.action {
+        Action::Playbook(path) => {
+            environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
+            path.parent().unwrap_or(&directory).to_owned()
+        }
+        Action::TaskFile(_) | Action::Program { .. } => directory,
+    };
+    let program = Program {
+        argv,
+        environment,
+        directory: start,
+        record: work.directory.child(),
+        marker: work.marker(),
+    };
+    Ok(Prepared { program, events })
+}
+
+fn at(path: &Path) -> OsString {
+    let mut argument = OsString::from("@");
+    argument.push(path);
+    argument
+}

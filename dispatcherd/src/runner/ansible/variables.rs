@@ -1,0 +1,111 @@
+//! The variables of one Task, as data.
+//!
+//! Ansible evaluates a string of an extra-vars file as a template, on the backend, as dispatcherd's user. In
+//! a JSON file `{"__ansible_unsafe": "…"}` stands for a string that is never evaluated, in every version from
+//! 2.14 on, also after it was copied, joined or filtered. Every string goes through [`wrapped`].
+
+use std::collections::BTreeMap;
+
+use aegir_protocol::operation::sealed;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value, json};
+
+use super::super::work::Work;
+use crate::plan::PlannedTask;
+
+/// A value that Ansible would not take for data. relayd and the planner refuse it long before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the key {0:?} has a meaning of its own in Ansible and can't be in a value")]
+pub(in super::super) struct NotData(String);
+
+/// A value whose strings are never evaluated.
+pub(super) fn wrapped(value: &Value) -> Result<Value, NotData> {
+    Ok(match value {
+        Value::String(text) => json!({ "__ansible_unsafe": text }),
+        Value::Array(items) => Value::Array(items.iter().map(wrapped).collect::<Result<_, _>>()?),
+        Value::Object(object) => {
+            let entry = |(key, value): (&String, &Value)| {
+                if key.starts_with("__ansible") {
+                    return Err(NotData(key.chars().take(64).collect()));
+                }
+                Ok((key.clone(), wrapped(value)?))
+            };
+            Value::Object(object.iter().map(entry).collect::<Result<Map<_, _>, _>>()?)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    })
+}
+
+/// The Task's variables, each named `<role>_<variable>`, and the dictionary `aegir`.
+pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotData> {
+    let mut variables = Map::new();
+    for (name, resolved) in &task.variables {
+        if sealed(&resolved.value).is_none() {
+            variables.insert(format!("{}_{name}", task.role), wrapped(&resolved.value)?);
+        }
+    }
+    variables.insert("aegir".to_owned(), wrapped(&about(work, task))?);
+    Ok(Value::Object(variables).to_string())
+}
+
+/// The Task's secrets in the same form; `None` when it has none.
+pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Option<String> {
+    let secrets: Map<String, Value> = work
+        .secrets
+        .of_task(task.number)
+        .map(|(name, secret)| {
+            (format!("{}_{name}", task.role), json!({ "__ansible_unsafe": secret.expose_secret() }))
+        })
+        .collect();
+    if secrets.is_empty() { None } else { Some(Value::Object(secrets).to_string()) }
+}
+
+/// What a role may want to know of the Operation. `hosts` are the Task's minions by name with address, port
+/// and services; `services` has for each service the minions that offer it, with its settings on each.
+fn about(work: &Work<'_>, task: &PlannedTask) -> Value {
+    let operation = work.operation;
+    let mut hosts = Map::new();
+    let mut services: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for host in work.hosts(task) {
+        for (service, settings) in &host.services {
+            services.entry(service.to_string()).or_default().insert(host.name.to_string(), json!(settings));
+        }
+        let about =
+            json!({ "address": host.ssh_address(), "port": host.ssh_port(), "services": host.services });
+        hosts.insert(host.name.to_string(), about);
+    }
+    json!({
+        "operation": operation.id,
+        "name": operation.name,
+        "attempt": operation.attempt,
+        "check": operation.check,
+        "target": operation.target,
+        "task": task.name,
+        "hosts": hosts,
+        "services": services,
+        "content_roots": work.plan.settings.content_roots,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_string_is_wrapped_however_deep() {
+        let value = json!({ "a": ["{{ x }}", 1, { "b": "c" }], "d": null, "{{ key }}": true });
+        let expected = json!({
+            "a": [{ "__ansible_unsafe": "{{ x }}" }, 1, { "b": { "__ansible_unsafe": "c" } }],
+            "d": null,
+            "{{ key }}": true,
+        });
+        assert_eq!(wrapped(&value).unwrap(), expected);
+    }
+
+    #[test]
+    fn keys_that_unwrap_are_refused() {
+        for key in ["__ansible_unsafe", "__ansible_vault", "__ansible_type"] {
+            assert!(wrapped(&json!([{ key: "x" }])).is_err());
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! One attempt, from its first record to its last.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::message::{self, DecodeError};
+use aegir_protocol::operation::Operation;
+use aegir_protocol::record::{Record, Started, TaskFinished, TaskStarted, TaskTitle};
+use aegir_protocol::state::{Outcome, Reason};
+use aegir_transcript::{WatchError, Watcher, WriteError, Writer};
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::account::Account;
+use super::redactor::Redactor;
+use super::stop::{Stop, Stopper, stops, watch_for_cancel};
+use super::work::{TaskEnd, Work, remove};
+use super::{ansible, shell};
+use crate::journal::AttemptDirectory;
+use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask};
+use crate::secrets::{PrivateDirectory, SecretError, Secrets};
+
+/// How often, and after how long, the last record is tried again: a full disk may get room.
+const FINISH_AGAIN: [u64; 5] = [1, 2, 5, 10, 20];
+
+/// Why nothing was begun. Said on standard error; dispatcherd finds the lock free and no transcript.
+#[derive(Debug, thiserror::Error)]
+enum BeginError {
+    /// The lock file.
+    #[error("can't lock {path}")]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another runner.
+    #[error("another runner has {path}")]
+    Taken {
+        /// The attempt's directory.
+        path: PathBuf,
+    },
+    /// `operation.json` or `plan.json`.
+    #[error("can't read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `operation.json` is not an Operation.
+    #[error("{path} is not an Operation")]
+    Operation {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: DecodeError,
+    },
+    /// `plan.json` is not a plan.
+    #[error("{path} is not a plan of this version: {reason}")]
+    Plan {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The transcript.
+    #[error(transparent)]
+    Transcript(#[from] WriteError),
+    /// The runtime or its signals.
+    #[error("can't set up the runner")]
+    Setup(#[from] io::Error),
+    /// Watching for `cancel.json`.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+/// The whole of `dispatcherd runner DIR`: carries out the attempt in this directory and nothing else.
+///
+/// The exit code is 0 when the transcript has its `finished` record, whatever that says.
+#[must_use]
+pub fn main(directory: PathBuf) -> ExitCode {
+    // One thread, and the drivers looked at after every turn: what a child prints must not delay a timer.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(carry_out(AttemptDirectory::at(directory))),
+        Err(error) => Err(BeginError::Setup(error)),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("dispatcherd runner: {}", super::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Signals that reach the runner are meant for dispatcherd. They are caught and left unread as long as these
+/// live; a caught signal, unlike an ignored one, is back to its default in a child.
+fn deaf() -> io::Result<Vec<Signal>> {
+    [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].into_iter().map(signal).collect()
+}
+
+async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
+    let _deaf = deaf()?;
+    let _lock = lock(&directory)?;
+    let operation = read_operation(&directory)?;
+    let plan = read_plan(&directory)?;
+    let writer = Writer::create(&directory.transcript())?;
+    let (stopper, stops) = stops(operation.timeout_seconds);
+    let changes = Watcher::new()?.watch_directory(directory.path())?;
+    let watch = tokio::spawn(watch_for_cancel(directory.cancel(), changes, stopper.clone()));
+    let attempt = Attempt { operation: &operation, plan: &plan, directory: &directory };
+    let finished = attempt.carry_out(writer, stopper, stops).await;
+    watch.abort();
+    Ok(finished)
+}
+
+fn lock(directory: &AttemptDirectory) -> Result<File, BeginError> {
+    let path = directory.lock();
+    let failed = |source| BeginError::Lock { path: path.clone(), source };
+    let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).open(&path);
+    let file = options.map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(BeginError::Taken { path: directory.path().to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BeginError> {
+    std::fs::read(path).map_err(|source| BeginError::Read { path: path.to_owned(), source })
+}
+
+fn read_operation(directory: &AttemptDirectory) -> Result<Operation, BeginError> {
+    let path = directory.operation();
+    message::decode(&read(&path)?).map_err(|source| BeginError::Operation { path, source })
+}
+
+fn read_plan(directory: &AttemptDirectory) -> Result<Plan, BeginError> {
+    let path = directory.plan();
+    let plan: Plan = serde_json::from_slice(&read(&path)?)
+        .map_err(|error| BeginError::Plan { path: path.clone(), reason: error.to_string() })?;
+    if plan.schema == PLAN_SCHEMA {
+        Ok(plan)
+    } else {
+        Err(BeginError::Plan { path, reason: format!("its schema is {:?}", plan.schema) })
+    }
+}
+
+struct Attempt<'a> {
+    operation: &'a Operation,
+    plan: &'a Plan,
+    directory: &'a AttemptDirectory,
+}
+
+impl Attempt<'_> {
+    /// Whether the last record was written.
+    async fn carry_out(&self, writer: Writer, stopper: Stopper, stops: super::stop::Stops) -> bool {
+        let limit = self.plan.settings.output_limit_bytes;
+        let opened = self.open();
+        let redactor = match &opened {
+            Ok((_, _, redactor)) => redactor.clone(),
+            Err(_) => Redactor::default(),
+        };
+        let mut account = Account::new(writer, redactor, stopper, limit);
+        account.record(&Record::Started(self.started()));
+        // relayd shows "running" from here on, and a second runner must find this one's transcript.
+        account.sync();
+        let (account, (outcome, reason)) = match &opened {
+            Ok((private, secrets, _)) => {
+                let work = Work {
+                    operation: self.operation,
+                    plan: self.plan,
+                    directory: self.directory,
+                    private,
+                    secrets,
+                    account: RefCell::new(account),
+                    stops,
+                    answered: RefCell::new(BTreeMap::new()),
+                };
+                let end = self.tasks(&work).await;
+                (work.account.into_inner(), end)
+            }
+            Err(error) => (account, (Outcome::Failed, error.reason())),
+        };
+        // Before the last record, so that whoever sees that finds no secret any more.
+        drop(opened);
+        if let Err(error) = remove(&self.directory.path().join("tasks")) {
+            tracing::warn!(%error, "what the Tasks ran with can't be removed");
+        }
+        finish(account, outcome, reason).await
+    }
+
+    fn open(&self) -> Result<(PrivateDirectory, Secrets, Redactor), SecretError> {
+        let settings = &self.plan.settings;
+        let secrets = Secrets::open(&self.plan.tasks, &settings.age_identity_file)?;
+        let redactor = Redactor::new(secrets.texts()).map_err(|error| SecretError::Identity {
+            path: settings.age_identity_file.clone(),
+            reason: format!("the secrets can't be masked: {error}"),
+        })?;
+        let private = PrivateDirectory::create(&settings.runtime_directory, self.operation.attempt_id())?;
+        Ok((private, secrets, redactor))
+    }
+
+    fn started(&self) -> Started {
+        let title = |task: &PlannedTask| TaskTitle {
+            role: task.role.clone(),
+            name: task.name.clone(),
+            title: task.title.clone(),
+        };
+        Started {
+            operation: self.operation.id,
+            attempt: self.operation.attempt,
+            name: self.operation.name.clone(),
+            target: self.operation.target.clone(),
+            node: self.plan.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            check: self.operation.check,
+            tasks: self.plan.tasks.iter().map(title).collect(),
+        }
+    }
+
+    async fn tasks(&self, work: &Work<'_>) -> (Outcome, Reason) {
+        for task in &self.plan.tasks {
+            // One that was called off between two Tasks does not begin the next.
+            if let Some(stop) = work.stops.now() {
+                return (stop.outcome(), stop.reason());
+            }
+            {
+                let mut account = work.account.borrow_mut();
+                account.begin_task(task.number);
+                account.record(&Record::TaskStarted(TaskStarted {
+                    task: task.number,
+                    role: task.role.clone(),
+                    name: task.name.clone(),
+                    title: task.title.clone(),
+                    runner: task.action.runner().to_owned(),
+                    hosts: task.hosts.clone(),
+                }));
+            }
+            let TaskEnd { outcome, reason, exit, local, remote } = match &task.action {
+                Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
+                Action::Program { argv, on } => shell::run(work, task, argv, *on).await,
+            };
+            work.account.borrow_mut().task_finished(TaskFinished {
+                task: task.number,
+                outcome,
+                reason: reason.clone(),
+                exit,
+                local,
+                remote,
+            });
+            if let Err(error) = remove(&self.directory.task(task.number, task.name.as_str())) {
+                tracing::warn!(%error, "what the Task ran with can't be removed");
+            }
+            if outcome != Outcome::Succeeded {
+                let message = format!("task {}: {}", task.name, reason.message);
+                return (outcome, Reason { message, ..reason });
+            }
+        }
+        match work.stops.now() {
+            // It came too late to change anything, unless it is that nothing can be recorded any more.
+            Some(Stop::Broken(reason)) => (Outcome::Failed, reason),
+            Some(_) | None => (Outcome::Succeeded, Code::Completed.because("every Task did what it should")),
+        }
+    }
+}
+
+async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {
+    for seconds in FINISH_AGAIN.into_iter().map(Some).chain([None]) {
+        match (account.finish(outcome, reason.clone()), seconds) {
+            (Ok(()), _) => return true,
+            (Err(error), Some(seconds)) => {
+                tracing::warn!(error = super::chain(&error), "the last record can't be written yet");
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
+            (Err(error), None) => eprintln!("dispatcherd runner: {}", super::chain(&error)),
+        }
+    }
+    false
+}

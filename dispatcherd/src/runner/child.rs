@@ -1,0 +1,235 @@
+//! Carrying a child through to its end, whatever it is: a process here, a program on a minion, later a
+//! warm interpreter. What a child is stands behind [`Child`]; nothing here knows of `waitpid`.
+//!
+//! One loop reads both streams and writes what it reads before it reads on: what the disk can't take stays
+//! in the child's pipe, and the child waits. Between reads it looks at stops and times, so that a flood of
+//! output delays neither.
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use aegir_protocol::name::HostName;
+use aegir_protocol::record::{Exit, Remains, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, sleep_until};
+
+use super::account::Account;
+use super::ansible::Events;
+use super::stop::{Stop, Stops};
+
+/// How long an interrupted child may take to end by itself.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+/// How long a terminated child may take.
+const TERMINATE_GRACE: Duration = Duration::from_secs(5);
+/// How long a killed child may take, which is the kernel's part.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+/// How long what a child left behind may hold its output open.
+const LEAK: Duration = Duration::from_secs(5);
+/// The same when the Task is being stopped.
+const LEAK_WHEN_STOPPED: Duration = Duration::from_secs(1);
+/// How much is read at once: what a pipe holds.
+const READ: usize = 64 * 1024;
+/// After how many reads timers and signals get their turn: a mebibyte of output.
+const READS_IN_A_ROW: u32 = 16;
+
+/// The steps of stopping, each harder than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pressure {
+    /// Asks it to end and to tidy up (SIGINT).
+    Interrupt,
+    /// Asks it to end at once (SIGTERM).
+    Terminate,
+    /// Ends it (SIGKILL).
+    Kill,
+}
+
+/// Something that prints and ends.
+pub(super) trait Child {
+    /// Its standard output and standard error.
+    type Output: AsyncRead + Unpin;
+
+    /// Its streams; called once.
+    fn streams(&mut self) -> (Self::Output, Self::Output);
+
+    /// Waits for its end. May be dropped and called again, but not after it has returned.
+    ///
+    /// # Errors
+    /// When its end can't be learned.
+    fn wait(&mut self) -> impl Future<Output = io::Result<Exit>>;
+
+    /// Presses it, and everything that it started, to end. Does not wait.
+    fn press(&mut self, pressure: Pressure);
+
+    /// After its end: sees that nothing of it is left, ends what is, and says whether that was so.
+    /// Where looking is not free, that may be left out unless there is a suspicion.
+    fn sweep(&mut self, suspicion: bool) -> impl Future<Output = Swept>;
+}
+
+/// What was found after a child's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Swept {
+    /// Whether anything had to be ended.
+    pub(super) found: bool,
+    /// What is left now.
+    pub(super) remains: Remains,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// By itself or by a signal; neither when that is not known.
+    pub(super) exit: Exit,
+    /// Why it was stopped, if it was.
+    pub(super) stop: Option<Stop>,
+    /// Whether it left something behind that had to be ended.
+    pub(super) left_behind: bool,
+    /// What is left now.
+    pub(super) remains: Remains,
+    /// Why its end is not known.
+    pub(super) error: Option<String>,
+}
+
+/// Carries a child through to its end. What it prints goes to the account, tagged with the host where there
+/// is one; so do Ansible's events.
+pub(super) async fn carry<C: Child>(
+    mut child: C,
+    host: Option<&HostName>,
+    mut events: Option<&mut Events>,
+    account: &RefCell<Account>,
+    stops: &mut Stops,
+) -> Ended {
+    let (stdout, stderr) = child.streams();
+    let mut stdout = Source::new(stdout, Stream::Stdout);
+    let mut stderr = Source::new(stderr, Stream::Stderr);
+    let mut exit: Option<io::Result<Exit>> = None;
+    let mut stop = None;
+    // The next step of stopping and when it is due; the time after which nothing more is waited for.
+    let mut next: Option<(Pressure, Instant)> = None;
+    let mut patience: Option<Instant> = None;
+    let mut reads = 0_u32;
+    loop {
+        let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
+        if exit.is_some() && stdout.ended && stderr.ended && events_done {
+            break;
+        }
+        tokio::select! {
+            asked = stops.stopped(), if stop.is_none() => {
+                stop = Some(asked);
+                child.press(Pressure::Interrupt);
+                next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+            }
+            () = until(next.map(|(_, at)| at)), if next.is_some() && exit.is_none() => {
+                let pressure = next.map_or(Pressure::Kill, |(pressure, _)| pressure);
+                child.press(pressure);
+                if pressure == Pressure::Kill {
+                    next = None;
+                    patience = Some(Instant::now() + KILL_GRACE);
+                } else {
+                    next = Some((Pressure::Kill, Instant::now() + TERMINATE_GRACE));
+                }
+            }
+            () = until(patience), if patience.is_some() => {
+                child.press(Pressure::Kill);
+                break;
+            }
+            ended = child.wait(), if exit.is_none() => {
+                exit = Some(ended);
+                if stop.is_some() {
+                    // What it started and did not take along gets no further grace.
+                    child.press(Pressure::Terminate);
+                    patience = Some(Instant::now() + LEAK_WHEN_STOPPED);
+                } else {
+                    patience = Some(Instant::now() + LEAK);
+                }
+            }
+            read = stdout.read(), if !stdout.ended => { stdout.hand_over(read, host, account); reads += 1; }
+            read = stderr.read(), if !stderr.ended => { stderr.hand_over(read, host, account); reads += 1; }
+            event = next_event(&mut events), if !events_done => {
+                if let (Some(event), Some(events)) = (event, events.as_deref_mut())
+                    && let Err(refused) = events.take(event, account)
+                    && stop.is_none()
+                {
+                    stop = Some(Stop::Broken(refused));
+                    child.press(Pressure::Interrupt);
+                    next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+                }
+            }
+        }
+        if reads >= READS_IN_A_ROW {
+            reads = 0;
+            // A child that prints without end would otherwise keep the runtime from its timers.
+            tokio::task::yield_now().await;
+        }
+    }
+    let held_open = !(stdout.ended && stderr.ended);
+    stdout.close(host, account);
+    stderr.close(host, account);
+    if let Some(events) = events {
+        events.drain(account).await;
+    }
+    let swept = child.sweep(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
+    let (exit, error) = match exit {
+        Some(Ok(exit)) => (exit, None),
+        Some(Err(error)) => (Exit::default(), Some(error.to_string())),
+        None => (Exit::default(), Some("it did not end after SIGKILL".to_owned())),
+    };
+    Ended { exit, stop, left_behind: held_open || swept.found, remains: swept.remains, error }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+async fn next_event(events: &mut Option<&mut Events>) -> Option<super::ansible::Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => pending().await,
+    }
+}
+
+struct Source<R> {
+    reader: R,
+    stream: Stream,
+    buffer: Vec<u8>,
+    ended: bool,
+    closed: bool,
+}
+
+impl<R: AsyncRead + Unpin> Source<R> {
+    fn new(reader: R, stream: Stream) -> Self {
+        Self { reader, stream, buffer: Vec::with_capacity(READ), ended: false, closed: false }
+    }
+
+    /// Reads once. When it is dropped before it returns, nothing was read.
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.clear();
+        self.reader.read_buf(&mut self.buffer).await
+    }
+
+    fn hand_over(&mut self, read: io::Result<usize>, host: Option<&HostName>, account: &RefCell<Account>) {
+        match read {
+            Ok(0) => {
+                self.ended = true;
+                self.close(host, account);
+            }
+            Ok(_) => account.borrow_mut().output(host, self.stream, &self.buffer),
+            Err(error) => {
+                tracing::warn!(%error, stream = self.stream.as_str(), "a child's stream can't be read on");
+                self.ended = true;
+                self.close(host, account);
+            }
+        }
+    }
+
+    fn close(&mut self, host: Option<&HostName>, account: &RefCell<Account>) {
+        if !self.closed {
+            self.closed = true;
+            account.borrow_mut().end_of_output(host, self.stream);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The runner: `dispatcherd runner DIR`, a process of its own that carries out one attempt.
+//!
+//! It knows no broker. It reads `operation.json` and `plan.json`, carries out the Tasks one after the other,
+//! writes everything that happens into `transcript`, and holds the lock on its directory for life. The first
+//! Task that does not succeed ends the attempt. It obeys `cancel.json` in its directory and no signal: a
+//! restart of dispatcherd, or a Ctrl-C at its terminal, is none of a running attempt's business.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `attempt` | from the first record to the last |
+//! | `work` | what every Task works with, and how its end is judged |
+//! | `ansible`, `shell` | the runner kinds |
+//! | `child`, `process`, `group` | carrying a child through to its end; processes beside dispatcherd; their groups |
+//! | `stop` | cancel, times, limits |
+//! | `account`, `output`, `redactor` | records: masked, split into lines, counted |
+//! | `leftovers` | ending what a dead runner has left |
+
+mod account;
+mod ansible;
+mod attempt;
+mod child;
+mod group;
+mod leftovers;
+pub mod output;
+mod process;
+pub mod redactor;
+mod shell;
+mod stop;
+mod work;
+
+pub(crate) use account::chain;
+pub use attempt::main;
+pub use leftovers::{Leftovers, end_leftovers};
+pub(crate) use process::base_environment;

@@ -1,0 +1,194 @@
+//! A process beside dispatcherd.
+//!
+//! It is started behind a gate: a shell of one line that waits for a newline before it becomes the program.
+//! The process group and its start time are on the disk (`child.json`) before that newline is written, so
+//! that whoever finds a runner dead finds its child too. When the runner dies before, the gate reads the end
+//! of its input and the program never starts.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use aegir_protocol::record::{Exit, Remains};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::process::{Child as TokioChild, ChildStderr, ChildStdout, Command};
+
+use super::child::{Child, Pressure, Swept};
+use super::group::{self, Recorded};
+
+/// Waits for the newline, then becomes the program, with nothing on its input.
+const GATE: &str = r#"read -r _ || exit 125; exec "$@" </dev/null"#;
+/// Where programs are looked for when the runner was started without a `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long the end of what was left behind may take.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// The program and its arguments.
+    pub(super) argv: Vec<OsString>,
+    /// Beside `PATH`, `HOME` and `LC_ALL`, which every child has. Nothing else is inherited.
+    pub(super) environment: BTreeMap<String, OsString>,
+    /// Where it starts.
+    pub(super) directory: PathBuf,
+    /// Where its process group is recorded.
+    pub(super) record: PathBuf,
+    /// Tells this attempt's processes from others; see [`group::MARKER`].
+    pub(super) marker: String,
+}
+
+/// Why a program was not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// There is no such program, or it can't be executed.
+    #[error("can't find the program {0:?}: install it, or correct its path")]
+    Missing(String),
+    /// The system refused.
+    #[error("can't start {program:?}")]
+    Start {
+        /// Which.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process group could not be recorded.
+    #[error("can't record the child in {path}")]
+    Record {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running process and all of its group.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: TokioChild,
+    group: Pid,
+    record: PathBuf,
+}
+
+impl Process {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// When it can't be found, started or recorded; nothing runs then.
+    pub(super) async fn start(program: Program) -> Result<Self, StartError> {
+        let name = program.argv.first().cloned().unwrap_or_default();
+        let found = find(&name, &search_path()).ok_or_else(|| StartError::Missing(shown(&name)))?;
+        let failed = |source| StartError::Start { program: shown(&name), source };
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(GATE).arg("sh").arg(found).args(&program.argv[1..]);
+        command.env_clear().envs(base_environment()).envs(&program.environment);
+        command.env(group::MARKER, &program.marker).current_dir(&program.directory);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = id.ok_or_else(|| failed(io::Error::other("it has no process id")))?;
+        let recorded = Recorded::of(group, &program.marker);
+        if let Err(source) = recorded.and_then(|recorded| recorded.write(&program.record)) {
+            let _ = child.kill().await;
+            return Err(StartError::Record { path: program.record, source });
+        }
+        if let Some(mut gate) = child.stdin.take() {
+            gate.write_all(b"\n").await.map_err(failed)?;
+        }
+        Ok(Self { child, group, record: program.record })
+    }
+}
+
+fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().chars().take(200).collect()
+}
+
+fn search_path() -> OsString {
+    std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// What every child has in its environment.
+#[must_use]
+pub(crate) fn base_environment() -> BTreeMap<String, OsString> {
+    let home = std::env::var_os("HOME").unwrap_or_else(|| "/".into());
+    [("PATH", search_path()), ("HOME", home), ("LC_ALL", "C.UTF-8".into())]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// The file of a program, as a shell would find it.
+fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    let executable = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if Path::new(name).components().count() > 1 || Path::new(name).is_absolute() {
+        return Some(PathBuf::from(name)).filter(|path| executable(path));
+    }
+    std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| executable(path))
+}
+
+/// Standard output or standard error.
+#[derive(Debug)]
+pub(super) enum Pipe {
+    /// Standard output.
+    Stdout(ChildStdout),
+    /// Standard error.
+    Stderr(ChildStderr),
+    /// A pipe that was taken before.
+    Closed,
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Stdout(pipe) => std::pin::Pin::new(pipe).poll_read(context, buffer),
+            Self::Stderr(pipe) => std::pin::Pin::new(pipe).poll_read(context, buffer),
+            Self::Closed => std::task::Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Child for Process {
+    type Output = Pipe;
+
+    fn streams(&mut self) -> (Pipe, Pipe) {
+        let stdout = self.child.stdout.take().map_or(Pipe::Closed, Pipe::Stdout);
+        let stderr = self.child.stderr.take().map_or(Pipe::Closed, Pipe::Stderr);
+        (stdout, stderr)
+    }
+
+    async fn wait(&mut self) -> io::Result<Exit> {
+        let status = self.child.wait().await?;
+        Ok(Exit { code: status.code(), signal: status.signal() })
+    }
+
+    fn press(&mut self, pressure: Pressure) {
+        let signal = match pressure {
+            Pressure::Interrupt => Signal::INT,
+            Pressure::Terminate => Signal::TERM,
+            Pressure::Kill => Signal::KILL,
+        };
+        // A group that is gone already needs no pressing.
+        let _ = kill_process_group(self.group, signal);
+    }
+
+    async fn sweep(&mut self, _suspicion: bool) -> Swept {
+        let found = !group::members(self.group).is_empty();
+        let remains = if found { group::end(self.group, SWEEP).await } else { Remains::Gone };
+        if remains == Remains::Gone {
+            let _ = std::fs::remove_file(&self.record);
+        }
+        Swept { found, remains }
+    }
+}

@@ -1,0 +1,198 @@
+//! The `shell` runner: a program and its arguments, which no shell reads.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::name::HostName;
+use aegir_protocol::operation::sealed;
+use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::state::Reason;
+use futures_util::future::join_all;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+use super::account::Account;
+use super::child::{Child, Ended, Pressure, Swept, carry};
+use super::process::{Process, Program, StartError};
+use super::stop::Stops;
+use super::work::{TaskEnd, Work, worst};
+use crate::minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, Signal};
+use crate::plan::PlannedTask;
+use crate::secrets::write_private;
+
+/// The environment variable that names the directory where a program beside dispatcherd finds the secrets of
+/// its Task, each in a file of the variable's name.
+const SECRETS: &str = "AEGIR_SECRETS";
+
+/// Carries a Task out.
+pub(super) async fn run(work: &Work<'_>, task: &PlannedTask, argv: &[Argument], on: Place) -> TaskEnd {
+    let argv = match words(task, argv) {
+        Ok(argv) => argv,
+        Err(reason) => return TaskEnd::not_started(reason),
+    };
+    match on {
+        Place::Dispatcher => beside(work, task, argv).await,
+        Place::Minions => on_minions(work, task, argv).await,
+    }
+}
+
+/// The command line. A value is one word, whatever it holds.
+fn words(task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
+    argv.iter()
+        .map(|argument| match argument {
+            Argument::Text(text) => Ok(text.clone()),
+            Argument::Variable(name) => {
+                let Some(resolved) = task.variables.get(name) else {
+                    // Optional and not given.
+                    return Ok(String::new());
+                };
+                if sealed(&resolved.value).is_some() {
+                    return Err(Code::NotAllowed.because(format!(
+                        "task {} has the secret {name} among its arguments, where everybody on the host can \
+                         read it: take it from argv, and let the program read the file {name} in ${SECRETS}",
+                        task.name
+                    )));
+                }
+                Ok(match &resolved.value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+            }
+        })
+        .map(|word| match word {
+            Ok(word) if word.contains('\0') => Err(Code::VariableInvalid.because(format!(
+                "task {} has an argument with a NUL character, which no program can be given",
+                task.name
+            ))),
+            other => other,
+        })
+        .collect()
+}
+
+async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
+    let mut program = Program {
+        argv: argv.into_iter().map(OsString::from).collect(),
+        environment: std::collections::BTreeMap::new(),
+        directory: work.directory.path().to_owned(),
+        record: work.directory.child(),
+        marker: work.marker(),
+    };
+    if work.secrets.of_task(task.number).next().is_some() {
+        let written = work.private.directory(&format!("task-{}", task.number)).and_then(|directory| {
+            for (name, secret) in work.secrets.of_task(task.number) {
+                write_private(&directory.join(name.as_str()), secret.expose_secret().as_bytes())?;
+            }
+            Ok(directory)
+        });
+        match written {
+            Ok(directory) => drop(program.environment.insert(SECRETS.to_owned(), directory.into())),
+            Err(error) => return TaskEnd::not_started(error.reason()),
+        }
+    }
+    let process = match Process::start(program).await {
+        Ok(process) => process,
+        Err(error) => return TaskEnd::not_started(start_reason(&error)),
+    };
+    let mut stops = work.stops_of(task);
+    let ended = carry(process, None, None, &work.account, &mut stops).await;
+    let (outcome, reason) =
+        super::work::judge(&ended, "the program", &|| work.account.borrow().errors_end(300));
+    TaskEnd { outcome, reason, exit: ended.exit.clone(), local: ended.remains, remote: Remains::Gone }
+}
+
+/// The reason of a child that was not started.
+pub(super) fn start_reason(error: &StartError) -> Reason {
+    let code = match error {
+        StartError::Missing(_) => Code::ProgramMissing,
+        StartError::Start { .. } | StartError::Record { .. } => Code::RunnerFailed,
+    };
+    code.because(super::chain(error))
+}
+
+async fn on_minions(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
+    let minions = match work.minions(task, false).await {
+        Ok(minions) => minions,
+        Err(end) => return end,
+    };
+    let stops = work.stops_of(task);
+    let ends =
+        join_all(minions.iter().map(|(name, minion)| {
+            on_minion(name, minion, &argv, work.marker(), &work.account, stops.clone())
+        }));
+    worst(ends.await)
+}
+
+async fn on_minion(
+    name: &HostName,
+    minion: &Minion,
+    argv: &[String],
+    marker: String,
+    account: &RefCell<Account>,
+    mut stops: Stops,
+) -> TaskEnd {
+    let started = stops.unless(RemoteProgram::start(minion, argv, &marker)).await;
+    let program = match started {
+        Ok(Ok(program)) => program,
+        Ok(Err(error)) => return TaskEnd::not_started(error.reason()),
+        Err(stop) => return TaskEnd::stopped_before(&stop),
+    };
+    let trailer = program.trailer();
+    let mut ended = carry(Remote(program), Some(name), None, account, &mut stops).await;
+    let said = *trailer.borrow();
+    if said == Some(RemoteStart::Missing) {
+        let program: String =
+            argv.first().map(|program| program.chars().take(200).collect()).unwrap_or_default();
+        let reason = format!(
+            "can't find the program {program:?} on minion {name}: install it there, or correct its path"
+        );
+        return TaskEnd::not_started(Code::ProgramMissing.because(reason));
+    }
+    match said {
+        Some(said) => {
+            ended.exit = said.exit();
+            ended.error = None;
+        }
+        None if ended.error.is_none() => {
+            ended.error = Some("the connection ended before the program did".to_owned());
+        }
+        None => {}
+    }
+    let subject = format!("the program on minion {name}");
+    let (outcome, reason) = super::work::judge(&ended, &subject, &|| account.borrow().errors_end(300));
+    let Ended { exit, remains, .. } = ended;
+    TaskEnd { outcome, reason, exit, local: Remains::Gone, remote: remains }
+}
+
+/// A program on a minion as a child.
+struct Remote(RemoteProgram);
+
+impl Child for Remote {
+    type Output = RemoteStream;
+
+    fn streams(&mut self) -> (RemoteStream, RemoteStream) {
+        self.0.streams()
+    }
+
+    async fn wait(&mut self) -> io::Result<Exit> {
+        // How it ended stands in the trailer, which may still be on its way.
+        self.0.wait().await.map(|()| Exit::default())
+    }
+
+    fn press(&mut self, pressure: Pressure) {
+        self.0.signal(match pressure {
+            Pressure::Interrupt => Signal::Interrupt,
+            Pressure::Terminate => Signal::Terminate,
+            Pressure::Kill => Signal::Kill,
+        });
+    }
+
+    async fn sweep(&mut self, suspicion: bool) -> Swept {
+        if !suspicion {
+            return Swept { found: false, remains: Remains::Gone };
+        }
+        Swept { found: false, remains: self.0.end().await }
+    }
+}

@@ -1,0 +1,209 @@
+//! What can end a Task before its own end: somebody calls the attempt off, a time is over, the output is
+//! too much, the runner can't go on.
+//!
+//! The runner obeys `cancel.json` in its directory and nothing else: signals that reach it are most often
+//! meant for dispatcherd, whose restart a running attempt must not notice.
+
+use std::future::{Future, pending};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::message::Cancel;
+use aegir_protocol::state::{Outcome, Reason};
+use aegir_transcript::Changes;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Why a Task is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Somebody called the attempt off.
+    Canceled {
+        /// Who, in the frontend's words.
+        by: Option<String>,
+    },
+    /// The Task took longer than it may.
+    TaskTime {
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// The attempt took longer than it may.
+    OperationTime {
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// The attempt printed more than it may.
+    OutputLimit {
+        /// How much it may print.
+        bytes: u64,
+    },
+    /// The runner can't go on.
+    Broken(Reason),
+}
+
+impl Stop {
+    /// What it makes of the attempt.
+    #[must_use]
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Canceled { .. } => Outcome::Canceled,
+            Self::TaskTime { .. }
+            | Self::OperationTime { .. }
+            | Self::OutputLimit { .. }
+            | Self::Broken(_) => Outcome::Failed,
+        }
+    }
+
+    /// The reason that is recorded.
+    #[must_use]
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Canceled { by: Some(by) } => Code::CanceledByRequest.because(format!("canceled by {by}")),
+            Self::Canceled { by: None } => Code::CanceledByRequest.because("canceled"),
+            Self::TaskTime { seconds } => {
+                Code::TimedOut.because(format!("the Task took longer than the {seconds} s that it may take"))
+            }
+            Self::OperationTime { seconds } => Code::TimedOut
+                .because(format!("the Operation took longer than the {seconds} s that it may take")),
+            Self::OutputLimit { bytes } => Code::OutputLimit.because(format!(
+                "the attempt printed more than {bytes} bytes; what came after them is not in the \
+                 transcript. Make it print less, or raise limits.output_bytes in dispatcherd's config"
+            )),
+            Self::Broken(reason) => reason.clone(),
+        }
+    }
+}
+
+/// Stops the attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Stopper(watch::Sender<Option<Stop>>);
+
+/// Learns of a stop. Cheap to clone; each clone learns of it.
+#[derive(Clone, Debug)]
+pub(super) struct Stops {
+    said: watch::Receiver<Option<Stop>>,
+    task: Option<(Instant, u64)>,
+    operation: Option<(Instant, u64)>,
+}
+
+/// The two ends.
+#[must_use]
+pub(super) fn stops(operation_seconds: Option<u64>) -> (Stopper, Stops) {
+    let (sender, said) = watch::channel(None);
+    (Stopper(sender), Stops { said, task: None, operation: operation_seconds.map(deadline) })
+}
+
+fn deadline(seconds: u64) -> (Instant, u64) {
+    // A century is as good as no deadline, and can be added to an instant.
+    let capped = seconds.min(100 * 365 * 24 * 3600);
+    (Instant::now() + Duration::from_secs(capped), seconds)
+}
+
+impl Stopper {
+    /// Stops the attempt. The first reason stays.
+    pub(super) fn stop(&self, stop: Stop) {
+        self.0.send_if_modified(|said| {
+            let first = said.is_none();
+            if first {
+                *said = Some(stop);
+            }
+            first
+        });
+    }
+}
+
+impl Stops {
+    /// The same for a Task that begins now.
+    #[must_use]
+    pub(super) fn for_task(&self, seconds: u64) -> Self {
+        Self { task: Some(deadline(seconds)), ..self.clone() }
+    }
+
+    /// What was said so far.
+    #[must_use]
+    pub(super) fn now(&self) -> Option<Stop> {
+        self.said.borrow().clone()
+    }
+
+    /// Waits for a stop. May be dropped and called again.
+    pub(super) async fn stopped(&mut self) -> Stop {
+        let (task, operation) = (self.task, self.operation);
+        tokio::select! {
+            biased;
+            stop = said(&mut self.said) => stop,
+            seconds = passed(operation) => Stop::OperationTime { seconds },
+            seconds = passed(task) => Stop::TaskTime { seconds },
+        }
+    }
+
+    /// Carries something out unless there is a stop first.
+    ///
+    /// # Errors
+    /// The stop; the future is dropped then.
+    pub(super) async fn unless<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            stop = self.stopped() => Err(stop),
+            value = future => Ok(value),
+        }
+    }
+}
+
+async fn said(receiver: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    let found = receiver.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+    match found {
+        Some(stop) => stop,
+        None => pending().await,
+    }
+}
+
+async fn passed(deadline: Option<(Instant, u64)>) -> u64 {
+    match deadline {
+        Some((at, seconds)) => {
+            sleep_until(at).await;
+            seconds
+        }
+        None => pending().await,
+    }
+}
+
+/// Waits for `cancel.json` and hands it on. Ends when it has, or when the directory can't be watched.
+pub(super) async fn watch_for_cancel(path: PathBuf, mut changes: Changes, stopper: Stopper) {
+    loop {
+        if let Ok(bytes) = std::fs::read(&path) {
+            // It is written beside and renamed, so it is whole; what it says besides "stop" is for people.
+            let by = serde_json::from_slice::<Cancel>(&bytes).ok().and_then(|cancel| cancel.requested_by);
+            stopper.stop(Stop::Canceled { by });
+            return;
+        }
+        if let Err(error) = changes.changed().await {
+            tracing::error!(%error, "the attempt can't be canceled any more: its directory can't be watched");
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_stop_stays_and_everyone_learns_of_it() {
+        let (stopper, stops) = stops(Some(10));
+        let (mut one, mut other) = (stops.clone(), stops.for_task(5));
+        stopper.stop(Stop::Canceled { by: None });
+        stopper.stop(Stop::OutputLimit { bytes: 1 });
+        assert_eq!(one.stopped().await, Stop::Canceled { by: None });
+        assert_eq!(other.stopped().await, Stop::Canceled { by: None });
+        assert_eq!(stops.now(), Some(Stop::Canceled { by: None }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earlier_of_two_times_stops() {
+        let (_stopper, stops) = stops(Some(10));
+        assert_eq!(stops.for_task(u64::MAX).unless(async { 3 }).await, Ok(3));
+        assert_eq!(stops.for_task(5).stopped().await, Stop::TaskTime { seconds: 5 });
+        assert_eq!(stops.for_task(50).stopped().await, Stop::OperationTime { seconds: 10 });
+    }
+}

@@ -1,0 +1,247 @@
+//! What every Task of an attempt works with, and how its end is judged.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::name::HostName;
+use aegir_protocol::operation::{Host, Operation};
+use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::state::{Outcome, Reason};
+use futures_util::future::join_all;
+
+use super::account::Account;
+use super::child::Ended;
+use super::stop::{Stop, Stops};
+use crate::journal::AttemptDirectory;
+use crate::minions::{Login, Minion, MinionError};
+use crate::plan::{Plan, PlannedTask};
+use crate::secrets::{PrivateDirectory, Secrets};
+
+/// What an attempt works with.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    pub(super) operation: &'a Operation,
+    pub(super) plan: &'a Plan,
+    pub(super) directory: &'a AttemptDirectory,
+    pub(super) private: &'a PrivateDirectory,
+    pub(super) secrets: &'a Secrets,
+    pub(super) account: RefCell<Account>,
+    pub(super) stops: Stops,
+    /// The minions that have answered in this attempt, and whether Python was seen there.
+    pub(super) answered: RefCell<BTreeMap<HostName, (Minion, bool)>>,
+}
+
+/// How a Task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TaskEnd {
+    pub(super) outcome: Outcome,
+    pub(super) reason: Reason,
+    pub(super) exit: Exit,
+    pub(super) local: Remains,
+    pub(super) remote: Remains,
+}
+
+impl TaskEnd {
+    /// The end of a Task of which nothing was started.
+    pub(super) fn not_started(reason: Reason) -> Self {
+        Self::nothing_left(Outcome::Failed, reason)
+    }
+
+    /// The same, because of a stop.
+    pub(super) fn stopped_before(stop: &Stop) -> Self {
+        Self::nothing_left(stop.outcome(), stop.reason())
+    }
+
+    fn nothing_left(outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome, reason, exit: Exit::default(), local: Remains::Gone, remote: Remains::Gone }
+    }
+}
+
+impl Work<'_> {
+    /// What marks this attempt's processes: `<id>/<n>`.
+    pub(super) fn marker(&self) -> String {
+        self.operation.attempt_id().to_string()
+    }
+
+    /// What can end this Task, from now.
+    pub(super) fn stops_of(&self, task: &PlannedTask) -> Stops {
+        self.stops.for_task(task.timeout_seconds)
+    }
+
+    /// The hosts of a Task.
+    pub(super) fn hosts<'b>(&'b self, task: &'b PlannedTask) -> impl Iterator<Item = &'b Host> {
+        task.hosts.iter().filter_map(|name| self.operation.hosts.iter().find(|host| host.name == *name))
+    }
+
+    /// The Task's minions, each of which answers.
+    pub(super) async fn minions(
+        &self,
+        task: &PlannedTask,
+        python: bool,
+    ) -> Result<BTreeMap<HostName, Minion>, TaskEnd> {
+        let mut stops = self.stops_of(task);
+        let opened = join_all(self.hosts(task).map(|host| self.minion(host, python)));
+        let opened = stops.unless(opened).await.map_err(|stop| TaskEnd::stopped_before(&stop))?;
+        let mut minions = BTreeMap::new();
+        let mut errors = Vec::new();
+        for answer in opened {
+            match answer {
+                Ok((name, minion)) => drop(minions.insert(name, minion)),
+                Err(reason) => errors.push(reason),
+            }
+        }
+        let others = errors.len().saturating_sub(1);
+        match errors.into_iter().next() {
+            None => Ok(minions),
+            Some(mut first) => {
+                if others > 0 {
+                    first.message.push_str(&format!("; {others} more of its minions can't be used"));
+                }
+                Err(TaskEnd::not_started(first))
+            }
+        }
+    }
+
+    async fn minion(&self, host: &Host, python: bool) -> Result<(HostName, Minion), Reason> {
+        let known = self.answered.borrow().get(&host.name).cloned();
+        if let Some((minion, python_seen)) = &known
+            && (*python_seen || !python)
+            && minion.stands()
+        {
+            return Ok((host.name.clone(), minion.clone()));
+        }
+        let settings = &self.plan.settings;
+        let wanted = python.then_some(settings.minion_python.as_path());
+        let login = Login::of(host, settings);
+        let minion = Minion::open(login, &settings.runtime_directory, wanted)
+            .await
+            .map_err(|error: MinionError| error.reason())?;
+        if known.is_none() {
+            self.end_earlier_attempts(&minion).await?;
+        }
+        self.answered.borrow_mut().insert(host.name.clone(), (minion.clone(), python));
+        Ok((host.name.clone(), minion))
+    }
+
+    /// A later attempt's first act on a minion: to see that nothing of an earlier one runs there.
+    async fn end_earlier_attempts(&self, minion: &Minion) -> Result<(), Reason> {
+        let (id, attempt) = (self.operation.id, self.operation.attempt.get());
+        // Those before the last sixteen ended long ago, and a command line has an end.
+        let markers: Vec<String> =
+            (attempt.saturating_sub(16).max(1)..attempt).map(|earlier| format!("{id}/{earlier}")).collect();
+        if markers.is_empty() || minion.end(&markers).await != Remains::Left {
+            return Ok(());
+        }
+        Err(Code::TaskFailed.because(format!(
+            "processes of an earlier attempt still run on minion {} and can't be ended: end those with \
+             {}={id}/… in their environment, then try again",
+            minion.login().shown(),
+            crate::minions::MARKER,
+        )))
+    }
+
+    /// Ends what the attempt may have left on these minions.
+    pub(super) async fn end_on(&self, minions: &BTreeMap<HostName, Minion>) -> Remains {
+        let marker = [self.marker()];
+        let remains = join_all(minions.values().map(|minion| minion.end(&marker))).await;
+        remains.into_iter().fold(Remains::Gone, worse)
+    }
+
+    /// The directory of the Task, fresh.
+    pub(super) fn task_directory(&self, task: &PlannedTask) -> std::io::Result<std::path::PathBuf> {
+        let path = self.directory.task(task.number, task.name.as_str());
+        remove(&path)?;
+        crate::secrets::private_directory(&path)?;
+        Ok(path)
+    }
+}
+
+/// Removes a directory that may not be there.
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Of two answers the one that calls for more care.
+pub(super) fn worse(one: Remains, other: Remains) -> Remains {
+    match (one, other) {
+        (Remains::Left, _) | (_, Remains::Left) => Remains::Left,
+        (Remains::Unknown, _) | (_, Remains::Unknown) => Remains::Unknown,
+        (Remains::Gone, Remains::Gone) => Remains::Gone,
+    }
+}
+
+/// One end of several children: the first that did not succeed, with what is left of all.
+pub(super) fn worst(ends: Vec<TaskEnd>) -> TaskEnd {
+    let local = ends.iter().map(|end| end.local).fold(Remains::Gone, worse);
+    let remote = ends.iter().map(|end| end.remote).fold(Remains::Gone, worse);
+    let failed = ends.iter().filter(|end| end.outcome != Outcome::Succeeded).count();
+    let chosen = ends.iter().position(|end| end.outcome != Outcome::Succeeded).unwrap_or(0);
+    let mut ends = ends;
+    let mut end = if ends.is_empty() {
+        TaskEnd::nothing_left(Outcome::Succeeded, Code::Completed.because("there was no minion to run it on"))
+    } else {
+        ends.swap_remove(chosen)
+    };
+    if failed > 1 {
+        end.reason.message.push_str(&format!("; and so on {} more", failed - 1));
+    }
+    TaskEnd { local, remote, ..end }
+}
+
+/// What a child's end makes of its Task. `said` gives the last of its errors.
+pub(super) fn judge(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> (Outcome, Reason) {
+    let left_behind = if ended.left_behind { "; a process that it left behind was ended" } else { "" };
+    if let Some(stop) = &ended.stop {
+        let reason = stop.reason();
+        return (stop.outcome(), Reason { message: format!("{}{left_behind}", reason.message), ..reason });
+    }
+    let because = match (&ended.error, &ended.exit) {
+        (Some(error), _) => format!("{subject} ended in an unknown way: {error}"),
+        (None, Exit { code: Some(0), .. }) => {
+            return (Outcome::Succeeded, Code::Completed.because(format!("done{left_behind}")));
+        }
+        (None, Exit { code: Some(code), .. }) => format!("{subject} ended with exit code {code}"),
+        (None, Exit { signal: Some(signal), .. }) => format!("{subject} was ended by signal {signal}"),
+        (None, Exit { code: None, signal: None }) => format!("{subject} ended in an unknown way"),
+    };
+    let said = said();
+    let said = if said.is_empty() { said } else { format!(": {said}") };
+    (Outcome::Failed, Code::TaskFailed.because(format!("{because}{left_behind}{said}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(exit: Exit) -> Ended {
+        Ended { exit, stop: None, left_behind: false, remains: Remains::Gone, error: None }
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_judged() {
+        let code = |code| ended(Exit { code: Some(code), signal: None });
+        let said = || "disk on fire".to_owned();
+        assert_eq!(judge(&code(0), "x", &said).0, Outcome::Succeeded);
+        let (outcome, reason) = judge(&code(3), "the program", &said);
+        assert_eq!(outcome, Outcome::Failed);
+        assert_eq!(reason.to_string(), "the program ended with exit code 3: disk on fire (task_failed)");
+        let canceled = Ended { stop: Some(Stop::Canceled { by: None }), ..code(0) };
+        assert_eq!(judge(&canceled, "x", &said).0, Outcome::Canceled);
+    }
+
+    #[test]
+    fn of_several_ends_the_first_failure_counts_and_the_worst_remains() {
+        let good = TaskEnd::nothing_left(Outcome::Succeeded, Code::Completed.because("done"));
+        let bad = TaskEnd::not_started(Code::TaskFailed.because("no"));
+        let left = TaskEnd { remote: Remains::Left, ..good.clone() };
+        let end = worst(vec![good.clone(), bad.clone(), left, bad]);
+        assert_eq!((end.outcome, end.remote), (Outcome::Failed, Remains::Left));
+        assert_eq!(end.reason.message, "no; and so on 1 more");
+        assert_eq!(worst(vec![good.clone()]), good);
+    }
+}

@@ -1,0 +1,280 @@
+//! Opening sealed values, and keeping them where only this attempt finds them.
+//!
+//! A sealed value is an age file in base64, encrypted for the backend's key. Only the runner opens it, into a
+//! directory (0700) on a memory file system that is removed before the transcript is finished.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::limits::MIN_SECRET;
+use aegir_protocol::name::VariableName;
+use aegir_protocol::operation::sealed;
+use aegir_protocol::state::Reason;
+use base64::Engine as _;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::plan::PlannedTask;
+
+/// Why secrets could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The backend's key can't be read.
+    #[error("can't read the backend's key {path}: {reason}")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The value was not sealed for this backend, or is damaged.
+    #[error(
+        "the secret {variable} can't be opened ({reason}): seal it again for the recipient that \
+         `dispatcherd catalog` shows"
+    )]
+    Unopened {
+        /// Which.
+        variable: VariableName,
+        /// Why.
+        reason: String,
+    },
+    /// The value is so short that masking it would mask ordinary words.
+    #[error("the secret {0} has fewer than {MIN_SECRET} bytes, which can't be masked: choose a longer one")]
+    TooShort(VariableName),
+    /// The runtime directory.
+    #[error("can't write {path}")]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl SecretError {
+    /// The reason that is recorded.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let code = match self {
+            Self::Identity { .. } | Self::Unopened { .. } => Code::SecretUnopened,
+            Self::TooShort(_) => Code::SecretInvalid,
+            Self::Write { .. } => Code::RunnerFailed,
+        };
+        code.because(crate::runner::chain(self))
+    }
+}
+
+/// The secrets of an attempt, opened.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    /// By the Task's number and the variable's name.
+    values: BTreeMap<(u32, VariableName), SecretString>,
+}
+
+impl Secrets {
+    /// Opens every sealed value of these Tasks. The key is read only when there is one.
+    ///
+    /// # Errors
+    /// When the key can't be read, or a value can't be opened with it.
+    pub fn open(tasks: &[PlannedTask], identity_file: &Path) -> Result<Self, SecretError> {
+        let mut values = BTreeMap::new();
+        let mut identity = None;
+        for task in tasks {
+            for (variable, resolved) in &task.variables {
+                let Some(ciphertext) = sealed(&resolved.value) else { continue };
+                let identity = match &mut identity {
+                    Some(identity) => identity,
+                    empty => empty.insert(read_identity(identity_file)?),
+                };
+                let value = open(variable, ciphertext, identity)?;
+                if value.expose_secret().trim().len() < MIN_SECRET {
+                    return Err(SecretError::TooShort(variable.clone()));
+                }
+                values.insert((task.number, variable.clone()), value);
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// The secrets of one Task.
+    pub fn of_task(&self, number: u32) -> impl Iterator<Item = (&VariableName, &SecretString)> {
+        self.values
+            .iter()
+            .filter(move |((task, _), _)| *task == number)
+            .map(|((_, variable), value)| (variable, value))
+    }
+
+    /// Every text that must be masked.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.values.values().map(|value| value.expose_secret())
+    }
+}
+
+fn read_identity(path: &Path) -> Result<age::x25519::Identity, SecretError> {
+    let failed = |reason: String| SecretError::Identity { path: path.to_owned(), reason };
+    let text: SecretString = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?.into();
+    let line = text.expose_secret().lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-"));
+    let line = line.ok_or_else(|| failed("it holds no age identity".to_owned()))?;
+    age::x25519::Identity::from_str(line).map_err(|error| failed(error.to_owned()))
+}
+
+fn open(
+    variable: &VariableName,
+    ciphertext: &str,
+    identity: &age::x25519::Identity,
+) -> Result<SecretString, SecretError> {
+    let failed = |reason: String| SecretError::Unopened { variable: variable.clone(), reason };
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(ciphertext)
+        .map_err(|error| failed(error.to_string()))?;
+    let plain = age::decrypt(identity, &bytes).map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(plain).map(SecretString::from).map_err(|_| failed("it is not UTF-8".to_owned()))
+}
+
+/// The directory of one attempt on the memory file system, gone when this is dropped.
+#[derive(Debug)]
+pub struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    /// Where it is: `<runtime>/<operation>-<attempt>/`.
+    #[must_use]
+    pub fn path_of(runtime: &Path, attempt: AttemptId) -> PathBuf {
+        runtime.join(format!("{}-{}", attempt.operation, attempt.attempt))
+    }
+
+    /// Makes it, empty.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create(runtime: &Path, attempt: AttemptId) -> Result<Self, SecretError> {
+        let path = Self::path_of(runtime, attempt);
+        let failed = |source| SecretError::Write { path: path.clone(), source };
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        private_directory(&path).map_err(failed)?;
+        Ok(Self(path))
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes a directory in it.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn directory(&self, name: &str) -> Result<PathBuf, SecretError> {
+        let path = self.0.join(name);
+        private_directory(&path).map_err(|source| SecretError::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(path = %self.0.display(), %error, "opened secrets could not be removed");
+        }
+    }
+}
+
+/// Writes a file that nobody else can read and that must not exist yet.
+///
+/// # Errors
+/// When it exists or can't be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)
+    };
+    write().map_err(|source| SecretError::Write { path: path.to_owned(), source })
+}
+
+/// Makes a directory, and those above it, that nobody else can look into (0700).
+///
+/// # Errors
+/// When it can't be made.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // One that was there already keeps its mode otherwise.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Action;
+    use aegir_protocol::catalog::Resolved;
+    use serde_json::json;
+
+    fn task(value: serde_json::Value) -> PlannedTask {
+        PlannedTask {
+            number: 1,
+            role: "r".parse().unwrap(),
+            digest: String::new(),
+            name: "t".parse().unwrap(),
+            title: String::new(),
+            action: Action::TaskFile("t.yml".to_owned()),
+            hosts: Vec::new(),
+            variables: BTreeMap::from([(
+                "password".parse().unwrap(),
+                Resolved { value, from: "site".to_owned() },
+            )]),
+            timeout_seconds: 1,
+        }
+    }
+
+    fn seal(identity: &age::x25519::Identity, text: &str) -> serde_json::Value {
+        let bytes = age::encrypt(&identity.to_public(), text.as_bytes()).unwrap();
+        json!({ "sealed": base64::engine::general_purpose::STANDARD.encode(bytes) })
+    }
+
+    #[test]
+    fn a_value_opens_with_its_own_key_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("identity");
+        let (ours, other) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+        std::fs::write(&file, format!("# key\n{}\n", ours.to_string().expose_secret())).unwrap();
+        let secrets = Secrets::open(&[task(seal(&ours, "correct horse"))], &file).unwrap();
+        assert_eq!(secrets.texts().collect::<Vec<_>>(), ["correct horse"]);
+        assert_eq!(secrets.of_task(1).count(), 1);
+        assert_eq!(secrets.of_task(2).count(), 0);
+        let code = |value| Secrets::open(&[task(value)], &file).unwrap_err().reason().code;
+        assert_eq!(code(seal(&other, "correct horse")), "secret_unopened");
+        assert_eq!(code(json!({ "sealed": "?" })), "secret_unopened");
+        assert_eq!(code(seal(&ours, "short")), "secret_invalid");
+        let nowhere =
+            Secrets::open(&[task(seal(&ours, "correct horse"))], Path::new("/nowhere")).unwrap_err();
+        assert_eq!(nowhere.reason().code, "secret_unopened");
+        assert!(Secrets::open(&[task(json!("plain"))], Path::new("/nowhere")).is_ok());
+    }
+
+    #[test]
+    fn the_directory_is_private_and_goes() {
+        let runtime = tempfile::tempdir().unwrap();
+        let attempt = AttemptId {
+            operation: aegir_protocol::id::OperationId::generate(),
+            attempt: aegir_protocol::id::Attempt::FIRST,
+        };
+        let directory = PrivateDirectory::create(runtime.path(), attempt).unwrap();
+        let path = directory.path().to_owned();
+        write_private(&path.join("secret"), b"x").unwrap();
+        assert!(write_private(&path.join("secret"), b"x").is_err());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("secret"))), (0o700, 0o600));
+        drop(directory);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,8 @@
+//! The real runner on directories made by hand: `dispatcherd runner DIR`, without broker and daemon.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is meant")]
+
+mod ansible;
+mod case;
+mod minions;
+mod shell;
