@@ -17,7 +17,8 @@ pub fn look() -> Look {
     Look {
         colour: anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
         terminal: stdout.is_terminal(),
-        width: comfy_table::Table::new().width(),
+        // Some terminals do not say, or say 0; nothing can be laid out in less than this.
+        width: comfy_table::Table::new().width().filter(|&width| width >= 40),
         zone: TimeZone::system(),
     }
 }

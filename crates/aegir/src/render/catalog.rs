@@ -5,7 +5,7 @@ use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::manifest::VariableManifest;
 use aegir_protocol::name::RoleName;
 
-use super::table::table;
+use super::table::{Cell, table};
 use super::{Look, bytes};
 
 /// `aegir catalog`: an operation in each line.
@@ -19,7 +19,7 @@ pub fn catalogs(look: &Look, catalogs: &[Catalog]) -> String {
     for catalog in catalogs {
         for (name, role) in &catalog.roles {
             rows.extend(operations(name, role).into_iter().map(|row| {
-                let mut cells = vec![catalog.backend.to_string()];
+                let mut cells = vec![Cell::from(catalog.backend.to_string())];
                 cells.extend(row);
                 cells
             }));
@@ -34,7 +34,7 @@ pub fn catalogs(look: &Look, catalogs: &[Catalog]) -> String {
     text
 }
 
-fn operations(name: &RoleName, role: &Role) -> Vec<Vec<String>> {
+fn operations(name: &RoleName, role: &Role) -> Vec<Vec<Cell>> {
     let targets: Vec<_> = role.manifest.targets.iter().map(ToString::to_string).collect();
     let operations = role.manifest.operations.iter().map(|(action, operation)| {
         let tasks: Vec<_> = operation.tasks.iter().map(ToString::to_string).collect();
@@ -43,7 +43,7 @@ fn operations(name: &RoleName, role: &Role) -> Vec<Vec<String>> {
         } else {
             operation.title.clone()
         };
-        vec![format!("{name}.{action}"), targets.join(", "), tasks.join(", "), title]
+        [format!("{name}.{action}"), targets.join(", "), tasks.join(", "), title].map(Cell::from).to_vec()
     });
     operations.collect()
 }
@@ -67,8 +67,8 @@ pub fn role(look: &Look, catalogs: &[Catalog], wanted: &str) -> Option<String> {
                 .variables
                 .iter()
                 .map(|(name, variable)| {
-                    let mut cells = vec![name.to_string()];
-                    cells.extend(describe(variable));
+                    let mut cells = vec![Cell::from(name.to_string())];
+                    cells.extend(describe(variable).map(Cell::from));
                     cells
                 })
                 .collect();
@@ -116,7 +116,7 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
                 (false, true) => "takes Operations",
                 (false, false) => "takes nothing new",
             };
-            vec![
+            let cells = [
                 heartbeat.node.to_string(),
                 heartbeat.backend.to_string(),
                 state.to_owned(),
@@ -125,7 +125,8 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
                 bytes(heartbeat.spool_bytes),
                 heartbeat.version.clone(),
                 look.time(node.heard_at),
-            ]
+            ];
+            cells.map(Cell::from).to_vec()
         })
         .collect();
     let header = ["NODE", "BACKEND", "STATE", "RUNNING", "WAITING", "SPOOL", "VERSION", "HEARD AT"];

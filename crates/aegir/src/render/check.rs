@@ -3,7 +3,7 @@
 use aegir_protocol::api::CheckReport;
 use anstyle::{AnsiColor, Style};
 
-use super::table::table;
+use super::table::{Cell, table};
 use super::{Look, duration};
 
 /// The hops in the order of the way, and what it means.
@@ -14,13 +14,13 @@ pub fn report(look: &Look, report: &CheckReport) -> String {
         .iter()
         .map(|hop| {
             let (word, colour) = if hop.ok { ("open", AnsiColor::Green) } else { ("CLOSED", AnsiColor::Red) };
-            let verdict = look.paint(Style::new().fg_color(Some(colour.into())), word);
+            let verdict = Cell::styled(Style::new().fg_color(Some(colour.into())), word);
             let time = if hop.milliseconds < 1000 {
                 format!("{} ms", hop.milliseconds)
             } else {
                 duration(hop.milliseconds)
             };
-            vec![hop.name.clone(), verdict, time, hop.message.clone()]
+            vec![hop.name.as_str().into(), verdict, time.into(), hop.message.as_str().into()]
         })
         .collect();
     let mut text = table(look, &["HOP", "VERDICT", "TIME", "SEEN"], &rows);

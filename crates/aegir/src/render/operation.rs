@@ -9,7 +9,7 @@ use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
 use aegir_protocol::state::State;
 use serde_json::Value;
 
-use super::table::table;
+use super::table::{Cell, table};
 use super::{Look, bytes, duration, milliseconds, outcome_style, state_style};
 
 /// `aegir ls`.
@@ -22,12 +22,12 @@ pub fn list(look: &Look, operations: &[OperationSummary]) -> String {
         .iter()
         .map(|operation| {
             vec![
-                operation.id.to_string(),
-                state(look, operation),
-                operation.name.to_string(),
-                format!("{}:{}", operation.target.kind, operation.target.name),
-                look.time(operation.requested_at),
-                operation.requested_by.clone().unwrap_or_default(),
+                operation.id.to_string().into(),
+                Cell::styled(state_style(operation.state), state(operation)),
+                operation.name.to_string().into(),
+                format!("{}:{}", operation.target.kind, operation.target.name).into(),
+                look.time(operation.requested_at).into(),
+                operation.requested_by.clone().unwrap_or_default().into(),
             ]
         })
         .collect();
@@ -35,7 +35,7 @@ pub fn list(look: &Look, operations: &[OperationSummary]) -> String {
 }
 
 /// The state's word, and what is said beside it.
-fn state(look: &Look, operation: &OperationSummary) -> String {
+fn state(operation: &OperationSummary) -> String {
     let mut beside = Vec::new();
     if operation.silent {
         beside.push("silent");
@@ -46,8 +46,8 @@ fn state(look: &Look, operation: &OperationSummary) -> String {
     if operation.check {
         beside.push("dry run");
     }
-    let word = look.paint(state_style(operation.state), operation.state.as_str());
-    if beside.is_empty() { word } else { format!("{word} ({})", beside.join(", ")) }
+    let word = operation.state.as_str();
+    if beside.is_empty() { word.to_owned() } else { format!("{word} ({})", beside.join(", ")) }
 }
 
 /// `aegir show`.
@@ -59,7 +59,7 @@ pub fn detail(look: &Look, detail: &OperationDetail) -> String {
         ("Name", summary.name.to_string()),
         ("Target", format!("{} {} (id {})", summary.target.kind, summary.target.name, summary.target.id)),
         ("Backend", summary.backend.to_string()),
-        ("State", state(look, summary)),
+        ("State", look.paint(state_style(summary.state), &state(summary))),
     ];
     if let Some(reason) = &summary.reason {
         fields.push(("Reason", reason.to_string()));
@@ -133,7 +133,8 @@ fn attempts(look: &Look, attempts: &[AttemptDetail]) -> String {
     let rows: Vec<_> = attempts
         .iter()
         .map(|attempt| {
-            let outcome = attempt.outcome.map(|outcome| look.paint(outcome_style(outcome), outcome.as_str()));
+            let outcome =
+                attempt.outcome.map(|outcome| Cell::styled(outcome_style(outcome), outcome.as_str()));
             let took =
                 attempt.started_at.zip(attempt.ended_at).map(|(from, to)| duration(milliseconds(from, to)));
             let transcript = match (attempt.transcript_records, attempt.transcript_complete) {
@@ -144,12 +145,12 @@ fn attempts(look: &Look, attempts: &[AttemptDetail]) -> String {
                 }
             };
             vec![
-                attempt.attempt.to_string(),
-                attempt.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+                attempt.attempt.to_string().into(),
+                attempt.node.as_ref().map(ToString::to_string).unwrap_or_default().into(),
                 outcome.unwrap_or_default(),
-                attempt.started_at.map(|at| look.time(at)).unwrap_or_default(),
-                took.unwrap_or_default(),
-                transcript,
+                attempt.started_at.map(|at| look.time(at)).unwrap_or_default().into(),
+                took.unwrap_or_default().into(),
+                transcript.into(),
             ]
         })
         .collect();
@@ -162,11 +163,11 @@ fn ledger(look: &Look, detail: &OperationDetail) -> String {
         .iter()
         .map(|entry| {
             vec![
-                entry.revision.to_string(),
-                look.time(entry.at),
-                look.paint(state_style(entry.state), entry.state.as_str()),
-                entry.source.clone(),
-                entry.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
+                entry.revision.to_string().into(),
+                look.time(entry.at).into(),
+                Cell::styled(state_style(entry.state), entry.state.as_str()),
+                entry.source.as_str().into(),
+                entry.reason.as_ref().map(ToString::to_string).unwrap_or_default().into(),
             ]
         })
         .collect();
@@ -192,7 +193,9 @@ fn resolved(look: &Look, tasks: &[(&TaskName, BTreeMap<VariableName, Resolved>)]
         .iter()
         .flat_map(|(task, values)| {
             values.iter().map(move |(name, resolved)| {
-                vec![task.to_string(), name.to_string(), value(&resolved.value), resolved.from.clone()]
+                [task.to_string(), name.to_string(), value(&resolved.value), resolved.from.clone()]
+                    .map(Cell::from)
+                    .to_vec()
             })
         })
         .collect();
@@ -203,7 +206,9 @@ fn sent(look: &Look, variables: &Variables) -> String {
     let rows: Vec<_> = variables
         .iter()
         .flat_map(|(scope, values)| {
-            values.iter().map(move |(name, given)| vec![scope.clone(), name.clone(), value(given)])
+            values.iter().map(move |(name, given)| {
+                [scope.clone(), name.clone(), value(given)].map(Cell::from).to_vec()
+            })
         })
         .collect();
     table(look, &["SCOPE", "VARIABLE", "VALUE"], &rows)

@@ -1,6 +1,8 @@
 //! The program as a person or a script meets it, without a relayd. One binary, because linking takes longer
 //! than the tests.
 
+mod follow;
+
 use assert_cmd::Command;
 
 fn aegir(arguments: &[&str]) -> (i32, String, String) {

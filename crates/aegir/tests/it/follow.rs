@@ -1,0 +1,112 @@
+//! Following through broken connections, against a relayd that is played.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::id::OperationId;
+use aegir_protocol::record::{Finished, Output, Record, Stream};
+use aegir_protocol::state::Outcome;
+use serde_json::json;
+
+use crate::aegir;
+
+/// Takes the next connection and reads its head: the request line, and the header `Last-Event-ID`.
+fn accept(listener: &TcpListener) -> (TcpStream, String, Option<String>) {
+    let (stream, _) = listener.accept().expect("aegir connects");
+    let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines().map_while(Result::ok);
+    let request = lines.next().unwrap_or_default();
+    let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    assert!(
+        headers.iter().any(|line| line == "authorization: Bearer 0123456789abcdef0123456789abcdef"),
+        "{headers:?}"
+    );
+    let last = headers.iter().find_map(|line| line.strip_prefix("last-event-id: ")).map(str::to_owned);
+    (stream, request, last)
+}
+
+fn send_events(stream: &mut TcpStream, events: &[String]) {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    stream.write_all((head.to_owned() + &events.concat()).as_bytes()).expect("aegir reads");
+}
+
+fn record(seq: u64, record: &Record) -> String {
+    let line =
+        String::from_utf8(record.to_line(seq, jiff::Timestamp::UNIX_EPOCH)).expect("records are UTF-8");
+    format!("event: record\nid: 1-{seq}\ndata: {line}\n")
+}
+
+fn output(seq: u64, text: &str) -> String {
+    record(seq, &Record::Output(Output::new(1, Stream::Stdout, None, seq, false, text.as_bytes())))
+}
+
+fn state(id: OperationId, state: &str) -> String {
+    let target = json!({"kind": "site", "id": "x", "name": "x"});
+    let time = "2026-11-23T12:00:00Z";
+    let summary = json!({
+        "id": id, "name": "example.print", "target": target, "backend": "main", "state": state, "silent": false,
+        "reason": null, "attempt": 1, "check": false, "requested_by": null, "requested_at": time,
+        "changed_at": time, "revision": 1, "cancel_requested": false,
+    });
+    format!("event: state\ndata: {summary}\n\n")
+}
+
+/// What a relayd does that goes away twice in the middle, once in the middle of a record.
+fn play(listener: &TcpListener, id: OperationId) {
+    let (mut stream, request, last) = accept(listener);
+    assert_eq!((request, last), (format!("GET /api/v1/operations/{id}/events HTTP/1.1"), None));
+    let torn = output(3, "three\n");
+    send_events(
+        &mut stream,
+        &[state(id, "running"), output(1, "one\n"), output(2, "two\n"), torn[..40].to_owned()],
+    );
+    drop(stream);
+
+    // Somebody in between who answers for a relayd that is away.
+    let (mut stream, _, last) = accept(listener);
+    assert_eq!(last.as_deref(), Some("1-2"));
+    stream
+        .write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\nconnection: close\r\n\r\naway")
+        .expect("aegir reads");
+    drop(stream);
+
+    let (mut stream, _, last) = accept(listener);
+    assert_eq!(last.as_deref(), Some("1-2"));
+    let finished = Record::Finished(Finished {
+        outcome: Outcome::Failed,
+        reason: Code::TaskFailed.because("Task 1 failed."),
+        records: 4,
+        sha256: String::new(),
+    });
+    // One who sends a record again does no harm.
+    let events = [
+        state(id, "failed"),
+        output(2, "two\n"),
+        output(3, "three\n"),
+        record(4, &finished),
+        "event: end\ndata: {}\n\n".to_owned(),
+    ];
+    send_events(&mut stream, &events);
+}
+
+#[test]
+fn every_record_is_told_once_however_often_relayd_goes_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let id = OperationId::generate();
+    let relayd = thread::spawn(move || play(&listener, id));
+    let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/token");
+    let (code, stdout, stderr) = aegir(&["--url", &url, "--token-file", token, "log", "-f", &id.to_string()]);
+    relayd.join().expect("relayd was asked as it should be");
+    insta::assert_snapshot!(stdout, @r"
+      one
+      two
+      three
+
+    The Operation has ended: failed. Task 1 failed. (task_failed)
+    ");
+    assert_eq!(code, 1);
+    assert_eq!(stderr.matches("relayd is away").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("relayd is back").count(), 1, "{stderr}");
+}
