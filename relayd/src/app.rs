@@ -1,12 +1,11 @@
 //! Puts relayd together, runs it, and takes it apart again.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::{Builder, Consume, Link, Topology, topology};
 use aegir_service::directory::{DirectoryError, StateDirectory};
-use aegir_service::shutdown::Tasks;
+use aegir_service::shutdown::{Tasks, drain};
 use aegir_service::systemd::Notifier;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalogs::Catalogs;
 use crate::config::Config;
 use crate::deliver::{Control, Dispatch, Outbox, Overdue};
+use crate::http::{self, ListenError, Listeners};
 use crate::ingest::echoes::Echoes;
 use crate::ingest::nodes::Nodes;
 use crate::ingest::status::{self, Heartbeats};
@@ -51,118 +51,164 @@ pub enum StartError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// An address can't be listened on.
-    #[error("can't listen on {address}: {error}; is another program using it?")]
-    Listen {
-        /// Which.
-        address: String,
-        /// Why.
-        #[source]
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
-/// Runs relayd until `cancel`, then ends it within two seconds.
-///
-/// # Errors
-/// When it can't start. A broker that is away is no reason: it is waited for.
-pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), StartError> {
-    let state = StateDirectory::open(&config.state_directory())?;
-    let token = Token::load_or_make(&state.path().join("api-token"))?;
-    let (store, writer) = Store::open(&state.path().join("relayd.db")).await?;
+/// The store's writer has ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's writer has ended; relayd stops, to be started anew")]
+pub struct WriterEnded;
 
-    let tasks = Tasks::new();
-    // Things end in the order in which they need each other: first what takes work, then the way to the broker,
-    // then the store.
-    let (link_cancel, store_cancel) = (CancellationToken::new(), CancellationToken::new());
-    let (links, stores) = (TaskTracker::new(), TaskTracker::new());
+/// A relayd that runs.
+pub struct App {
+    /// Held for life: nobody else uses the state directory.
+    _state: StateDirectory,
+    relay: Relay,
+    tasks: Tasks,
+    links: TaskTracker,
+    stores: TaskTracker,
+    stop: Stop,
+    notifier: Notifier,
+}
 
-    let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
-    let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(Echoes::default()));
-    let outbox = Arc::new(Notify::new());
-    let (control, control_queue) = Control::new();
-    let after = Arc::new(Dispatch {
-        outbox: Arc::clone(&outbox),
-        control: control.clone(),
-        watchers: Arc::clone(&watchers),
-        catalogs: Arc::clone(&catalogs),
-    });
-    stores.spawn(writer.run(after, store_cancel.clone()));
-    for catalog in store.catalogs().await? {
-        catalogs.put(catalog);
-    }
-    let mac_key = mac_key(&store).await?;
+/// Things end in the order in which they need each other: first what takes work, then the way to the broker,
+/// then the store.
+#[derive(Default)]
+struct Stop {
+    work: CancellationToken,
+    link: CancellationToken,
+    store: CancellationToken,
+}
 
-    let frontend = &config.frontend;
-    let mut builder =
-        Builder::new(config.broker.clone(), format!("relayd {frontend}"), Topology::of_frontend(frontend));
-    let (transcript_deliveries, _) =
-        builder.consume(Consume::queue(topology::transcripts_queue(frontend), transcripts::PREFETCH));
-    let (request_deliveries, _) =
-        builder.consume(Consume::queue(topology::requests_queue(frontend), requests::PREFETCH));
-    let (heartbeats, _) = builder
-        .consume(Consume::queue(topology::status_queue(frontend), status::PREFETCH).settled_on_arrival());
-    let link = builder.start(link_cancel.clone(), &links);
+impl App {
+    /// Puts relayd together and starts it. A broker that is away is waited for meanwhile.
+    ///
+    /// # Errors
+    /// When the state directory or an address can't be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let state = StateDirectory::open(&config.state_directory())?;
+        let listeners = Listeners::bind(config.http.listen, config.http.socket.as_deref()).await?;
+        let token = Token::load_or_make(&state.path().join("api-token"))?;
+        let (store, writer) = Store::open(&state.path().join("relayd.db")).await?;
+        let (tasks, stop, notifier) = (Tasks::new(), Stop::default(), Notifier::new());
+        let (links, stores) = (TaskTracker::new(), TaskTracker::new());
 
-    let relay = Relay::new(Parts {
-        frontend: frontend.clone(),
-        default_backend: config.default_backend.clone(),
-        metrics: RelayMetrics::new(store.counters()),
-        store: store.clone(),
-        catalogs,
-        watchers,
-        nodes: Arc::clone(&nodes),
-        echoes: Arc::clone(&echoes),
-        control,
-        link: link.clone(),
-        broker_address: config.broker.address(),
-        mac_key,
-        token,
-    });
+        let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
+        let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(Echoes::default()));
+        let wake_outbox = Arc::new(Notify::new());
+        let (control, control_queue) = Control::new();
+        let after = Dispatch {
+            outbox: Arc::clone(&wake_outbox),
+            control: control.clone(),
+            watchers: Arc::clone(&watchers),
+            catalogs: Arc::clone(&catalogs),
+        };
+        stores.spawn(writer.run(Arc::new(after), stop.store.clone()));
+        for catalog in store.catalogs().await? {
+            catalogs.put(catalog);
+        }
+        let mac_key = mac_key(&store).await?;
 
-    let publisher = link.publisher();
-    tasks.spawn("control", control_queue.run(publisher.clone(), cancel.clone()));
-    let outbox = Outbox { store: store.clone(), link: link.clone(), wake: outbox };
-    tasks.spawn("outbox", outbox.run(cancel.clone()));
-    let overdue = Overdue { store: store.clone(), nodes: Arc::clone(&nodes) };
-    tasks.spawn("overdue", overdue.run(cancel.clone()));
-    let ingest = Transcripts { store: store.clone(), echoes };
-    tasks.spawn("transcripts", ingest.run(transcript_deliveries, cancel.clone()));
-    let status = Heartbeats { nodes, store: store.clone() };
-    tasks.spawn("heartbeats", status.run(heartbeats, cancel.clone()));
-    let requests = Requests { relay: relay.clone(), publisher };
-    tasks.spawn("requests", requests.run(request_deliveries, cancel.clone()));
+        let frontend = &config.frontend;
+        let name = format!("relayd {frontend}");
+        let mut builder = Builder::new(config.broker.clone(), name, Topology::of_frontend(frontend));
+        let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch)).0;
+        let from_nodes = consume(topology::transcripts_queue(frontend), transcripts::PREFETCH);
+        let from_frontends = consume(topology::requests_queue(frontend), requests::PREFETCH);
+        let heartbeats = Consume::queue(topology::status_queue(frontend), status::PREFETCH);
+        let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival());
+        let link = builder.start(stop.link.clone(), &links);
 
-    // http::serve(listeners, relay, config.http, cancel) belongs here.
-    drop(relay);
+        let relay = Relay::new(Parts {
+            frontend: frontend.clone(),
+            default_backend: config.default_backend.clone(),
+            metrics: RelayMetrics::new(store.counters()),
+            store: store.clone(),
+            catalogs,
+            watchers,
+            nodes: Arc::clone(&nodes),
+            echoes: Arc::clone(&echoes),
+            control,
+            link: link.clone(),
+            broker_address: config.broker.address(),
+            mac_key,
+            token,
+        });
 
-    let notifier = Notifier::new();
-    tasks.spawn("broker status", watch_broker(link, notifier.clone(), cancel.clone()));
-    let watchdog = notifier.clone();
-    let feeding = cancel.clone();
-    tasks.spawn("watchdog", async move { watchdog.feed_watchdog(feeding).await });
-    tracing::info!(
-        frontend = %config.frontend, state_directory = %state.path().display(),
-        broker = config.broker.address(), "relayd is ready"
-    );
-    notifier.ready("ready");
+        let publisher = link.publisher();
+        let work = || stop.work.clone();
+        tasks.spawn("control", control_queue.run(publisher.clone(), work()));
+        let outbox = Outbox { store: store.clone(), link: link.clone(), wake: wake_outbox };
+        tasks.spawn("outbox", outbox.run(work()));
+        let overdue = Overdue { store: store.clone(), nodes: Arc::clone(&nodes) };
+        tasks.spawn("overdue", overdue.run(work()));
+        let transcripts = Transcripts { store: store.clone(), echoes };
+        tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
+        let status = Heartbeats { nodes, store };
+        tasks.spawn("heartbeats", status.run(heartbeats, work()));
+        let requests = Requests { relay: relay.clone(), publisher };
+        tasks.spawn("requests", requests.run(from_frontends, work()));
 
-    cancel.cancelled().await;
-    notifier.stopping("stopping");
-    tasks.drain(DRAIN).await;
-    link_cancel.cancel();
-    store_cancel.cancel();
-    let closing = async {
-        aegir_service::shutdown::drain(&links, CLOSE).await;
-        aegir_service::shutdown::drain(&stores, CLOSE).await;
-        store.close().await;
-    };
-    if tokio::time::timeout(CLOSE, closing).await.is_err() {
-        tracing::warn!(
-            "the store or the broker's connections did not close in time; nothing is lost by that"
+        if let Ok(address) = listeners.address() {
+            tracing::info!(%address, "listening");
+        }
+        if let Some(socket) = &config.http.socket {
+            tracing::info!(socket = %socket.display(), "listening");
+        }
+        let (api, http_stop) = (relay.clone(), work());
+        tasks.spawn("http", async move {
+            if let Err(error) = http::serve(listeners, api, http_stop).await {
+                tracing::error!(error = %error, "the API has ended");
+            }
+        });
+
+        tasks.spawn("broker status", watch_broker(link, notifier.clone(), work()));
+        let (watchdog, feeding) = (notifier.clone(), work());
+        tasks.spawn("watchdog", async move { watchdog.feed_watchdog(feeding).await });
+        tracing::info!(
+            frontend = %config.frontend, state_directory = %state.path().display(),
+            broker = config.broker.address(), "relayd is ready"
         );
+        notifier.ready("ready");
+        Ok(Self { _state: state, relay, tasks, links, stores, stop, notifier })
     }
-    tracing::info!("relayd has stopped");
-    Ok(())
+
+    /// The handle.
+    #[must_use]
+    pub fn relay(&self) -> Relay {
+        self.relay.clone()
+    }
+
+    /// Goes on until `cancel`, then ends everything within two seconds.
+    ///
+    /// # Errors
+    /// When the store's writer ends before that, which it only does by a fault of this program: without it
+    /// nothing can be taken any more, and starting anew is the way out.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), WriterEnded> {
+        self.stores.close();
+        let result = tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            () = self.stores.wait() => Err(WriterEnded),
+        };
+        self.notifier.stopping("stopping");
+        self.stop.work.cancel();
+        self.tasks.drain(DRAIN).await;
+        self.stop.link.cancel();
+        self.stop.store.cancel();
+        let closing = async {
+            drain(&self.links, CLOSE).await;
+            drain(&self.stores, CLOSE).await;
+            self.relay.0.store.close().await;
+        };
+        if tokio::time::timeout(CLOSE, closing).await.is_err() {
+            tracing::warn!(
+                "the store or the broker's connections did not close in time; nothing is lost by that"
+            );
+        }
+        tracing::info!("relayd has stopped");
+        result
+    }
 }
 
 /// The key that requests are compared with: made once, and never changed.

@@ -6,7 +6,7 @@ use aegir_protocol::code::Code;
 use aegir_service::exit::Exit;
 use aegir_service::{logging, shutdown};
 use clap::{Parser, Subcommand};
-use relayd::app::{self, StartError};
+use relayd::app::{App, StartError};
 use relayd::config::Config;
 
 /// Keeps the Operations of a frontend, decides, and hands on what happens.
@@ -67,10 +67,13 @@ fn serve(config: Config) -> Exit {
             Ok(cancel) => cancel,
             Err(error) => return Some(fail(&error, Code::Internal, Exit::Internal)),
         };
-        app::run(config, cancel).await.err().map(|error| {
-            let (code, exit) = verdict(&error);
-            fail(&error, code, exit)
-        })
+        match App::start(config).await {
+            Ok(app) => app.run(cancel).await.err().map(|error| fail(&error, Code::Internal, Exit::Internal)),
+            Err(error) => {
+                let (code, exit) = verdict(&error);
+                Some(fail(&error, code, exit))
+            }
+        }
     });
     // A blocking call that hangs must not hold up the end.
     runtime.shutdown_background();
@@ -83,7 +86,7 @@ fn verdict(error: &StartError) -> (Code, Exit) {
         StartError::Open(_) | StartError::Store(_) | StartError::Token(_) => {
             (Code::StateDirectoryUnwritable, Exit::StateDirectoryUnwritable)
         }
-        StartError::Listen { .. } => (Code::ConfigInvalid, Exit::ConfigInvalid),
+        StartError::Listen(_) => (Code::ConfigInvalid, Exit::ConfigInvalid),
     }
 }
 

@@ -47,14 +47,11 @@ impl Transcripts {
                 bytes += next.body().len();
                 taken.push(next);
             }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = self.handle(taken) => {}
-            }
+            self.handle(taken, &cancel).await;
         }
     }
 
-    async fn handle(&self, taken: Vec<Delivery>) {
+    async fn handle(&self, taken: Vec<Delivery>, cancel: &CancellationToken) {
         let mut kept = Vec::with_capacity(taken.len());
         let mut messages = Vec::with_capacity(taken.len());
         let mut settled = Vec::new();
@@ -78,44 +75,48 @@ impl Transcripts {
             messages.push(message);
         }
         if !messages.is_empty() {
-            let verdicts = self.keep_at_it(messages).await;
+            let Some(verdicts) = self.keep_at_it(messages, cancel).await else { return };
             settled.extend(kept.into_iter().zip(verdicts));
         }
         join_all(settled.into_iter().map(|(delivery, verdict)| settle(delivery, verdict))).await;
     }
 
     /// Stores messages in their order, however long the disk is full. Nothing is acknowledged meanwhile, and the
-    /// broker delivers no more than the prefetch.
-    async fn keep_at_it(&self, messages: Vec<Ingest>) -> Vec<Settled> {
+    /// broker delivers no more than the prefetch. `None` when it was cancelled before that.
+    async fn keep_at_it(&self, messages: Vec<Ingest>, cancel: &CancellationToken) -> Option<Vec<Settled>> {
         let messages: Arc<[Ingest]> = messages.into();
-        match self.store_when_possible(&messages).await {
-            Ok(settled) => settled,
-            // One of them has met a fault of this program: the others need not suffer for it.
-            Err(_) if messages.len() > 1 => {
-                let mut settled = Vec::with_capacity(messages.len());
-                for message in messages.iter() {
-                    let alone: Arc<[Ingest]> = Arc::new([message.clone()]);
-                    match self.store_when_possible(&alone).await {
-                        Ok(verdict) => settled.extend(verdict),
-                        Err(error) => settled.push(Settled::Bury(Code::Internal, error.to_string())),
-                    }
-                }
-                settled
-            }
-            Err(error) => vec![Settled::Bury(Code::Internal, error.to_string())],
+        if let Ok(settled) = self.store_when_possible(&messages, cancel).await? {
+            return Some(settled);
         }
+        // One of them has met a fault of this program: the others need not suffer for it.
+        let mut settled = Vec::with_capacity(messages.len());
+        for message in messages.iter() {
+            let alone: Arc<[Ingest]> = Arc::new([message.clone()]);
+            match self.store_when_possible(&alone, cancel).await? {
+                Ok(verdict) => settled.extend(verdict),
+                Err(error) => settled.push(Settled::Bury(Code::Internal, error.to_string())),
+            }
+        }
+        Some(settled)
     }
 
-    async fn store_when_possible(&self, messages: &Arc<[Ingest]>) -> Result<Vec<Settled>, StoreError> {
+    async fn store_when_possible(
+        &self,
+        messages: &Arc<[Ingest]>,
+        cancel: &CancellationToken,
+    ) -> Option<Result<Vec<Settled>, StoreError>> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.store.write(Arc::clone(messages)).await {
                 Err(error) if error.is_passing() => {
                     tracing::warn!(error = %error, ?pause, "what nodes sent can't be stored; it is tried again");
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = cancel.cancelled() => return None,
+                        () = tokio::time::sleep(pause) => {}
+                    }
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
-                result => return result,
+                result => return Some(result),
             }
         }
     }

@@ -33,16 +33,17 @@ impl Requests {
         let mut at_work = FuturesUnordered::new();
         loop {
             let next = tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => break,
                 Some(()) = at_work.next() => continue,
                 next = deliveries.recv(), if at_work.len() < usize::from(PREFETCH) => next,
             };
-            let Some(delivery) = next else { return };
-            at_work.push(self.handle(delivery));
+            let Some(delivery) = next else { break };
+            at_work.push(self.handle(delivery, &cancel));
         }
+        while at_work.next().await.is_some() {}
     }
 
-    async fn handle(&self, delivery: Delivery) {
+    async fn handle(&self, delivery: Delivery, cancel: &CancellationToken) {
         let settled = match decode::<Request>(&delivery.body()) {
             Err(error) => {
                 let problem = Problem::new(Code::RequestMalformed, error.to_string());
@@ -55,7 +56,7 @@ impl Requests {
                     .idempotency_key
                     .clone()
                     .or_else(|| delivery.message_id().map(|id| format!("message:{id}")));
-                let result = self.submit(&request, key).await;
+                let Some(result) = self.submit(&request, key, cancel).await else { return };
                 let problem = result.as_ref().err().cloned();
                 let answered = self.reply(&delivery, result).await;
                 match problem {
@@ -70,8 +71,13 @@ impl Requests {
         }
     }
 
-    /// Submits, however long the disk is full.
-    async fn submit(&self, request: &Request, key: Option<String>) -> Result<Accepted, Problem> {
+    /// Submits, however long the disk is full. `None` when it was cancelled before that.
+    async fn submit(
+        &self,
+        request: &Request,
+        key: Option<String>,
+        cancel: &CancellationToken,
+    ) -> Option<Result<Accepted, Problem>> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.relay.submit(request.clone(), key.clone()).await {
@@ -81,10 +87,13 @@ impl Requests {
                         ?pause,
                         "a request can't be stored; it is tried again"
                     );
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = cancel.cancelled() => return None,
+                        () = tokio::time::sleep(pause) => {}
+                    }
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
-                result => return result,
+                result => return Some(result),
             }
         }
     }

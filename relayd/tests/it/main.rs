@@ -1,0 +1,9 @@
+//! relayd against a real broker, with a node that is played by the test.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod life;
+mod messages;
+mod node;
+mod start;
+mod submissions;
+mod world;

@@ -1,0 +1,83 @@
+//! Messages that can't be handled, and a broker that goes away.
+
+use aegir_amqp::dead::CODE;
+use aegir_amqp::topology::{DEAD, STATUS, TRANSCRIPTS};
+use aegir_amqp::{Builder, Config, Consume, Outgoing, Topology};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::message::{Grant, Report, encode};
+use aegir_protocol::state::{Outcome, State};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::world::{World, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
+    let mut world = World::new().await;
+    let mut node = world.node("n1").await;
+    let mut builder = Builder::new(Config::from_url(world.broker.url()), "graveyard", Topology::base());
+    let (mut dead, _) = builder.consume(Consume::queue(DEAD, 10));
+    let cancel = CancellationToken::new();
+    let _link = builder.start(cancel.clone(), &TaskTracker::new());
+
+    let frontend = world.frontend.to_string();
+    let grant =
+        Grant { operation: OperationId::generate(), attempt: Attempt::FIRST, granted: true, reason: None };
+    let green = Report {
+        operation: grant.operation,
+        attempt: Attempt::FIRST,
+        node: node.name.clone(),
+        outcome: Outcome::Succeeded,
+        reason: Code::Completed.because("it says so"),
+    };
+    let bad: [(&'static str, Vec<u8>, Code); 7] = [
+        (TRANSCRIPTS, b"not JSON".to_vec(), Code::MessageMalformed),
+        (TRANSCRIPTS, br#"{"schema":"aegir.new/0","body":{}}"#.to_vec(), Code::SchemaUnknown),
+        (TRANSCRIPTS, br#"{"schema":"aegir.claim/1","body":{}}"#.to_vec(), Code::SchemaTooNew),
+        (TRANSCRIPTS, encode(&grant), Code::MessageMisplaced),
+        (TRANSCRIPTS, vec![b'x'; 1024 * 1024 + 1], Code::MessageTooLarge),
+        (TRANSCRIPTS, encode(&green), Code::MessageMalformed),
+        (STATUS, b"{}".to_vec(), Code::MessageMalformed),
+    ];
+    for (exchange, body, code) in bad {
+        node.publish(Outgoing::new(exchange, frontend.clone(), body)).await;
+        let letter = loop {
+            let letter = within(dead.recv()).await.unwrap();
+            // Other tests may bury theirs on the same broker.
+            if letter.header(aegir_amqp::dead::ROUTING_KEY).as_deref() == Some(&frontend) {
+                break letter;
+            }
+            letter.done().await.unwrap();
+        };
+        assert_eq!(letter.header(CODE).as_deref(), Some(code.as_str()));
+        letter.done().await.unwrap();
+    }
+    node.ship(grant.operation, 0, b"{}\n").await;
+    let letter = within(dead.recv()).await.unwrap();
+    assert_eq!(letter.header(CODE).as_deref(), Some(Code::NoSuchOperation.as_str()));
+    letter.done().await.unwrap();
+
+    let id = world.submit("a").await;
+    assert_eq!(node.carry_out(1).await.0, id);
+    cancel.cancel();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
+    let mut world = World::new().await;
+    let mut private = aegir_testkit::Broker::private().await.unwrap();
+    world.stop().await;
+    std::mem::swap(&mut world.broker, &mut private);
+    drop(private);
+    world.start().await;
+    let mut node = world.node("n1").await;
+    world.broker.stop().await.unwrap();
+    let id = world.submit("a").await;
+    assert!(!world.relay().readiness().await.is_ready());
+    world.broker.restart().await.unwrap();
+    assert_eq!(node.carry_out(3).await.0, id);
+    world.becomes(id, State::Succeeded).await;
+    world.stop().await;
+}

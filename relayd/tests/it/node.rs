@@ -1,0 +1,168 @@
+//! A node that does as the test says.
+
+use aegir_amqp::{Builder, Config, Consume, Deliveries, Link, Outgoing, Topology, topology};
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, AttemptId, OperationId};
+use aegir_protocol::message::{
+    CHUNK_CONTENT_TYPE, Chunk, Claim, Grant, Heartbeat, Receipt, ToNode, decode, decode_to_node, encode,
+    encode_chunk,
+};
+use aegir_protocol::name::{BackendName, FrontendName, NodeName};
+use aegir_protocol::operation::Operation;
+use aegir_protocol::record::{Finished, Progress, Record, Started};
+use aegir_protocol::state::Outcome;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::world::{World, within};
+
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) link: Link,
+    frontend: FrontendName,
+    backend: BackendName,
+    operations: Deliveries,
+    control: Deliveries,
+    cancel: CancellationToken,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Node {
+    pub(crate) async fn start(world: &World, name: &str) -> Self {
+        let name: NodeName = format!("{name}-{}", world.backend).parse().unwrap();
+        let (frontend, backend) = (world.frontend.clone(), world.backend.clone());
+        let topology = Topology::of_node(&backend, &name, std::slice::from_ref(&frontend));
+        let mut builder = Builder::new(Config::from_url(world.broker.url()), name.as_str(), topology);
+        let (operations, _) = builder.consume(Consume::queue(topology::operations_queue(&backend), 100));
+        let (control, _) = builder.consume(Consume::queue(topology::control_queue(&name), 100));
+        let cancel = CancellationToken::new();
+        let link = builder.start(cancel.clone(), &TaskTracker::new());
+        assert!(within(link.up()).await);
+        Self { name, link, frontend, backend, operations, control, cancel }
+    }
+
+    pub(crate) async fn send(&self, body: Vec<u8>) {
+        self.publish(Outgoing::new(topology::TRANSCRIPTS, self.frontend.as_str(), body)).await;
+    }
+
+    pub(crate) async fn publish(&self, outgoing: Outgoing) {
+        within(self.link.publisher().publish(outgoing)).await.unwrap();
+    }
+
+    /// The next Operation that is handed out.
+    pub(crate) async fn operation(&mut self) -> Operation {
+        let delivery = within(self.operations.recv()).await.unwrap();
+        let operation = decode(&delivery.body()).unwrap();
+        delivery.done().await.unwrap();
+        operation
+    }
+
+    /// The next thing that relayd says.
+    pub(crate) async fn told(&mut self) -> ToNode {
+        let delivery = within(self.control.recv()).await.unwrap();
+        let message = decode_to_node(&delivery.body()).unwrap();
+        delivery.done().await.unwrap();
+        message
+    }
+
+    pub(crate) async fn claim(&mut self, id: OperationId) -> Grant {
+        let claim = Claim { operation: id, attempt: Attempt::FIRST, node: self.name.clone() };
+        self.send(encode(&claim)).await;
+        let ToNode::Grant(grant) = self.told().await else { panic!("no grant") };
+        grant
+    }
+
+    pub(crate) async fn ship(&self, id: OperationId, offset: usize, payload: &[u8]) {
+        let header = Chunk {
+            operation: id,
+            attempt: Attempt::FIRST,
+            node: self.name.clone(),
+            offset: offset as u64,
+            length: u32::try_from(payload.len()).unwrap(),
+            crc32c: crc32c::crc32c(payload),
+        };
+        let body = encode_chunk(&header, payload);
+        let outgoing = Outgoing::new(topology::TRANSCRIPTS, self.frontend.as_str(), body);
+        self.publish(outgoing.content_type(CHUNK_CONTENT_TYPE)).await;
+    }
+
+    /// The next receipt, which may cover more than one chunk.
+    pub(crate) async fn receipt(&mut self) -> Receipt {
+        match self.told().await {
+            ToNode::Receipt(receipt) => receipt,
+            other => panic!("{other:?} instead of a receipt"),
+        }
+    }
+
+    /// Waits until everything before this offset is receipted.
+    pub(crate) async fn receipted(&mut self, offset: usize) -> Receipt {
+        loop {
+            let receipt = self.receipt().await;
+            if receipt.offset >= offset as u64 {
+                return receipt;
+            }
+        }
+    }
+
+    pub(crate) async fn beat(&self, running: Vec<AttemptId>) {
+        let heartbeat = Heartbeat {
+            node: self.name.clone(),
+            backend: self.backend.clone(),
+            version: "0".to_owned(),
+            at: Timestamp::now(),
+            slots: 4,
+            waiting: Vec::new(),
+            running,
+            spool_bytes: 0,
+            accepting: true,
+        };
+        let outgoing = Outgoing::new(topology::STATUS, self.frontend.as_str(), encode(&heartbeat));
+        self.publish(outgoing.transient()).await;
+    }
+
+    /// Takes one Operation from its delivery to its end, with these many records between.
+    pub(crate) async fn carry_out(&mut self, between: u64) -> (OperationId, Vec<u8>) {
+        let operation = self.operation().await;
+        assert!(self.claim(operation.id).await.granted);
+        let whole = self.transcript(&operation, between, Outcome::Succeeded).concat();
+        self.ship(operation.id, 0, &whole).await;
+        assert!(self.receipted(whole.len()).await.complete);
+        (operation.id, whole)
+    }
+
+    /// The lines of a whole transcript.
+    pub(crate) fn transcript(&self, operation: &Operation, between: u64, outcome: Outcome) -> Vec<Vec<u8>> {
+        let at = Timestamp::UNIX_EPOCH;
+        let started = Record::Started(Started {
+            operation: operation.id,
+            attempt: operation.attempt,
+            name: operation.name.clone(),
+            target: operation.target.clone(),
+            node: self.name.clone(),
+            version: "0".to_owned(),
+            check: operation.check,
+            tasks: Vec::new(),
+        });
+        let mut lines = vec![started.to_line(1, at)];
+        for seq in 2..2 + between {
+            let progress = Progress { task: 1, percent: 1, message: Some(format!("line {seq}")) };
+            lines.push(Record::Progress(progress).to_line(seq, at));
+        }
+        let digest = Sha256::digest(lines.concat());
+        let finished = Record::Finished(Finished {
+            outcome,
+            reason: Code::Completed.because("it is over"),
+            records: between + 2,
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        });
+        lines.push(finished.to_line(between + 2, at));
+        lines
+    }
+}
