@@ -195,11 +195,12 @@ impl App {
         self.stop.work.cancel();
         self.tasks.drain(DRAIN).await;
         self.stop.link.cancel();
-        self.stop.store.cancel();
         let closing = async {
+            // Who closes the file last folds its log into it, and readers can't.
+            self.relay.0.store.close_readers().await;
+            self.stop.store.cancel();
             drain(&self.links, CLOSE).await;
             drain(&self.stores, CLOSE).await;
-            self.relay.0.store.close().await;
         };
         if tokio::time::timeout(CLOSE, closing).await.is_err() {
             tracing::warn!(

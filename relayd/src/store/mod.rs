@@ -73,8 +73,8 @@ impl Store {
         &self.counters
     }
 
-    /// Closes the readers' connections.
-    pub async fn close(&self) {
+    /// Closes the readers' connections; do so before the writer ends.
+    pub async fn close_readers(&self) {
         self.readers.close().await;
     }
 }

@@ -1,5 +1,6 @@
 //! Opening the database file.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,9 +70,16 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error>
     SqliteConnection::connect_with(&options).await
 }
 
+/// Makes the file, if there is none, for its owner only. SQLite gives its companions the same mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}
+
 /// The database with its tables up to date: the writer's connection, and those that read.
 pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool), OpenError> {
     let shown = || path.display().to_string();
+    private(path).map_err(|error| OpenError::File { path: shown(), error: sqlx::Error::Io(error) })?;
     let mut connection = writer(path).await.map_err(|error| OpenError::File { path: shown(), error })?;
     MIGRATIONS.run(&mut connection).await.map_err(|error| OpenError::Migrate { path: shown(), error })?;
     let readers = SqlitePoolOptions::new()

@@ -61,16 +61,16 @@ impl Opened {
     }
 
     async fn close(self) {
+        self.store.close_readers().await;
         self.cancel.cancel();
         self.writer.await.unwrap();
-        self.store.close().await;
     }
 
     /// Ends the writer in the middle of whatever it does.
     async fn crash(self) {
         self.writer.abort();
         let _ = self.writer.await;
-        self.store.close().await;
+        self.store.close_readers().await;
     }
 
     async fn submit(&self, operation: &Operation) -> Accepted {
@@ -393,7 +393,12 @@ async fn the_file_is_set_up_as_it_should_be() {
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
     assert_eq!(mode, "wal");
     sqlx::Connection::close(connection).await.unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
     opened.close().await;
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["relayd.db"], "the log is folded in");
 }
 
 #[tokio::test]
