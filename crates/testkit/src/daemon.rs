@@ -6,7 +6,7 @@ mod dispatcherd;
 mod relayd;
 mod runners;
 
-pub use binaries::binary;
+pub use binaries::{binary, use_binaries};
 pub use dispatcherd::{Dispatcherd, DispatcherdBuilder};
 pub use relayd::{Relayd, RelaydBuilder};
 pub use runners::end_runners;

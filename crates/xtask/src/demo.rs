@@ -11,6 +11,7 @@ mod story;
 use std::fs;
 use std::path::PathBuf;
 
+use aegir_testkit::daemon::use_binaries;
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,7 +38,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     deps::ensure()?;
     println!("Building relayd, dispatcherd and aegir");
-    workspace::cargo(&["build", "-p", "relayd", "-p", "dispatcherd", "-p", "aegir"])?;
+    workspace::cargo(&["build", "--workspace", "--bins"])?;
+    use_binaries(&workspace::target().join("debug"));
     let ports = Ports::from_base(arguments.port_base);
     let directory = directory(arguments.port_base)?;
     let stage = Stage::enter(&directory)?;

@@ -11,7 +11,13 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Names the directory with the programs; then nothing is built.
 const DIRECTORY_VARIABLE: &str = "AEGIR_BIN_DIR";
-const PACKAGES: [&str; 6] = ["-p", "relayd", "-p", "dispatcherd", "-p", "aegir"];
+/// The programs' directory, or why they can't be built.
+static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Says where the programs are, so that nothing is built. Whoever says it first is believed.
+pub fn use_binaries(directory: &Path) {
+    let _ = DIRECTORY.set(Ok(directory.to_owned()));
+}
 
 /// The path of `relayd`, `dispatcherd` or `aegir`, as built from the sources as they are now. cargo does not
 /// build another package's programs for a test, so this does, once for each test run.
@@ -20,10 +26,9 @@ const PACKAGES: [&str; 6] = ["-p", "relayd", "-p", "dispatcherd", "-p", "aegir"]
 ///
 /// If they can't be built; the message holds what cargo says.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let directory = match std::env::var_os(DIRECTORY_VARIABLE) {
         Some(directory) => PathBuf::from(directory),
-        None => match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
+        None => match DIRECTORY.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
             Ok(directory) => directory.clone(),
             Err(error) => bail!("{error}"),
         },
@@ -70,7 +75,9 @@ fn build() -> anyhow::Result<PathBuf> {
 fn cargo(directory: &Path) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg("build").args(PACKAGES).current_dir(root);
+    // All of them, as `cargo xtask test` does: what is built for fewer packages has other features, and is built
+    // a second time.
+    command.args(["build", "--workspace", "--bins"]).current_dir(root);
     if directory.ends_with("release") {
         command.arg("--release");
     }

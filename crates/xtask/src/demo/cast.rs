@@ -67,6 +67,7 @@ impl Cast {
         let mut dispatcherd = Dispatcherd::builder(&stage.dispatcherd(), broker.url())
             .content_root(&at("content"))
             .identity_file(&minion.identity_file)
+            .runtime_directory(&stage.runtime())
             .start()
             .await?;
         if let Some(process) = dispatcherd.process() {

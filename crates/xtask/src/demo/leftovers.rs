@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 const LOCK: &str = "lock";
 const PROCESSES: &str = "processes";
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A socket's path can't have more than 107 bytes, and its name below this directory takes its share.
+const LONGEST_RUNTIME: usize = 55;
 
 /// A directory that is ours alone while this lives, and was empty when it began.
 #[derive(Debug)]
@@ -55,9 +57,19 @@ impl Stage {
         &self.directory
     }
 
-    /// dispatcherd's directory; its name is short for the sockets in it.
+    /// dispatcherd's directory.
     pub(crate) fn dispatcherd(&self) -> PathBuf {
         self.directory.join("dispatcherd")
+    }
+
+    /// Where dispatcherd's sockets are: below the demo's directory, unless its path is too long for them.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        let inside = self.dispatcherd().join("run");
+        if inside.as_os_str().len() <= LONGEST_RUNTIME {
+            return inside;
+        }
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        std::env::temp_dir().join(format!("aegir-demo-{}-{name}", rustix::process::geteuid().as_raw()))
     }
 
     /// Whether something of an earlier demo had to be ended.
@@ -96,6 +108,7 @@ impl Stage {
     pub(crate) fn leave(&self) {
         self.end_leftovers();
         let _ = fs::remove_file(self.directory.join(PROCESSES));
+        let _ = fs::remove_dir_all(self.runtime());
     }
 
     /// Ends what the list names, and says whether there was anything.
@@ -105,8 +118,7 @@ impl Stage {
         for (pid, begin) in list.lines().filter_map(entry) {
             found |= end(pid, begin);
         }
-        let dispatcherd = self.dispatcherd();
-        end_runners(&dispatcherd.join("state"), &dispatcherd.join("run"));
+        end_runners(&self.dispatcherd().join("state"), &self.runtime());
         found || !list.is_empty()
     }
 
@@ -122,6 +134,10 @@ impl Stage {
             let removed =
                 if entry.file_type()?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.with_context(|| format!("can't remove {}", path.display()))?;
+        }
+        let runtime = self.runtime();
+        if runtime.exists() {
+            fs::remove_dir_all(&runtime).with_context(|| format!("can't remove {}", runtime.display()))?;
         }
         Ok(())
     }
