@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, ShortString};
 use lapin::{Acker, BasicProperties};
@@ -215,6 +216,16 @@ impl Delivery {
     /// [`SettleError::Lost`]: it will be delivered again.
     pub async fn done(mut self) -> Result<(), SettleError> {
         self.acknowledge().await
+    }
+
+    /// Settles many at once, after one commit: far faster than one by one, for each acknowledgement waits until
+    /// it reached the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError::Lost`]: some, perhaps all, will be delivered again.
+    pub async fn done_all(deliveries: Vec<Self>) -> Result<(), SettleError> {
+        join_all(deliveries.into_iter().map(Self::done)).await.into_iter().collect()
     }
 
     /// Moves it to the dead-letter queue with the reason, and settles it once the broker has confirmed that.

@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +52,8 @@ struct Entry {
     _permit: OwnedSemaphorePermit,
 }
 
-type Sent = (Entry, lapin::Result<PublisherConfirm>);
 type Confirmed = (Entry, lapin::Result<Confirmation>);
-type Sending = Pin<Box<dyn Future<Output = Sent> + Send>>;
+type Publishing = Pin<Box<dyn Future<Output = Confirmed> + Send>>;
 
 /// Publishes until the channel fails or `ended`. What was sent and not confirmed is then lost to its callers,
 /// what was not yet sent is refused.
@@ -80,47 +79,50 @@ pub(crate) async fn run(
 
 async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>) -> Result<(), lapin::Error> {
     let mut number = 0;
-    let mut sending: Option<Sending> = None;
-    let mut confirms = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<Publishing> = FuturesUnordered::new();
     let mut returned = HashSet::new();
     loop {
         let mut batch: Vec<Confirmed> = Vec::new();
-        let job = poll_fn(|context| {
+        let running = poll_fn(|context| {
             loop {
-                if let Some(future) = &mut sending
-                    && let Poll::Ready((entry, result)) = future.as_mut().poll(context)
-                {
-                    sending = None;
-                    match result {
-                        Ok(confirm) => confirms.push(confirmed(entry, confirm)),
-                        Err(error) => batch.push((entry, Err(error))),
+                let mut moved = false;
+                loop {
+                    match jobs.poll_recv(context) {
+                        Poll::Ready(Some(job)) => {
+                            moved = true;
+                            number += 1;
+                            let mut publishing: Publishing = Box::pin(publish(channel.clone(), number, job));
+                            // lapin queues the frames when first polled. Doing that here and at once is what
+                            // keeps the order; waiting for the socket can overlap.
+                            match publishing.as_mut().poll(context) {
+                                Poll::Ready(done) => batch.push(done),
+                                Poll::Pending => under_way.push(publishing),
+                            }
+                        }
+                        // The session gave up its end. What is under way ends with it.
+                        Poll::Ready(None) => return Poll::Ready(false),
+                        Poll::Pending => break,
                     }
                 }
-                match confirms.poll_next_unpin(context) {
-                    Poll::Ready(Some(done)) => batch.push(done),
-                    Poll::Ready(None) | Poll::Pending => break,
+                while let Poll::Ready(Some(done)) = under_way.poll_next_unpin(context) {
+                    moved = true;
+                    batch.push(done);
+                }
+                // The window ends this: its permits come back with the batch.
+                if !moved {
+                    return if batch.is_empty() { Poll::Pending } else { Poll::Ready(true) };
                 }
             }
-            if !batch.is_empty() {
-                return Poll::Ready(None);
-            }
-            // One message at a time is on its way into the socket: that keeps the order.
-            if sending.is_none() { jobs.poll_recv(context).map(Some) } else { Poll::Pending }
         })
         .await;
-        match job {
-            Some(Some(job)) => {
-                number += 1;
-                sending = Some(Box::pin(send(channel.clone(), number, job)));
-            }
-            // Every publisher is gone. What is under way ends with the session.
-            Some(None) => return Ok(()),
-            None => settle(batch, &mut returned)?,
+        if !running {
+            return Ok(());
         }
+        settle(batch, &mut returned)?;
     }
 }
 
-async fn send(channel: Channel, number: i64, job: Job) -> Sent {
+async fn publish(channel: Channel, number: i64, job: Job) -> Confirmed {
     let Prepared { exchange, routing_key, mandatory, body, properties } = job.prepared;
     let entry = Entry {
         number,
@@ -133,12 +135,10 @@ async fn send(channel: Channel, number: i64, job: Job) -> Sent {
     headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number));
     let options = BasicPublishOptions { mandatory, immediate: false };
     let properties = properties.with_headers(headers);
-    let result = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
-    (entry, result)
-}
-
-async fn confirmed(entry: Entry, confirm: PublisherConfirm) -> Confirmed {
-    let result = confirm.await;
+    let result = match channel.basic_publish(exchange, routing_key, options, &body, properties).await {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
     (entry, result)
 }
 

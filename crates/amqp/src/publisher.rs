@@ -19,10 +19,10 @@ use crate::session::Status;
 
 /// The content type of a message unless it says otherwise.
 const JSON: &str = "application/json";
-/// How much may be unconfirmed, in units of one message or 64 KiB of its body, whichever is more: 1024 small
-/// messages, or 64 MiB.
+/// How much may be unconfirmed, in units of one message or 32 KiB of its body, whichever is more: 1024 small
+/// messages, or 32 MiB. lapin holds a copy of what has not reached the socket.
 pub(crate) const WINDOW: usize = 1024;
-const UNIT: usize = 64 * 1024;
+const UNIT: usize = 32 * 1024;
 
 /// A message to publish.
 #[derive(Clone, Debug)]
@@ -351,7 +351,7 @@ mod tests {
             Prepared::try_from(Outgoing::new("", "q", vec![0; length])).map(|prepared| prepared.weight())
         };
         assert_eq!(weight(0), Ok(1));
-        assert_eq!(weight(1024 * 1024), Ok(17));
+        assert_eq!(weight(1024 * 1024), Ok(33));
         assert_eq!(weight(80 * 1024 * 1024), Ok(1024));
     }
 }

@@ -183,8 +183,12 @@ impl Supervisor {
                 Err(error) => End::failed(format!("publishing failed: {error}"), &error),
             }
         });
-        let end = match self.start_pumps(&consuming, &names, &mut parts, &ended, one_by_one).await {
-            Ok(()) => {
+        let started = tokio::select! {
+            () = cancel.cancelled() => None,
+            started = self.start_pumps(&consuming, &names, &mut parts, &ended, one_by_one) => Some(started),
+        };
+        let end = match started {
+            Some(Ok(())) => {
                 // First the way, then the word that it is open.
                 self.line.send_replace(Some(line));
                 self.status.send_replace(Status::Up);
@@ -192,7 +196,8 @@ impl Supervisor {
                 let mut watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel };
                 self.watch(&mut watch, &mut names, &mut parts, commands, cancel, limit).await
             }
-            Err(error) => End::lost(error),
+            Some(Err(error)) => End::lost(error),
+            None => End::Cancelled,
         };
         self.line.send_replace(None);
         ended.cancel();
@@ -281,7 +286,11 @@ impl Supervisor {
                     }
                 }
                 Some(command) = commands.recv() => {
-                    if let Some(end) = self.declare(session.consuming, names, command).await {
+                    let end = tokio::select! {
+                        () = cancel.cancelled() => Some(End::Cancelled),
+                        end = self.declare(session.consuming, names, command) => end,
+                    };
+                    if let Some(end) = end {
                         return end;
                     }
                 }

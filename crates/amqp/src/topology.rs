@@ -27,7 +27,7 @@ pub const DEAD: &str = "aegir.dead";
 
 /// How often the broker delivers a message before it moves it to [`DEAD`] by itself. RabbitMQ 4 would do so, or
 /// drop the message, after 20; ours settle every message themselves, and this only ends what no reader survives.
-pub const DELIVERY_LIMIT: i64 = 1000;
+pub const DELIVERY_LIMIT: i64 = 100;
 /// The same for the dead-letter queue, where each look at a message is a delivery.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// How long the control queue of a node stays when nobody uses it: 30 days, in milliseconds.
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn it_prints_one_line_for_each_object() {
         let text = Topology::of_frontend(&"main".parse().unwrap()).to_string();
-        let transcripts = "queue aegir.transcripts.main x-dead-letter-exchange=aegir.dead x-delivery-limit=1000 \
+        let transcripts = "queue aegir.transcripts.main x-dead-letter-exchange=aegir.dead x-delivery-limit=100 \
                            x-max-length-bytes=67108864 x-overflow=reject-publish x-queue-type=quorum";
         assert!(text.lines().any(|line| line == transcripts), "{text}");
         assert!(text.lines().any(|line| line == "queue aegir.status.main.* exclusive"), "{text}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegir_amqp::topology::Argument;
-use aegir_amqp::{Consume, Outgoing, PublishError, Status};
+use aegir_amqp::{Consume, Delivery, Outgoing, PublishError, Status};
 use aegir_testkit::Broker;
 use bytes::Bytes;
 
@@ -33,12 +33,21 @@ async fn messages_keep_their_order_and_each_gets_its_own_answer() {
             assert_eq!(outcome, Ok(()), "{number}");
         }
     }
+    let mut batch = Vec::new();
     for number in (0..count).filter(|number| number % 7 != 3) {
-        let delivery = next(&mut deliveries).await;
+        // The batch must be settled before the prefetch is used up.
+        let delivery = match deliveries.try_recv() {
+            Some(delivery) => delivery,
+            None => {
+                Delivery::done_all(std::mem::take(&mut batch)).await.unwrap();
+                next(&mut deliveries).await
+            }
+        };
         assert_eq!(delivery.body(), number.to_string());
         assert_eq!(delivery.message_id(), Some(number.to_string().as_str()));
-        delivery.done().await.unwrap();
+        batch.push(delivery);
     }
+    Delivery::done_all(batch).await.unwrap();
     running.stop().await;
 }
 
