@@ -1,7 +1,7 @@
 //! `dispatcherd minion add` and `dispatcherd minion verify`.
 //!
-//! Exit codes: 0 done, 1 declined or failed here, 2 wrong usage (clap), 3 the address does not answer, 4 the
-//! host key is unknown or another one, 5 the login is refused, 6 no Python.
+//! Exit codes beside those that all programs share (`aegir_service::exit`): 30 the address does not answer, 31
+//! the host key is unknown or another one, 32 the login is refused, 33 there is no Python.
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -143,11 +143,11 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Minion(MinionError::Unreachable(_)) => 3,
+            Self::Minion(MinionError::Unreachable(_)) => 30,
             Self::Minion(MinionError::HostKeyChanged(_) | MinionError::HostKeyUnknown(_))
-            | Self::OtherFingerprint(_) => 4,
-            Self::Minion(MinionError::LoginRefused(_)) => 5,
-            Self::Minion(MinionError::PythonMissing(_)) => 6,
+            | Self::OtherFingerprint(_) => 31,
+            Self::Minion(MinionError::LoginRefused(_)) => 32,
+            Self::Minion(MinionError::PythonMissing(_)) => 33,
             Self::Minion(MinionError::ProgramMissing(_) | MinionError::Here(_))
             | Self::Declined
             | Self::Io { .. } => 1,
@@ -244,4 +244,113 @@ async fn verify(
         .write_all(text.as_bytes())
         .map_err(|source| CommandError::Io { what: "use the terminal".to_owned(), source })?;
     result.map(drop).map_err(CommandError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aegir_testkit::Minion as Sshd;
+
+    fn settings(directory: &Path, sshd: &Sshd) -> MinionSettings {
+        MinionSettings {
+            known_hosts_file: directory.join("known_hosts"),
+            runtime_directory: directory.join("run"),
+            ssh_user: sshd.user.parse().unwrap(),
+            ssh_identity_file: Some(sshd.identity_file.clone()),
+            connect_timeout_seconds: 5,
+            minion_python: PathBuf::from("/usr/bin/python3"),
+        }
+    }
+
+    fn web1(settings: &MinionSettings, port: u16) -> Login {
+        login("web1".parse().unwrap(), Some("127.0.0.1".parse().unwrap()), port, None, settings)
+    }
+
+    async fn answer(
+        login: &Login,
+        file: &Path,
+        consent: &Consent,
+        typed: &str,
+    ) -> (Result<(), CommandError>, String) {
+        let mut output = Vec::new();
+        let result = add(login, file, consent, &mut typed.as_bytes(), &mut output).await;
+        (result, String::from_utf8(output).unwrap())
+    }
+
+    async fn verdicts(login: Login, settings: &MinionSettings) -> (Result<(), CommandError>, Vec<String>) {
+        let mut output = Vec::new();
+        let result = verify(login, settings, &mut output).await;
+        let text = String::from_utf8(output).unwrap();
+        let words = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        (result, words.collect())
+    }
+
+    #[tokio::test]
+    async fn a_key_is_trusted_only_when_a_person_agrees() {
+        let directory = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let sshd = Sshd::start(&directory.path().join("web1")).await.unwrap();
+        let settings = settings(directory.path(), &sshd);
+        let (login, file) = (web1(&settings, sshd.port), settings.known_hosts_file.clone());
+
+        let (result, shown) = answer(&login, &file, &Consent::default(), "no\n").await;
+        assert!(matches!(result, Err(CommandError::Declined)), "{result:?}");
+        let fingerprint =
+            shown.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned();
+        assert!(!file.exists());
+
+        let other = Consent { yes: true, fingerprint: Some("SHA256:other".to_owned()) };
+        let (result, _) = answer(&login, &file, &other, "").await;
+        assert_eq!(result.unwrap_err().exit_code(), 31);
+        assert!(!file.exists());
+
+        let same = Consent { yes: true, fingerprint: Some(fingerprint) };
+        let (result, _) = answer(&login, &file, &same, "").await;
+        result.unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), sshd.known_hosts_line());
+        let (result, shown) = answer(&login, &file, &Consent::default(), "yes\n").await;
+        result.unwrap();
+        assert!(shown.contains("trusted already"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn verify_says_which_of_four_is_wrong() {
+        let directory = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let mut sshd = Sshd::start(&directory.path().join("web1")).await.unwrap();
+        let mut settings = settings(directory.path(), &sshd);
+        let login = web1(&settings, sshd.port);
+
+        let (result, words) = verdicts(login.clone(), &settings).await;
+        assert_eq!(result.unwrap_err().exit_code(), 31);
+        assert_eq!(words, ["address ok", "host key wrong", "login not tried", "python not tried"]);
+
+        known_hosts::trust(
+            &settings.known_hosts_file,
+            "127.0.0.1",
+            sshd.port,
+            std::slice::from_ref(&sshd.host_key),
+        )
+        .unwrap();
+        let authorized = sshd.directory().join("authorized_keys");
+        let keys = std::fs::read(&authorized).unwrap();
+        std::fs::write(&authorized, "").unwrap();
+        let (result, words) = verdicts(login.clone(), &settings).await;
+        assert_eq!(result.unwrap_err().exit_code(), 32);
+        assert_eq!(words[2], "login wrong");
+
+        std::fs::write(&authorized, keys).unwrap();
+        settings.minion_python = PathBuf::from("/no/python");
+        let (result, words) = verdicts(login.clone(), &settings).await;
+        assert_eq!(result.unwrap_err().exit_code(), 33);
+        assert_eq!(words, ["address ok", "host key ok", "login ok", "python wrong"]);
+
+        settings.minion_python = PathBuf::from("/usr/bin/python3");
+        let (result, words) = verdicts(login.clone(), &settings).await;
+        result.unwrap();
+        assert!(words.iter().all(|word| word.ends_with(" ok")), "{words:?}");
+
+        sshd.kill().await.unwrap();
+        let (result, words) = verdicts(login, &settings).await;
+        assert_eq!(result.unwrap_err().exit_code(), 30);
+        assert_eq!(words[0], "address wrong");
+    }
 }

@@ -87,6 +87,10 @@ enum BeginError {
 /// The exit code is 0 when the transcript has its `finished` record, whatever that says.
 #[must_use]
 pub fn main(directory: PathBuf) -> ExitCode {
+    // To standard error, which dispatcherd keeps beside the transcript.
+    if let Err(error) = aegir_service::logging::init("warn") {
+        eprintln!("dispatcherd runner: {}", super::chain(&error));
+    }
     // One thread, and the drivers looked at after every turn: what a child prints must not delay a timer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
     let result = match runtime {

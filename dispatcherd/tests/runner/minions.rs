@@ -99,6 +99,7 @@ async fn canceling_ends_what_runs_on_the_minion() {
     let script = format!("sleep {seconds} & echo ready; wait");
     let mut running = case.remote_script(&script).start();
     running.until_printed("ready");
+    running.until("the sleep runs", |_| runs(&seconds));
     let asked = Instant::now();
     running.cancel();
     let ended = running.wait().expect("canceled", "canceled_by_request");
@@ -123,9 +124,9 @@ async fn what_a_dead_runner_leaves_on_a_minion_is_ended() {
     let seconds = unique_seconds();
     let mut running = case.remote_script(&format!("sleep {seconds} & echo ready; wait")).start();
     running.until_printed("ready");
+    running.until("the sleep runs", |_| runs(&seconds));
     running.child.kill().unwrap();
     running.child.wait().unwrap();
-    assert!(runs(&seconds));
     let leftovers = end_leftovers(&running.case.directory()).await;
     assert_eq!(leftovers.remote, Remains::Gone);
     assert!(!runs(&seconds));

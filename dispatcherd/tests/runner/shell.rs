@@ -237,9 +237,9 @@ async fn what_a_dead_runner_leaves_can_be_found_and_ended() {
     let action = Action::Program { argv, on: Place::Dispatcher };
     let mut running = case.task("run", action, &[("password", sealed)]).start();
     running.until_printed("ready");
+    running.until("the sleep runs", |_| runs(&seconds));
     running.child.kill().unwrap();
     running.child.wait().unwrap();
-    assert!(runs(&seconds));
     let leftovers = end_leftovers(&running.case.directory()).await;
     assert_eq!((leftovers.local, leftovers.remote), (Remains::Gone, Remains::Gone));
     assert!(!runs(&seconds));
