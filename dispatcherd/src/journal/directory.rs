@@ -65,6 +65,18 @@ impl AttemptDirectory {
         self.0.join("child.json")
     }
 
+    /// What the runner's own messages go to: not the transcript, but why there may be none.
+    #[must_use]
+    pub fn runner_log(&self) -> PathBuf {
+        self.0.join("runner.log")
+    }
+
+    /// The end that relayd must still be told: an attempt with this file is not started any more.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.json")
+    }
+
     /// What stays for 30 days after the end, so that the attempt is known and does not run again.
     #[must_use]
     pub fn tombstone(&self) -> PathBuf {

@@ -1,5 +1,111 @@
 //! The backend's journal is the file system: one directory for each attempt.
+//!
+//! Where an attempt stands is derived from the files that it has, in this order:
+//!
+//! | file | means |
+//! |---|---|
+//! | `ended.json` | over, and relayd knows; the rest of the directory may go |
+//! | `report.json` | over without a `finished` record, and relayd must still be told |
+//! | `transcript` | a runner was started |
+//! | `operation.json` | journaled: delivered, acknowledged, not started |
+//!
+//! A file is complete when it is there: all but `operation.json` and `transcript` appear by a rename, an
+//! `operation.json` that is torn was never acknowledged, and a transcript's torn last line is not read.
 
 mod directory;
+mod ended;
+mod scan;
+mod sweep;
+mod take;
 
 pub use directory::AttemptDirectory;
+pub use ended::{Pending, Tombstone};
+pub use scan::{Found, Standing};
+pub use sweep::Swept;
+pub use take::{Arrival, Taken};
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aegir_protocol::id::AttemptId;
+
+use crate::plan::Plan;
+
+/// Why the journal could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what} {}: {error}", path.display())]
+pub struct JournalError {
+    /// Read, write, remove.
+    pub what: &'static str,
+    /// What.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub error: io::Error,
+}
+
+impl JournalError {
+    fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self { what, path, error }
+    }
+
+    /// Whether there is no room left: on the disk, or in the user's share of it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// All attempts of this backend's node.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    state: PathBuf,
+    retention: Duration,
+}
+
+impl Journal {
+    /// The journal below a state directory; made when there is none. A spool stays for `retention` after
+    /// its end.
+    ///
+    /// # Errors
+    /// When the directory can't be made.
+    pub fn open(state: &Path, retention: Duration) -> Result<Self, JournalError> {
+        let journal = Self { state: state.to_owned(), retention };
+        let root = journal.root();
+        std::fs::create_dir_all(&root).map_err(JournalError::new("create", &root))?;
+        Ok(journal)
+    }
+
+    /// The directory of an attempt, whether it is there or not.
+    #[must_use]
+    pub fn directory(&self, attempt: AttemptId) -> AttemptDirectory {
+        AttemptDirectory::of(&self.state, attempt)
+    }
+
+    /// Writes the plan that the runner carries out.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep_plan(&self, plan: &Plan) -> Result<(), JournalError> {
+        let bytes = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
+        place(&self.directory(plan.attempt).plan(), &bytes)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.state.join("operations")
+    }
+}
+
+/// Writes a file that appears whole or not at all to every process; it is not synced, because what it says
+/// is found out again after a power failure.
+fn place(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes)
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(JournalError::new("write", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! dispatcherd, wired together.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aegir_amqp::topology::{control_queue, operations_queue};
+use aegir_amqp::{Builder, Consume, Topology};
+use aegir_service::directory::{DirectoryError, RuntimeDirectory, StateDirectory};
+use aegir_service::exit::Exit;
+use aegir_service::shutdown::{Tasks, on_signals};
+use aegir_service::systemd::Notifier;
+use aegir_transcript::{WatchError, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt;
+use crate::catalog::{self, Announcer, Library};
+use crate::config::{Config, NoNodeName};
+use crate::control;
+use crate::frontends::Frontends;
+use crate::heartbeat::Pulse;
+use crate::identity::{self, IdentityError};
+use crate::intake::{Intake, Scope};
+use crate::journal::{Found, Journal, JournalError, Standing};
+use crate::launch::Launcher;
+use crate::node::Node;
+use crate::planner::Terms;
+use crate::ship::{Shipper, Ships, Turns};
+use crate::slots::{self, Census, Event, Slots};
+
+/// How long tasks may take to end. Runners go on, so there is little to do.
+const DRAIN: Duration = Duration::from_millis(1500);
+/// A loop that has not turned for this long is stuck.
+const STUCK: Duration = Duration::from_secs(60);
+/// Events on their way to the one who decides.
+const EVENTS: usize = 1024;
+
+/// Why dispatcherd can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The config can't be used as it is.
+    #[error("the config can't be used:\n  {}", .0.join("\n  "))]
+    Config(Vec<String>),
+    /// There is no name for this node.
+    #[error(transparent)]
+    NoNodeName(#[from] NoNodeName),
+    /// The state or runtime directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The key can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Files can't be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The system refuses something that every program may do.
+    #[error("could not {what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+impl AppError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::NoNodeName(_) => Exit::ConfigInvalid,
+            Self::Directory(error) => error.into(),
+            Self::Identity(_) | Self::Journal(_) => Exit::StateDirectoryUnwritable,
+            Self::Watch(_) | Self::System { .. } => Exit::Internal,
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> AppError {
+    move |error| AppError::System { what, error }
+}
+
+/// What is needed to look for roles.
+///
+/// # Errors
+/// When the node has no name.
+pub fn library(config: &Config, recipient: String, keep: bool) -> Result<Library, NoNodeName> {
+    Ok(Library {
+        backend: config.backend.clone(),
+        node: config.node_name()?,
+        recipient,
+        directories: config.roles.clone(),
+        content: keep.then(|| config.settings().content_directory),
+    })
+}
+
+/// What this node declares on the broker.
+///
+/// # Errors
+/// When the node has no name.
+pub fn topology(config: &Config) -> Result<Topology, NoNodeName> {
+    Ok(Topology::of_node(&config.backend, &config.node_name()?, &config.frontends))
+}
+
+/// Runs until a signal says to stop. Runners go on without it.
+///
+/// # Errors
+/// When it can't start.
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    let wrong = config.check();
+    if !wrong.is_empty() {
+        return Err(AppError::Config(wrong));
+    }
+    let cancel = on_signals().map_err(system("listen for signals"))?;
+    let reload = signal(SignalKind::hangup()).map_err(system("listen for SIGHUP"))?;
+    let state = StateDirectory::open(&config.state_path())?;
+    let _runtime = RuntimeDirectory::open(&config.runtime_path())?;
+    let recipient = identity::recipient(state.path())?;
+    let retention = Duration::from_secs(config.transcript_retention_seconds);
+    let journal = Journal::open(state.path(), retention)?;
+    let found = journal.scan()?;
+    let library = library(&config, recipient, true)?;
+    let catalog = library.read();
+    catalog::log(&catalog);
+    let (catalog, catalog_read) = watch::channel(catalog);
+
+    let slots = usize::try_from(config.slots).unwrap_or(usize::MAX);
+    let terms = Terms {
+        node: config.node_name()?,
+        settings: config.settings(),
+        programs_on_dispatcher: config.allow.programs_on_dispatcher,
+        task_timeout_seconds: config.limits.task_timeout_seconds,
+    };
+    let name = format!("dispatcherd {}", terms.node);
+    let mut builder = Builder::new(config.broker.clone(), name, topology(&config)?);
+    let prefetch = u16::try_from(config.slots).unwrap_or(u16::MAX);
+    let (operations, intake_control) =
+        builder.consume(Consume::queue(operations_queue(&config.backend), prefetch));
+    let (controls, _) = builder.consume(Consume::queue(control_queue(&terms.node), control::PREFETCH));
+    let sessions = TaskTracker::new();
+    let session_cancel = CancellationToken::new();
+    let link = builder.start(session_cancel.clone(), &sessions);
+
+    let frontends = Frontends::new(link.publisher(), link.status(), terms.node.clone());
+    let shipper = Shipper { frontends: frontends.clone(), turns: Turns::default(), watcher: Watcher::new()? };
+    let (events, events_read) = mpsc::channel(EVENTS);
+    let node = Arc::new(Node {
+        journal,
+        terms,
+        catalog: catalog_read,
+        launcher: Launcher::of_this_program().map_err(system("find this program's own file"))?,
+        frontends: frontends.clone(),
+        shipper,
+        ships: Ships::default(),
+        events,
+        tasks: Tasks::new(),
+        cancel,
+    });
+    let notifier = Notifier::new();
+    let (census, census_read) = watch::channel(Census::default());
+    let (accepting, accepting_read) = watch::channel(None);
+
+    let heartbeat = notifier.heartbeat("slots", STUCK);
+    let decide = slots::run(Arc::clone(&node), Slots::new(slots), events_read, census, heartbeat);
+    node.tasks.spawn("slots", decide);
+    recover(&node, found).await;
+    let intake = Intake {
+        node: Arc::clone(&node),
+        scope: Scope { backend: config.backend.clone(), frontends: config.frontends.clone() },
+        slots,
+        deliveries: operations,
+        control: intake_control,
+        census: census_read.clone(),
+        accepting,
+    };
+    node.tasks.spawn("intake", intake.run());
+    node.tasks.spawn("control", control::run(Arc::clone(&node), controls));
+    let announcer = Announcer { library, to: config.frontends.clone(), frontends, catalog, reload };
+    node.spawn("catalog", announcer.run());
+    node.spawn("sweep", sweep(Arc::clone(&node)));
+    let watchdog = notifier.clone();
+    let watchdog_cancel = node.cancel.clone();
+    node.tasks.spawn("watchdog", async move { watchdog.feed_watchdog(watchdog_cancel).await });
+    let pulse = Pulse {
+        node: Arc::clone(&node),
+        backend: config.backend.clone(),
+        frontends: config.frontends.clone(),
+        slots: config.slots,
+        census: census_read,
+        accepting: accepting_read,
+        link: link.clone(),
+        notifier: notifier.clone(),
+        heartbeat: notifier.heartbeat("session", STUCK),
+    };
+    node.tasks.spawn("heartbeat", pulse.run());
+    tracing::info!(
+        backend = %config.backend, node = %node.terms.node, slots, broker = config.broker.address(),
+        state_directory = %state.path().display(), "dispatcherd is ready"
+    );
+    notifier.ready("ready");
+
+    node.cancel.cancelled().await;
+    notifier.stopping("stopping; runners go on");
+    node.tasks.drain(DRAIN).await;
+    session_cancel.cancel();
+    aegir_service::shutdown::drain(&sessions, Duration::from_millis(300)).await;
+    tracing::info!("dispatcherd has stopped");
+    Ok(())
+}
+
+/// Takes up again what an earlier process left.
+async fn recover(node: &Arc<Node>, found: Vec<Found>) {
+    for Found { attempt, frontend, standing } in found {
+        let here = Arc::clone(node);
+        match standing {
+            Standing::Journaled => node.happened(Event::Journaled(attempt, frontend)).await,
+            Standing::Started => {
+                node.happened(Event::Adopted(attempt, frontend.clone())).await;
+                node.spawn("attempt", attempt::adopt(here, attempt, frontend));
+            }
+            Standing::Reporting(pending) => {
+                node.happened(Event::Leaving(attempt, frontend)).await;
+                node.spawn("report", attempt::tell(here, attempt, pending));
+            }
+        }
+    }
+}
+
+/// Removes what has been kept for long enough: at the start, and then regularly.
+async fn sweep(node: Arc<Node>) {
+    loop {
+        let swept = node.on_disk(|node| node.journal.sweep(SystemTime::now())).await;
+        match swept {
+            Ok(swept) if swept.spools + swept.tombstones > 0 => {
+                tracing::info!(spools = swept.spools, tombstones = swept.tombstones, "journal swept");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the journal can't be swept"),
+        }
+        let catalog = Arc::clone(&node.catalog.borrow());
+        let removed = node.on_disk(move |node| remove_unused_content(node, &catalog)).await;
+        if let Err(error) = removed {
+            tracing::error!(%error, "roles that nothing uses any more can't be removed");
+        }
+        tokio::time::sleep(node.journal.sweep_interval()).await;
+    }
+}
+
+/// Copies of roles that neither the catalog nor an attempt names.
+fn remove_unused_content(
+    node: &Node,
+    catalog: &aegir_protocol::catalog::Catalog,
+) -> Result<(), JournalError> {
+    let content = &node.terms.settings.content_directory;
+    let mut used: Vec<String> = catalog.roles.values().map(|role| role.digest.clone()).collect();
+    used.extend(node.journal.planned_digests()?);
+    catalog::snapshot::remove_unused(content, &|digest| used.iter().any(|used| used == digest))
+        .map(|removed| {
+            if removed > 0 {
+                tracing::info!(removed, "copies of roles that nothing uses any more were removed");
+            }
+        })
+        .map_err(|error| JournalError { what: "clear", path: content.clone(), error })
+}

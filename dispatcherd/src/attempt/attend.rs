@@ -1,0 +1,148 @@
+//! Being there while an attempt runs: its transcript is shipped, its end is noticed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::name::FrontendName;
+use aegir_protocol::record::Remains;
+use aegir_protocol::state::{Outcome, Reason};
+use tokio::process::Child;
+use tokio_util::sync::CancellationToken;
+
+use super::end::{end, report};
+use super::prepare::{Prepared, prepare};
+use crate::journal::Tombstone;
+use crate::launch;
+use crate::node::Node;
+use crate::runner::end_leftovers;
+use crate::ship::{Shipment, Shipped, finished};
+use crate::slots::Event;
+
+/// How long after an error a transcript is looked at again, and how often when no runner writes any more.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 3;
+
+/// Starts an attempt that relayd has granted, and stays with it to its end.
+pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
+    let child = match prepare(&node, attempt).await {
+        Prepared::Running(child) => {
+            tracing::info!(
+                operation_id = %attempt.operation, attempt = attempt.attempt.get(), process = child.id(),
+                "runner started"
+            );
+            Some(child)
+        }
+        Prepared::StartedBefore => None,
+        Prepared::Rejected(reason) => {
+            node.happened(Event::RunnerGone(attempt)).await;
+            return report(node, attempt, frontend, Outcome::Rejected, reason).await;
+        }
+    };
+    attend(node, attempt, frontend, child).await;
+}
+
+/// Stays with an attempt that an earlier process has started.
+pub async fn adopt(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
+    tracing::info!(operation_id = %attempt.operation, attempt = attempt.attempt.get(), "attempt found again");
+    attend(node, attempt, frontend, None).await;
+}
+
+async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, child: Option<Child>) {
+    let transcript = node.journal.directory(attempt).transcript();
+    let mut shipment = node.ships.enter(attempt, transcript);
+    let gone = CancellationToken::new();
+    let watch = async {
+        watch_runner(&node, attempt, child).await;
+        gone.cancel();
+        node.happened(Event::RunnerGone(attempt)).await;
+    };
+    let ((), shipped) = tokio::join!(watch, ship(&node, attempt, &frontend, &mut shipment, &gone));
+    drop(shipment);
+    match shipped {
+        Ok(Shipped::Complete(finished)) => {
+            tracing::info!(
+                operation_id = %attempt.operation, attempt = attempt.attempt.get(),
+                outcome = finished.outcome.as_str(), code = finished.reason.code, "attempt over"
+            );
+            end(&node, Tombstone::ended(attempt, finished.outcome, finished.reason)).await;
+        }
+        Ok(Shipped::Unfinished) => {
+            let message = format!(
+                "the runner on node {} ended without finishing its transcript; what became of its Task is not \
+                 known. Look at the target before you try again, and at runner.log in the attempt's directory",
+                node.terms.node
+            );
+            report(node, attempt, frontend, Outcome::Lost, Code::RunnerGone.because(message)).await;
+        }
+        Ok(Shipped::Nothing) => {
+            let message = format!(
+                "the runner on node {} ended before it began; see runner.log in the attempt's directory",
+                node.terms.node
+            );
+            report(node, attempt, frontend, Outcome::Rejected, Code::RunnerFailed.because(message)).await;
+        }
+        Err(reason) => report(node, attempt, frontend, Outcome::Lost, reason).await,
+    }
+}
+
+/// Ships the transcript. One that can't be read now may be readable later; only when its runner is gone
+/// and it still can't be read, it is given up.
+async fn ship(
+    node: &Arc<Node>,
+    attempt: AttemptId,
+    frontend: &FrontendName,
+    shipment: &mut Shipment,
+    gone: &CancellationToken,
+) -> Result<Shipped, Reason> {
+    let transcript = node.journal.directory(attempt).transcript();
+    let mut looks = 0;
+    loop {
+        let error = match node.shipper.ship(attempt, frontend, &transcript, shipment, gone).await {
+            Ok(shipped) => return Ok(shipped),
+            Err(error) => error,
+        };
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "a transcript can't be shipped"
+        );
+        if gone.is_cancelled() {
+            looks += 1;
+        }
+        if looks >= LOOKS {
+            let message = format!("the transcript on node {} can't be read: {error}", node.terms.node);
+            return Err(Code::RunnerFailed.because(message));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Waits until no runner is left. One that has not finished is cleared up after.
+async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>) {
+    let directory = node.journal.directory(attempt);
+    let mut status = None;
+    if let Some(mut child) = child {
+        status = launch::ended(&mut child).await;
+    }
+    // Another one may have it: this process was restarted between starting it and noticing it.
+    launch::gone(&directory).await;
+    let transcript = directory.transcript();
+    let finished = node.on_disk(move |_| finished(&transcript)).await;
+    if matches!(finished, Ok(Some(_))) {
+        return;
+    }
+    tracing::error!(
+        operation_id = %attempt.operation, attempt = attempt.attempt.get(),
+        status = status.map(|status| status.to_string()),
+        "a runner is gone and has not finished its transcript"
+    );
+    let left = end_leftovers(&directory).await;
+    if left.local != Remains::Gone || left.remote != Remains::Gone {
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), local = ?left.local,
+            remote = ?left.remote, path = %directory.path().display(),
+            "what a dead runner has started may still run: look for it here (child.json) and on the minions"
+        );
+    }
+}

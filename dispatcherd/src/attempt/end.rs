@@ -1,0 +1,111 @@
+//! How attempts end in the journal and towards relayd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::{Cancel, Report};
+use aegir_protocol::name::FrontendName;
+use aegir_protocol::state::{Outcome, Reason};
+
+use crate::journal::{JournalError, Pending, Tombstone};
+use crate::node::Node;
+use crate::slots::Event;
+
+/// How long after a failure something is tried again that must succeed in the end.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The same for telling relayd.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// Ends an attempt without a `finished` record: relayd is told until it is certain that it will know.
+pub async fn report(
+    node: Arc<Node>,
+    attempt: AttemptId,
+    frontend: FrontendName,
+    outcome: Outcome,
+    reason: Reason,
+) {
+    tracing::warn!(
+        operation_id = %attempt.operation, attempt = attempt.attempt.get(), outcome = outcome.as_str(),
+        code = reason.code, message = reason.message, "attempt over"
+    );
+    let report = Report {
+        operation: attempt.operation,
+        attempt: attempt.attempt,
+        node: node.terms.node.clone(),
+        outcome,
+        reason,
+    };
+    let pending = Pending { frontend, report };
+    let kept = pending.clone();
+    insist(&node, attempt, move |node| node.journal.keep_report(attempt, &kept)).await;
+    tell(node, attempt, pending).await;
+}
+
+/// Tells relayd an end, however often it takes, and buries the attempt.
+pub async fn tell(node: Arc<Node>, attempt: AttemptId, pending: Pending) {
+    loop {
+        node.frontends.up().await;
+        let outcome = match node.frontends.tell(&pending.frontend, &pending.report).await {
+            Ok(sent) => sent.confirmed().await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else { break };
+        tracing::warn!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "a report was not confirmed; it is sent again"
+        );
+        tokio::time::sleep(TELL_AGAIN).await;
+    }
+    end(&node, Tombstone::ended(attempt, pending.report.outcome, pending.report.reason)).await;
+}
+
+/// Buries an attempt that relayd did not let this node start.
+pub async fn bury(node: Arc<Node>, attempt: AttemptId, reason: Option<Reason>) {
+    tracing::info!(
+        operation_id = %attempt.operation, attempt = attempt.attempt.get(),
+        code = reason.as_ref().map(|reason| reason.code.as_str()), "claim refused"
+    );
+    end(&node, Tombstone::refused(attempt, reason)).await;
+}
+
+/// Leaves word for a runner that its attempt is called off.
+pub async fn call_off(node: Arc<Node>, cancel: Cancel) {
+    let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
+    tracing::info!(
+        operation_id = %attempt.operation, attempt = attempt.attempt.get(),
+        requested_by = cancel.requested_by, "attempt called off"
+    );
+    let kept = node.on_disk(move |node| node.journal.call_off(&cancel)).await;
+    if let Err(error) = kept {
+        // relayd asks again when a heartbeat shows that it still runs.
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "an attempt could not be called off"
+        );
+    }
+}
+
+pub(super) async fn end(node: &Arc<Node>, tombstone: Tombstone) {
+    let attempt = tombstone.attempt;
+    insist(node, attempt, move |node| node.journal.end(&tombstone)).await;
+    node.happened(Event::Over(attempt)).await;
+}
+
+/// Writes to the journal until it succeeds: without it the attempt would not end.
+async fn insist(
+    node: &Arc<Node>,
+    attempt: AttemptId,
+    write: impl Fn(&Node) -> Result<(), JournalError> + Send + Sync + 'static,
+) {
+    let write = Arc::new(write);
+    loop {
+        let once = Arc::clone(&write);
+        let Err(error) = node.on_disk(move |node| once(node)).await else { return };
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "the journal can't be written; it is tried again"
+        );
+        tokio::time::sleep(AGAIN).await;
+    }
+}

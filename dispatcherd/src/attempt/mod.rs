@@ -1,0 +1,11 @@
+//! One attempt, from the grant to the tombstone.
+//!
+//! Each function here is a task of its own that may be dropped at any point, when dispatcherd stops: what
+//! it was about is found again in the journal.
+
+mod attend;
+mod end;
+mod prepare;
+
+pub use attend::{adopt, start};
+pub use end::{bury, call_off, report, tell};

@@ -1,0 +1,85 @@
+//! From a granted attempt to a running runner.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::state::Reason;
+use tokio::process::Child;
+
+use crate::journal::JournalError;
+use crate::launch;
+use crate::node::Node;
+use crate::planner;
+
+/// How often a start is tried that fails for the machine's reasons, and how long between.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// What became of a start.
+pub(super) enum Prepared {
+    /// The runner runs, and is our child.
+    Running(Child),
+    /// An earlier process has started it already.
+    StartedBefore,
+    /// It can't be started.
+    Rejected(Reason),
+}
+
+/// Why this try failed.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("could not start the runner: {0}")]
+    Spawn(#[source] io::Error),
+}
+
+/// Plans an attempt and starts its runner. What fails for the machine's reasons, such as a full disk, is
+/// tried again for half a minute.
+pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId) -> Prepared {
+    let mut tries = 0;
+    loop {
+        let error = match once(node, attempt).await {
+            Ok(prepared) => return prepared,
+            Err(error) => error,
+        };
+        tries += 1;
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), tries, %error,
+            "an attempt can't be started"
+        );
+        if tries >= TRIES {
+            let full = matches!(&error, StartError::Journal(error) if error.is_full());
+            let code = if full { Code::DiskFull } else { Code::RunnerFailed };
+            return Prepared::Rejected(code.because(format!("node {}: {error}", node.terms.node)));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn once(node: &Arc<Node>, attempt: AttemptId) -> Result<Prepared, StartError> {
+    let directory = node.journal.directory(attempt);
+    // A transcript means that a runner was started; so does a lock that is held, by one that has only begun.
+    let started = directory.transcript().exists()
+        || launch::alive(&directory).map_err(StartError::Spawn)? == launch::Alive::Yes;
+    if started {
+        return Ok(Prepared::StartedBefore);
+    }
+    let catalog = Arc::clone(&node.catalog.borrow());
+    let planned = node
+        .on_disk(move |node| {
+            let operation = node.journal.operation(attempt)?;
+            match planner::plan(&operation, &catalog, &node.terms) {
+                Ok(plan) => node.journal.keep_plan(&plan).map(Ok),
+                Err(reason) => Ok(Err(reason)),
+            }
+        })
+        .await?;
+    if let Err(reason) = planned {
+        return Ok(Prepared::Rejected(reason));
+    }
+    launch::start(&node.launcher, &directory).map(Prepared::Running).map_err(StartError::Spawn)
+}

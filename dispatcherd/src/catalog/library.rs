@@ -1,0 +1,92 @@
+//! The catalog as it stands, and keeping it so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aegir_protocol::catalog::Catalog;
+use aegir_protocol::name::{BackendName, NodeName};
+use sha2::{Digest as _, Sha256};
+
+use super::{files, load, snapshot};
+
+/// Whose catalog it is, and where the roles are.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Whose.
+    pub backend: BackendName,
+    /// Who sends it.
+    pub node: NodeName,
+    /// What secrets are sealed for.
+    pub recipient: String,
+    /// Where roles are looked for.
+    pub directories: Vec<PathBuf>,
+    /// Where they are kept by digest; `None` for looking only.
+    pub content: Option<PathBuf>,
+}
+
+impl Library {
+    /// Reads all roles, keeps a copy of each, and says what the backend can do. A role that can't be kept
+    /// is left out. Blocks on the disk.
+    #[must_use]
+    pub fn read(&self) -> Arc<Catalog> {
+        let mut found = load::load(&self.directories);
+        if let Some(content) = &self.content {
+            let roles: Vec<_> = found
+                .roles
+                .iter()
+                .map(|(name, (path, role))| (name.clone(), path.clone(), role.digest.clone()))
+                .collect();
+            for (name, path, digest) in roles {
+                if let Err(error) = snapshot::keep(content, &name, &path, &digest) {
+                    found.leave_out(&name, error.to_string());
+                }
+            }
+        }
+        Arc::new(self.catalog(found))
+    }
+
+    fn catalog(&self, found: load::Found) -> Catalog {
+        let mut catalog = Catalog {
+            backend: self.backend.clone(),
+            node: self.node.clone(),
+            recipient: self.recipient.clone(),
+            digest: String::new(),
+            roles: found.roles.into_iter().map(|(name, (_, role))| (name, role)).collect(),
+            left_out: found.left_out,
+        };
+        let told = (&catalog.recipient, &catalog.roles, &catalog.left_out);
+        let told = serde_json::to_vec(&told).expect("a catalog has string keys and no failing serializers");
+        catalog.digest = files::hex(&Sha256::digest(told));
+        catalog
+    }
+
+    /// The cheap question whether [`Library::read`] could say something else than it did.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        files::fingerprint(&self.directories)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_fixture_roles_make_a_catalog_with_a_steady_digest() {
+        let state = tempfile::tempdir().unwrap();
+        let library = Library {
+            backend: "main".parse().unwrap(),
+            node: "node1".parse().unwrap(),
+            recipient: "age1".to_owned(),
+            directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+            content: Some(state.path().join("content")),
+        };
+        let catalog = library.read();
+        assert_eq!(catalog.left_out, std::collections::BTreeMap::new());
+        let role = &catalog.roles[&"example".parse().unwrap()];
+        assert!(state.path().join("content").join(&role.digest).join("example").is_dir());
+        assert_eq!(library.read(), catalog);
+        assert_eq!(library.fingerprint(), library.fingerprint());
+    }
+}

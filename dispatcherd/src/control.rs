@@ -1,0 +1,84 @@
+//! What relayd tells this node: grants, receipts, replays, cancels, echoes.
+
+use std::sync::Arc;
+
+use aegir_amqp::{Deliveries, Delivery};
+use aegir_protocol::message::{Echo, Echoed, ToNode, decode_to_node};
+
+use crate::node::Node;
+use crate::slots::Event;
+
+/// How many control messages may be under way. They are small and quickly passed on.
+pub const PREFETCH: u16 = 256;
+
+/// Passes control messages on until the node stops.
+pub async fn run(node: Arc<Node>, mut deliveries: Deliveries) {
+    let cancel = node.cancel.clone();
+    let pass_on = async {
+        while let Some(delivery) = deliveries.recv().await {
+            take(&node, delivery).await;
+        }
+    };
+    let _ = cancel.run_until_cancelled(pass_on).await;
+}
+
+async fn take(node: &Arc<Node>, delivery: Delivery) {
+    match decode_to_node(&delivery.body()) {
+        Ok(message) => {
+            pass_on(node, message).await;
+            if let Err(error) = delivery.done().await {
+                // It comes again; each of these may.
+                tracing::debug!(%error, "a control message was not acknowledged");
+            }
+        }
+        Err(error) => node.spawn("bury a message", async move {
+            if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
+                tracing::warn!(%error, "a message could not be buried");
+            }
+        }),
+    }
+}
+
+async fn pass_on(node: &Arc<Node>, message: ToNode) {
+    match message {
+        ToNode::Receipt(receipt) => {
+            if !node.ships.receipt(&receipt) {
+                tracing::debug!(operation_id = %receipt.operation, "a receipt for what has ended");
+            }
+        }
+        ToNode::Replay(replay) => {
+            if !node.ships.replay(&replay) {
+                tracing::warn!(
+                    operation_id = %replay.operation, attempt = replay.attempt.get(), offset = replay.offset,
+                    "relayd asks for a transcript that is not here any more"
+                );
+            }
+        }
+        ToNode::Grant(grant) => {
+            tracing::debug!(
+                operation_id = %grant.operation, attempt = grant.attempt.get(), granted = grant.granted,
+                "claim answered"
+            );
+            node.happened(Event::Answered(grant)).await;
+        }
+        ToNode::Cancel(cancel) => {
+            tracing::info!(
+                operation_id = %cancel.operation, attempt = cancel.attempt.get(),
+                requested_by = cancel.requested_by, "cancel received"
+            );
+            node.happened(Event::Canceled(cancel)).await;
+        }
+        ToNode::Echo(echo) => node.spawn("echo", answer(Arc::clone(node), echo)),
+    }
+}
+
+async fn answer(node: Arc<Node>, echo: Echo) {
+    let echoed = Echoed { id: echo.id, node: node.terms.node.clone() };
+    let outcome = match node.frontends.tell(&echo.frontend, &echoed).await {
+        Ok(sent) => sent.confirmed().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        tracing::warn!(frontend = %echo.frontend, %error, "an echo was not answered");
+    }
+}

@@ -1,0 +1,114 @@
+//! Saying that this node is alive, and what it has.
+
+use std::sync::Arc;
+
+use aegir_amqp::Link;
+use aegir_protocol::limits::HEARTBEAT_INTERVAL;
+use aegir_protocol::message::Heartbeat;
+use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_service::systemd::{self, Notifier};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
+
+use crate::node::Node;
+use crate::slots::Census;
+
+/// The session's supervisor does something every few seconds. Without anything for this long it is stuck, and
+/// the watchdog is to restart this process.
+const SUPERVISOR_STUCK: Duration = Duration::from_secs(120);
+
+/// What a heartbeat is made of.
+#[derive(Debug)]
+pub struct Pulse {
+    /// What it is part of.
+    pub node: Arc<Node>,
+    /// Of which backend.
+    pub backend: BackendName,
+    /// Who is told.
+    pub frontends: Vec<FrontendName>,
+    /// How many attempts run at most.
+    pub slots: u32,
+    /// How many attempts are where.
+    pub census: watch::Receiver<Census>,
+    /// Whether Operations are taken, and why not.
+    pub accepting: watch::Receiver<Option<String>>,
+    /// The session.
+    pub link: Link,
+    /// For systemd's status line.
+    pub notifier: Notifier,
+    /// For the watchdog.
+    pub heartbeat: systemd::Heartbeat,
+}
+
+impl Pulse {
+    /// Beats at once when the session comes up, and then regularly, until the node stops.
+    pub async fn run(mut self) {
+        let cancel = self.node.cancel.clone();
+        let _ = cancel.run_until_cancelled(self.beat_on()).await;
+        self.heartbeat.retire();
+    }
+
+    async fn beat_on(&mut self) {
+        let mut status = self.link.status();
+        let mut ticks = interval(HEARTBEAT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut shown = String::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+            let up = status.borrow_and_update().is_up();
+            if self.link.idle() < SUPERVISOR_STUCK {
+                self.heartbeat.beat();
+            }
+            let line = self.line(up);
+            if line != shown {
+                self.notifier.status(&line);
+                shown = line;
+            }
+            if up {
+                self.beat().await;
+            }
+        }
+    }
+
+    fn line(&self, up: bool) -> String {
+        let (waiting, running) = {
+            let census = self.census.borrow();
+            (census.waiting.len(), census.running.len())
+        };
+        let broker = if up { "" } else { "; the broker is away" };
+        let intake = match &*self.accepting.borrow() {
+            None => String::new(),
+            Some(why) => format!("; takes nothing: {why}"),
+        };
+        format!("{running} running, {waiting} waiting{broker}{intake}")
+    }
+
+    async fn beat(&self) {
+        let census = self.census.borrow().clone();
+        let heartbeat = Heartbeat {
+            node: self.node.terms.node.clone(),
+            backend: self.backend.clone(),
+            version: aegir_service::VERSION.to_owned(),
+            at: Timestamp::now(),
+            slots: self.slots,
+            waiting: census.waiting,
+            running: census.running,
+            spool_bytes: self.node.ships.spool_bytes(),
+            accepting: self.accepting.borrow().is_none(),
+        };
+        for frontend in &self.frontends {
+            let beat = self.node.frontends.beat(frontend, &heartbeat);
+            if let Ok(Err(error)) = timeout(HEARTBEAT_INTERVAL, beat).await {
+                tracing::debug!(%frontend, %error, "a heartbeat was not sent");
+            }
+        }
+    }
+}

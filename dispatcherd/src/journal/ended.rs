@@ -1,0 +1,125 @@
+//! How an attempt ended: what must still be told, and what stays.
+
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::{Cancel, Report};
+use aegir_protocol::name::FrontendName;
+use aegir_protocol::state::{Outcome, Reason};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptDirectory, Journal, JournalError, place};
+
+/// `report.json`: the end that relayd must still be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Who must be told.
+    pub frontend: FrontendName,
+    /// What.
+    pub report: Report,
+}
+
+/// `ended.json`: what is left of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// `aegir.ended/0`.
+    pub schema: String,
+    /// Of which attempt.
+    pub attempt: AttemptId,
+    /// How it ended; absent when relayd did not let this node start it.
+    pub outcome: Option<Outcome>,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// When this was written, by this node's clock. For people; the file's own time counts.
+    pub at: Timestamp,
+}
+
+/// The `schema` of a tombstone.
+const TOMBSTONE_SCHEMA: &str = "aegir.ended/0";
+
+impl Tombstone {
+    /// An attempt ended, and relayd knows.
+    #[must_use]
+    pub fn ended(attempt: AttemptId, outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome: Some(outcome), ..Self::refused(attempt, Some(reason)) }
+    }
+
+    /// relayd did not let this node start the attempt.
+    #[must_use]
+    pub fn refused(attempt: AttemptId, reason: Option<Reason>) -> Self {
+        let schema = TOMBSTONE_SCHEMA.to_owned();
+        Self { schema, attempt, outcome: None, reason, at: Timestamp::now() }
+    }
+
+    /// Whether nothing ran here because relayd said no.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// The tombstone in this directory.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be understood.
+    pub fn read(directory: &AttemptDirectory) -> Result<Self, JournalError> {
+        let path = directory.tombstone();
+        std::fs::read(&path)
+            .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
+            .map_err(JournalError::new("read", &path))
+    }
+}
+
+impl Journal {
+    /// Leaves word for an attempt's runner that it is called off.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn call_off(&self, cancel: &Cancel) -> Result<(), JournalError> {
+        let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
+        let bytes = serde_json::to_vec(cancel).expect("a cancel has string keys");
+        place(&self.directory(attempt).cancel(), &bytes)
+    }
+
+    /// Keeps what must be told until it is told.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep_report(&self, attempt: AttemptId, pending: &Pending) -> Result<(), JournalError> {
+        let bytes = serde_json::to_vec(pending).expect("a report has string keys");
+        place(&self.directory(attempt).report(), &bytes)
+    }
+
+    /// Ends an attempt. What is beside the tombstone goes at once, unless the journal keeps spools; one
+    /// that was lost is kept for a day in any case, because its `runner.log` may say what happened.
+    ///
+    /// # Errors
+    /// When the tombstone can't be written or the rest not be removed; the next sweep removes it then.
+    pub fn end(&self, tombstone: &Tombstone) -> Result<(), JournalError> {
+        let directory = self.directory(tombstone.attempt);
+        let bytes = serde_json::to_vec(tombstone).expect("a tombstone has string keys");
+        place(&directory.tombstone(), &bytes)?;
+        if self.retention.is_zero() && tombstone.outcome != Some(Outcome::Lost) {
+            self.remove_spool(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything but the tombstone.
+    pub(super) fn remove_spool(&self, directory: &AttemptDirectory) -> Result<(), JournalError> {
+        let path = directory.path();
+        let read = |error| JournalError::new("read", path)(error);
+        for entry in std::fs::read_dir(path).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let beside = entry.path();
+            if beside == directory.tombstone() {
+                continue;
+            }
+            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                std::fs::remove_dir_all(&beside)
+            } else {
+                std::fs::remove_file(&beside)
+            };
+            removed.map_err(JournalError::new("remove", &beside))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+use std::time::SystemTime;
+
+use aegir_protocol::code::Code;
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::message::{self, Report};
+use aegir_protocol::state::Outcome;
+use serde_json::json;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn journal(retention: Duration) -> (tempfile::TempDir, Journal) {
+    let state = tempfile::tempdir().unwrap();
+    let journal = Journal::open(state.path(), retention).unwrap();
+    (state, journal)
+}
+
+fn arrival() -> Arrival {
+    let operation: aegir_protocol::operation::Operation = serde_json::from_value(json!({
+        "id": OperationId::generate(), "attempt": 1, "name": "example.print", "backend": "main",
+        "frontend": "main", "target": {"kind": "site", "id": "1", "name": "example.test"}, "hosts": [],
+        "variables": {}, "locks": [], "requested_by": null, "requested_at": "2026-01-01T00:00:00Z",
+        "timeout_seconds": null, "retry_of": null, "traceparent": null,
+    }))
+    .unwrap();
+    Arrival { attempt: operation.attempt_id(), bytes: message::encode(&operation).into() }
+}
+
+fn standings(journal: &Journal) -> Vec<(AttemptId, Standing)> {
+    journal.scan().unwrap().into_iter().map(|found| (found.attempt, found.standing)).collect()
+}
+
+fn pending(attempt: AttemptId) -> Pending {
+    let report = Report {
+        operation: attempt.operation,
+        attempt: attempt.attempt,
+        node: "node1".parse().unwrap(),
+        outcome: Outcome::Lost,
+        reason: Code::RunnerGone.because("gone"),
+    };
+    Pending { frontend: "main".parse().unwrap(), report }
+}
+
+fn ended(attempt: AttemptId, outcome: Outcome) -> Tombstone {
+    Tombstone::ended(attempt, outcome, Code::Completed.because("done"))
+}
+
+#[test]
+fn what_is_taken_is_there_as_it_was_delivered() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let (one, other) = (arrival(), arrival());
+    assert_eq!(journal.take(&[one.clone(), other.clone()]).unwrap(), [Taken::New, Taken::New]);
+    assert_eq!(std::fs::read(journal.directory(one.attempt).operation()).unwrap(), one.bytes);
+    let expect = [(one.attempt, Standing::Journaled), (other.attempt, Standing::Journaled)];
+    assert_eq!(standings(&journal), expect);
+}
+
+#[test]
+fn what_comes_again_is_known_whatever_became_of_it() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let arrival = arrival();
+    let directory = journal.directory(arrival.attempt);
+    let known = || assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::Known]);
+    assert_eq!(journal.take(&[arrival.clone(), arrival.clone()]).unwrap(), [Taken::New, Taken::Known]);
+    known();
+    std::fs::write(directory.transcript(), "").unwrap();
+    known();
+    journal.keep_report(arrival.attempt, &pending(arrival.attempt)).unwrap();
+    known();
+    journal.end(&ended(arrival.attempt, Outcome::Succeeded)).unwrap();
+    known();
+    assert_eq!(standings(&journal), []);
+}
+
+#[test]
+fn what_relayd_refused_may_come_again() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let arrival = arrival();
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    journal.end(&Tombstone::refused(arrival.attempt, None)).unwrap();
+    assert_eq!(standings(&journal), []);
+    assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Journaled)]);
+}
+
+#[test]
+fn a_torn_operation_is_taken_anew() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let arrival = arrival();
+    let torn = journal.directory(arrival.attempt).operation();
+    for bytes in [&b""[..], &arrival.bytes[..40]] {
+        journal.take(std::slice::from_ref(&arrival)).unwrap();
+        std::fs::write(&torn, bytes).unwrap();
+        // Found while it runs,
+        assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
+        // and at the start.
+        std::fs::write(&torn, bytes).unwrap();
+        assert_eq!(standings(&journal), []);
+        assert!(!torn.exists());
+    }
+}
+
+#[test]
+fn where_an_attempt_stands_follows_from_its_files() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let arrival = arrival();
+    let directory = journal.directory(arrival.attempt);
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    std::fs::write(directory.plan(), "{}").unwrap();
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Journaled)]);
+    std::fs::write(directory.transcript(), "").unwrap();
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Started)]);
+    let pending = pending(arrival.attempt);
+    journal.keep_report(arrival.attempt, &pending).unwrap();
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Reporting(pending))]);
+    // Power may fail between the tombstone and the removal of the rest.
+    std::fs::write(directory.tombstone(), "").unwrap();
+    assert_eq!(standings(&journal), []);
+}
+
+#[test]
+fn the_end_leaves_a_tombstone_and_nothing_else() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let arrival = arrival();
+    let directory = journal.directory(arrival.attempt);
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    std::fs::create_dir_all(directory.task(1, "print")).unwrap();
+    std::fs::write(directory.transcript(), "x").unwrap();
+    let tombstone = ended(arrival.attempt, Outcome::Failed);
+    journal.end(&tombstone).unwrap();
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["ended.json"]);
+    assert_eq!(Tombstone::read(&directory).unwrap(), tombstone);
+}
+
+#[test]
+fn spools_and_tombstones_go_when_their_time_is_over() {
+    let (_state, journal) = journal(Duration::from_secs(3600));
+    let (done, lost) = (arrival(), arrival());
+    journal.take(&[done.clone(), lost.clone()]).unwrap();
+    journal.end(&ended(done.attempt, Outcome::Succeeded)).unwrap();
+    journal.end(&ended(lost.attempt, Outcome::Lost)).unwrap();
+    let there = |arrival: &Arrival| {
+        let directory = journal.directory(arrival.attempt);
+        (directory.operation().exists(), directory.tombstone().exists())
+    };
+    let now = SystemTime::now();
+    assert_eq!(journal.sweep(now).unwrap(), Swept::default());
+    assert_eq!(journal.sweep(now + Duration::from_secs(3700)).unwrap(), Swept { spools: 1, tombstones: 0 });
+    assert_eq!((there(&done), there(&lost)), ((false, true), (true, true)));
+    assert_eq!(journal.sweep(now + 2 * DAY).unwrap(), Swept { spools: 1, tombstones: 0 });
+    assert_eq!(journal.sweep(now + 31 * DAY).unwrap(), Swept { spools: 0, tombstones: 2 });
+    assert_eq!(std::fs::read_dir(journal.root()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_journal_that_can_not_be_written_takes_nothing() {
+    let (state, journal) = journal(Duration::ZERO);
+    let (good, bad) = (arrival(), arrival());
+    // Where the second one's directory would be stands a file: the first is given back as well.
+    let place = state.path().join("operations").join(bad.attempt.operation.to_string());
+    std::fs::write(&place, "").unwrap();
+    journal.take(&[good.clone(), bad.clone()]).unwrap_err();
+    assert!(!journal.directory(good.attempt).operation().exists());
+    std::fs::remove_file(&place).unwrap();
+    assert_eq!(journal.take(&[good, bad]).unwrap(), [Taken::New, Taken::New]);
+}
+
+#[test]
+fn what_is_not_an_attempt_is_left_alone() {
+    let (state, journal) = journal(Duration::ZERO);
+    let strange = state.path().join("operations/notes/1");
+    std::fs::create_dir_all(&strange).unwrap();
+    std::fs::create_dir_all(
+        journal.directory(AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST }).path(),
+    )
+    .unwrap();
+    assert_eq!(standings(&journal), []);
+    assert!(strange.exists());
+}

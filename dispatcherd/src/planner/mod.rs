@@ -1,0 +1,108 @@
+//! From an Operation to its Tasks, or to the reason why there are none.
+//!
+//! The same functions of the protocol check a request in relayd; what reaches this point and is refused was
+//! accepted with another catalog, or asks for what only this backend's operator can allow.
+
+mod playbook;
+
+use aegir_protocol::catalog::{Catalog, Role, Subject};
+use aegir_protocol::code::Code;
+use aegir_protocol::manifest::{Place, TaskManifest};
+use aegir_protocol::name::{NodeName, TaskName};
+use aegir_protocol::operation::Operation;
+use aegir_protocol::state::Reason;
+
+use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
+
+/// What of this node a plan depends on, beside the catalog.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Who plans.
+    pub node: NodeName,
+    /// What the runner will need.
+    pub settings: Settings,
+    /// Whether programs may run beside dispatcherd.
+    pub programs_on_dispatcher: bool,
+    /// How long a Task may take whose manifest says nothing else.
+    pub task_timeout_seconds: u64,
+}
+
+/// The Tasks of an Operation. Nothing but the paths of playbooks is looked up on the disk.
+///
+/// # Errors
+/// The reason with which the attempt is rejected.
+pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<Plan, Reason> {
+    let subject = Subject {
+        name: &operation.name,
+        target: &operation.target.kind,
+        hosts: &operation.hosts,
+        variables: &operation.variables,
+        priority: operation.priority,
+    };
+    let problems = catalog.check(&subject);
+    if let Some(first) = problems.first() {
+        let messages: Vec<_> =
+            problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect();
+        return Err(Reason { code: first.code.clone(), message: messages.join("; ") });
+    }
+    let (role, manifest) = catalog
+        .find(&operation.name)
+        .map_err(|problem| Reason { code: problem.code, message: problem.message })?;
+    let numbered = (1..).zip(&manifest.tasks);
+    let tasks: Result<Vec<_>, Reason> =
+        numbered.map(|(number, name)| task(operation, role, number, name, terms)).collect();
+    Ok(Plan {
+        schema: PLAN_SCHEMA.to_owned(),
+        attempt: operation.attempt_id(),
+        node: terms.node.clone(),
+        tasks: tasks?,
+        settings: terms.settings.clone(),
+    })
+}
+
+fn task(
+    operation: &Operation,
+    role: &Role,
+    number: u32,
+    name: &TaskName,
+    terms: &Terms,
+) -> Result<PlannedTask, Reason> {
+    let declared = role.manifest.tasks.get(name).ok_or_else(|| {
+        Code::UnknownTask.because(format!("role {} has no task {name}", operation.name.role))
+    })?;
+    let action = action(name, declared, terms)?;
+    let beside_dispatcherd = matches!(action, Action::Program { on: Place::Dispatcher, .. });
+    let hosts = if beside_dispatcherd { Vec::new() } else { role.hosts_of(name, &operation.hosts) };
+    Ok(PlannedTask {
+        number,
+        role: operation.name.role.clone(),
+        digest: role.digest.clone(),
+        name: name.clone(),
+        title: declared.title.clone().unwrap_or_else(|| name.to_string()),
+        action,
+        hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
+        variables: role.resolve(name, &operation.variables),
+        timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
+    })
+}
+
+fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Action, Reason> {
+    if let Some(shell) = &declared.shell {
+        if shell.on == Place::Dispatcher && !terms.programs_on_dispatcher {
+            return Err(Code::NotAllowed.because(format!(
+                "task {name} is a program that runs beside dispatcherd, which this backend does not allow: \
+                 set programs_on_dispatcher in [allow] of dispatcherd's config if it should"
+            )));
+        }
+        return Ok(Action::Program { argv: shell.argv.clone(), on: shell.on });
+    }
+    let playbook = declared.ansible.as_ref().and_then(|ansible| ansible.playbook.as_deref());
+    match (playbook, declared.task_file(name)) {
+        (Some(path), _) => playbook::find(path, &terms.settings.content_roots).map(Action::Playbook),
+        (None, Some(file)) => Ok(Action::TaskFile(file)),
+        (None, None) => Err(Code::RoleInvalid.because(format!("task {name} names nothing to run"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::catalog::Library;
+use crate::config::Config;
+
+fn catalog() -> std::sync::Arc<Catalog> {
+    let library = Library {
+        backend: "main".parse().unwrap(),
+        node: "node1".parse().unwrap(),
+        recipient: String::new(),
+        directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+        content: None,
+    };
+    library.read()
+}
+
+fn terms() -> Terms {
+    let config: Config = toml::from_str("").unwrap();
+    Terms {
+        node: "node1".parse().unwrap(),
+        settings: config.settings(),
+        programs_on_dispatcher: true,
+        task_timeout_seconds: 60,
+    }
+}
+
+fn operation(name: &str, variables: Value) -> Operation {
+    serde_json::from_value(json!({
+        "id": "019235f0-7a3c-7def-8000-000000000001", "attempt": 1, "name": name, "backend": "main",
+        "frontend": "main", "target": {"kind": "site", "id": "1", "name": "example.test"},
+        "hosts": [{"name": "web1"}], "variables": variables, "locks": [], "requested_by": null,
+        "requested_at": "2026-01-01T00:00:00Z", "timeout_seconds": null, "retry_of": null,
+        "traceparent": null,
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_plan_has_every_task_with_its_own_variables_only() {
+    let operation = operation("example.fail", json!({"site": {"text": "{{ x }}"}}));
+    let plan = plan(&operation, &catalog(), &terms()).unwrap();
+    assert_eq!(plan.tasks.iter().map(|task| task.number).collect::<Vec<_>>(), [1, 2]);
+    let text = &plan.tasks[0].variables[&"text".parse().unwrap()];
+    assert_eq!((&text.value, text.from.as_str()), (&json!("{{ x }}"), "site"));
+    assert_eq!(plan.tasks[1].variables, BTreeMap::new());
+    assert_eq!(plan.tasks[0].hosts, []);
+    assert_eq!(plan.tasks[0].timeout_seconds, 60);
+    assert_eq!(plan.tasks[0].action.runner(), "shell");
+    let read: Plan = serde_json::from_slice(&serde_json::to_vec(&plan).unwrap()).unwrap();
+    assert_eq!(read, plan);
+}
+
+#[track_caller]
+fn rejected(operation: &Operation, terms: &Terms, code: Code) {
+    let reason = plan(operation, &catalog(), terms).unwrap_err();
+    assert_eq!(reason.code, code.as_str(), "{reason}");
+}
+
+#[test]
+fn what_can_not_be_planned_says_why() {
+    rejected(&operation("other.print", json!({})), &terms(), Code::UnknownRole);
+    rejected(&operation("example.other", json!({})), &terms(), Code::UnknownOperation);
+    rejected(&operation("example.sleep", json!({})), &terms(), Code::VariableMissing);
+    let wrong = json!({"operation": {"count": "ten"}});
+    rejected(&operation("example.many", wrong), &terms(), Code::VariableInvalid);
+    let reserved = json!({"site": {"ansible_connection": "local"}});
+    rejected(&operation("example.print", reserved), &terms(), Code::VariableReserved);
+}
+
+#[test]
+fn programs_beside_dispatcherd_need_the_operators_consent() {
+    let terms = Terms { programs_on_dispatcher: false, ..terms() };
+    rejected(&operation("example.print", json!({})), &terms, Code::NotAllowed);
+}

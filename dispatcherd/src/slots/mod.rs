@@ -1,0 +1,7 @@
+//! Who may start, and who is next.
+
+mod run;
+mod state;
+
+pub use run::run;
+pub use state::{Census, Effect, Event, Slots};

@@ -1,0 +1,154 @@
+//! What happens to Operations when something breaks.
+
+use std::time::{Duration, Instant};
+
+use aegir_protocol::code::Code;
+use aegir_protocol::state::Outcome;
+use dispatcherd::launch::{Alive, alive};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::bench::Bench;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_attempt_does_not_notice_that_dispatcherd_is_killed() {
+    let mut bench = Bench::start("transcript_retention_seconds = 3600").await;
+    let operation = bench.sleeper();
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    bench.kill().await;
+    assert_eq!(alive(&bench.attempt_directory(attempt)).unwrap(), Alive::Yes);
+    bench.restart();
+    bench.open_gate();
+    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(bench.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    let text = bench.relayd.state().text(attempt);
+    assert_eq!((text.matches("before").count(), text.matches("after").count()), (1, 1), "{text}");
+    let written = std::fs::read(bench.attempt_directory(attempt).transcript()).unwrap();
+    assert!(bench.relayd.state().transcripts[&attempt] == written, "the copies differ");
+    assert_eq!(bench.relayd.state().claims.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_while_dispatcherd_was_away_is_shipped_when_it_is_back() {
+    let mut bench = Bench::start("").await;
+    let operation = bench.sleeper();
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    bench.kill().await;
+    bench.open_gate();
+    let directory = bench.attempt_directory(attempt);
+    bench.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
+    bench.restart();
+    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+    bench.cleared(attempt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_journaled_is_claimed_again_after_a_restart() {
+    let mut bench = Bench::start("").await;
+    bench.relayd.state().grant = None;
+    let operation = bench.operation("example.print", json!({}));
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("the claim", |state| state.claims.len() == 1).await;
+    bench.kill().await;
+    bench.relayd.state().grant = Some(true);
+    bench.restart();
+    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(bench.relayd.state().claims.len(), 2);
+    bench.cleared(attempt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_is_killed_is_reported_and_its_child_ended() {
+    let bench = Bench::start("").await;
+    let operation = bench.sleeper();
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    let directory = bench.attempt_directory(attempt);
+    let child: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(directory.child()).unwrap()).unwrap();
+    let child = child["group"].as_i64().unwrap();
+    assert!(runs(child));
+    kill_process(runner_of(directory.path()), Signal::KILL).unwrap();
+    bench.relayd.until("the report", |state| !state.reports.is_empty()).await;
+    let report = bench.relayd.state().reports[0].clone();
+    assert_eq!((report.operation, report.outcome), (operation.id, Outcome::Lost));
+    assert_eq!(report.reason.code, Code::RunnerGone.as_str());
+    assert!(!runs(child), "the child is still there");
+    assert_eq!(bench.buried(attempt).await.outcome, Some(Outcome::Lost));
+    let written = std::fs::read(directory.transcript()).unwrap();
+    assert!(bench.relayd.state().transcripts[&attempt] == written, "what there was has arrived");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_restarts_costs_nothing() {
+    let mut bench =
+        Bench::on(aegir_testkit::Broker::private().await.unwrap(), "transcript_retention_seconds = 3600")
+            .await;
+    let operation = bench.sleeper();
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    bench.broker.stop().await.unwrap();
+    bench.open_gate();
+    let directory = bench.attempt_directory(attempt);
+    bench.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
+    bench.broker.restart().await.unwrap();
+    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+    bench.buried(attempt).await;
+    let written = std::fs::read(directory.transcript()).unwrap();
+    assert!(bench.relayd.state().transcripts[&attempt] == written, "the copies differ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatcherd_stops_within_two_seconds_and_its_runners_go_on() {
+    let mut bench = Bench::start("").await;
+    let operation = bench.sleeper();
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    let begun = Instant::now();
+    let status = bench.dispatcherd.terminate(Duration::from_secs(10)).await.unwrap();
+    assert!(status.success(), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(alive(&bench.attempt_directory(attempt)).unwrap(), Alive::Yes);
+    bench.restart();
+    bench.open_gate();
+    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_never_came_are_asked_for() {
+    let bench = Bench::start("").await;
+    bench.relayd.state().receipts = false;
+    let operation = bench.operation("example.print", json!({}));
+    let attempt = operation.attempt_id();
+    bench.relayd.submit(&operation).await;
+    bench.relayd.until("the transcript", |state| state.complete(attempt)).await;
+    bench.relayd.state().receipts = true;
+    bench.cleared(attempt).await;
+}
+
+/// Whether there is such a process that has not ended; one that nobody waits for stays in the table.
+fn runs(id: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// The process that was started as `dispatcherd runner DIRECTORY`.
+fn runner_of(directory: &std::path::Path) -> Pid {
+    let wanted = directory.as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(id) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let mut words = line.split(|&byte| byte == 0);
+        if words.any(|word| word == b"runner") && words.next() == Some(wanted) {
+            return Pid::from_raw(id).unwrap();
+        }
+    }
+    panic!("no runner of {}", directory.display());
+}
