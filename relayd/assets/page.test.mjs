@@ -1,6 +1,6 @@
 // What of the page's script needs no browser. Run by a test of relayd.
 import assert from "node:assert/strict";
-import { beside, duration, pieces, printed } from "./page.mjs";
+import { MAX_LINE, MAX_LINES, beside, duration, pieces, printed } from "./page.mjs";
 
 const plain = (text) => pieces(text).map((piece) => piece.text).join("");
 
@@ -27,3 +27,146 @@ assert.equal(duration(-5), "0.0 s");
 
 assert.equal(beside({ silent: true, cancel_requested: true, check: true, state: "running" }), "silent, canceling, dry run");
 assert.equal(beside({ silent: false, cancel_requested: true, check: false, state: "canceled" }), "");
+
+// The pages over a document that knows just enough.
+
+class Node {
+  constructor(tag, text = "") {
+    Object.assign(this, { tag, own: text, children: [], dataset: {}, hidden: false, className: "", listeners: {}, parent: null });
+    Object.assign(this, { scrollHeight: 0, scrollTop: 0, clientHeight: 0, checked: true, href: "" });
+  }
+  get textContent() { return this.own + this.children.map((child) => child.textContent).join(""); }
+  set textContent(text) { this.children = []; this.own = String(text); }
+  get childElementCount() { return this.children.length; }
+  get firstElementChild() { return this.children[0]; }
+  append(...nodes) { for (const node of nodes) this.insertBefore(node, null); }
+  insertBefore(node, before) {
+    const child = node instanceof Node ? node : new Node("#text", String(node));
+    child.parent = this;
+    this.children.splice(before ? this.children.indexOf(before) : this.children.length, 0, child);
+  }
+  replaceChildren(...nodes) { this.textContent = ""; this.append(...nodes); }
+  remove() { this.parent.children.splice(this.parent.children.indexOf(this), 1); }
+  addEventListener(kind, listener) { this.listeners[kind] = listener; }
+  all() { return [this, ...this.children.flatMap((child) => child.all())]; }
+  querySelectorAll(selector) { return this.all().filter((node) => node !== this && node.matches(selector)); }
+  querySelector(selector) { return this.querySelectorAll(selector)[0] ?? null; }
+  matches(selector) {
+    const id = selector.match(/\[data-id="(.*)"\]/);
+    if (id) return this.dataset.id === id[1];
+    if (selector.startsWith(".")) return this.className.split(" ").includes(selector.slice(1));
+    return selector === "time[datetime]" ? this.tag === "time" : selector.endsWith(this.tag);
+  }
+}
+
+class FakeSource {
+  static CLOSED = 2;
+  constructor(url) { this.url = url; this.listeners = {}; FakeSource.last = this; }
+  addEventListener(kind, listener) { this.listeners[kind] = listener; }
+  close() { this.closed = true; }
+  send(kind, data, lastEventId = "") { this.listeners[kind]({ data: JSON.stringify(data), lastEventId }); }
+}
+
+let frames = [];
+Object.assign(globalThis, {
+  EventSource: FakeSource,
+  CSS: { escape: (text) => text },
+  requestAnimationFrame: (frame) => frames.push(frame),
+  setInterval: () => 0,
+  clearInterval: () => {},
+});
+const draw = () => { while (frames.length) frames.shift()(); };
+
+async function open(ids, dataset) {
+  const root = new Node("body");
+  const byId = Object.fromEntries(ids.map((id) => [id, new Node(id === "operations" ? "table" : "div")]));
+  byId.main = new Node("main");
+  byId.main.dataset = dataset;
+  root.append(...Object.values(byId));
+  if (byId.operations) byId.operations.append(new Node("tbody"));
+  globalThis.document = {
+    getElementById: (id) => byId[id],
+    createElement: (tag) => new Node(tag),
+    createTextNode: (text) => new Node("#text", text),
+    querySelector: (selector) => root.querySelector(selector),
+    querySelectorAll: (selector) => root.querySelectorAll(selector),
+  };
+  await import(`./page.mjs?${JSON.stringify(dataset)}`);
+  return byId;
+}
+
+const summary = {
+  id: "b", name: "example.print", target: { kind: "site", name: "<b>x</b>" }, state: "running", silent: false, check: false,
+  cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
+};
+
+// One Operation, from its start to its end.
+{
+  const page = await open(
+    ["log", "follow", "older", "tasks", "connection", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
+    { page: "operation", id: "b", attempt: "1", from: "1", revision: "2" },
+  );
+  const source = FakeSource.last;
+  assert.equal(source.url, "/api/v1/operations/b/events?from=1");
+  const at = "2026-11-23T12:00:00.000000Z";
+  let seq = 0;
+  const record = (kind, body) => { seq += 1; source.send("record", { seq, at, kind, body }, `1-${seq}`); };
+  const reason = { code: "task_failed", message: "It failed." };
+  source.send("state", summary);
+  assert.equal(page.state.textContent, "running");
+  assert.equal(page.ledger.childElementCount, 1);
+  record("started", { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Say" }, { title: "Do" }] });
+  record("task_started", { task: 1, title: "Say" });
+  record("output", { task: 1, stream: "stdout", line: 1, text: "<i>one</i>\ntwo is " });
+  record("output", { task: 1, stream: "stdout", line: 2, continued: true, text: "one line\n" });
+  record("output", { task: 1, stream: "stderr", line: 1, text: "oh \x1b[31mno\x1b[0m\n" });
+  record("task_finished", { task: 1, outcome: "succeeded", reason });
+  record("task_started", { task: 2, title: "Do" });
+  record("step", { task: 2, host: "web1", name: "Copy", status: "failed", duration_ms: 400, message: "disk full" });
+  record("progress", { task: 2, percent: 40 });
+  record("weather", {});
+  record("task_finished", { task: 2, outcome: "failed", reason });
+  record("finished", { outcome: "failed", reason });
+  draw();
+  const lines = page.log.children.map((line) => `${line.className}|${line.textContent}`);
+  assert.deepEqual(lines, [
+    "task|example.print of site <b>x</b> on node n1",
+    "task|Task 1 of 2: Say",
+    "stdout|<i>one</i>",
+    "stdout|two is one line",
+    "stderr|oh no",
+    "good|Task 1: succeeded",
+    "task|Task 2 of 2: Do",
+    "step|failed web1  Copy 0.4 s\n      disk full",
+    "note|40 % ",
+    "bad|Task 2: failed. It failed. (task_failed)",
+    "task bad|The Operation has ended: failed. It failed. (task_failed)",
+  ]);
+  assert.equal(page.log.children[4].children[1].className, "sgr-31");
+  assert.deepEqual(page.tasks.children.map((task) => task.textContent), ["Say succeeded 0.0 s", "Do failed 0.0 s"]);
+  source.send("state", { ...summary, state: "failed", reason, revision: 4 });
+  source.send("end", {});
+  assert.ok(source.closed && page.cancel.hidden);
+  assert.equal(page.connection.textContent, "The Operation has ended: failed.");
+
+  // A long log does not fill the memory.
+  source.send("record", { seq, at, kind: "output", body: { task: 1, stream: "stdout", line: 9, text: "x\n".repeat(100_000) } }, "1-99");
+  draw();
+  assert.equal(page.log.childElementCount, MAX_LINES);
+  assert.equal(page.older.hidden, false);
+  record("output", { task: 1, stream: "stdout", line: 9, text: `${"y".repeat(2 * MAX_LINE)}\n` });
+  draw();
+  assert.ok(page.log.children.at(-1).textContent.length < MAX_LINE + 100);
+}
+
+// The list: the newest first, and each once.
+{
+  const page = await open(["operations", "connection", "empty"], { page: "list", live: "true" });
+  const source = FakeSource.last;
+  source.send("state", summary);
+  source.send("state", { ...summary, id: "c", state: "queued" });
+  source.send("state", { ...summary, state: "succeeded" });
+  const rows = page.operations.querySelector("tbody").children;
+  assert.deepEqual(rows.map((row) => `${row.dataset.id} ${row.querySelector(".state").textContent}`), ["c queued", "b succeeded"]);
+  assert.ok(rows[0].textContent.includes("site <b>x</b>") && page.empty.hidden);
+}

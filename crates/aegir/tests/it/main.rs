@@ -4,6 +4,7 @@
 mod follow;
 
 use assert_cmd::Command;
+use clap::CommandFactory as _;
 
 fn aegir(arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegir"));
@@ -68,4 +69,20 @@ fn completions_need_no_relayd() {
     let (code, text, _) = aegir(&["completions", "bash"]);
     assert_eq!(code, 0);
     assert!(text.contains("sign-in"));
+}
+
+/// Compares the reference with the program.
+#[test]
+fn the_reference_names_every_command_option_and_exit_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/cli.md");
+    let reference = std::fs::read_to_string(path).expect("docs/reference/cli.md is there");
+    assert!(reference.contains(&aegir_service::exit::Exit::table()), "the table of exit codes is stale");
+    let program = aegir::arguments::Arguments::command();
+    for command in program.get_subcommands() {
+        let name = command.get_name();
+        assert!(reference.contains(&format!("\n### aegir {name}")), "{name} has no section");
+        for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(reference.contains(&format!("`--{option}")), "--{option} of {name} is not explained");
+        }
+    }
 }

@@ -153,3 +153,15 @@ async fn a_check_stops_at_the_first_closed_hop() {
     assert_eq!((hops[1]["name"].as_str(), hops[1]["ok"].as_bool()), (Some("broker"), Some(false)));
     assert_eq!(hops.len(), 2);
 }
+
+#[test]
+fn the_reference_lists_every_path() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/http-api.md");
+    let reference = std::fs::read_to_string(path).unwrap();
+    let routes =
+        include_str!("../api/mod.rs").split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    assert!(routes.clone().count() > 5);
+    for route in routes {
+        assert!(reference.contains(&format!("/api/v1{route}")), "{route} is not explained");
+    }
+}
