@@ -37,13 +37,13 @@ pub(crate) struct Arguments {
 /// When something is missing, does not start, or the page is not what was deployed.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     deps::ensure()?;
-    println!("Building relayd, dispatcherd and aegir");
-    workspace::cargo(&["build", "--workspace", "--bins"])?;
-    use_binaries(&workspace::target().join("debug"));
     let ports = Ports::from_base(arguments.port_base);
     let directory = directory(arguments.port_base)?;
     let stage = Stage::enter(&directory)?;
     ports.check(stage.had_leftovers())?;
+    println!("Building relayd, dispatcherd and aegir");
+    workspace::cargo(&["build", "--workspace", "--bins"])?;
+    use_binaries(&workspace::target().join("debug"));
     let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
     runtime.block_on(perform(arguments.once, &stage, ports))
 }

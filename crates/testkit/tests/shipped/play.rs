@@ -71,51 +71,61 @@ impl Stage {
     }
 
     pub(crate) async fn play_with(&self, task: &str, arguments: &[&str]) -> Played {
-        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let playbook = json!([{ "hosts": "all", "gather_facts": false, "tasks": [
-            { "ansible.builtin.import_role": { "name": "static_site", "tasks_from": format!("{task}.yml") } },
-        ] }]);
-        let inventory = json!({ "all": { "hosts": { "web1": {
-            "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
-        } } } });
-        fs::write(at("playbook.yml"), playbook.to_string()).unwrap();
-        fs::write(at("inventory.json"), inventory.to_string()).unwrap();
-        fs::write(at("variables.json"), self.variables(task).to_string()).unwrap();
-        let mut command = Command::new("ansible-playbook");
-        command
-            .current_dir(directory.path())
-            .args(["-i", "inventory.json", "-e", "@variables.json", "playbook.yml"])
-            .args(arguments)
-            .env("ANSIBLE_ROLES_PATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles"))
-            .env("ANSIBLE_LOCALHOST_WARNING", "false")
-            .env("ANSIBLE_NOCOLOR", "true")
-            .env("LC_ALL", "C.UTF-8");
-        let mut process = Process::spawn("ansible-playbook", command, &at("output")).unwrap();
-        let status = process.wait(Duration::from_secs(120)).await.unwrap();
-        let output = fs::read_to_string(at("output")).unwrap();
-        let recap = output.split("PLAY RECAP").last().unwrap_or_default();
-        let changed = recap.split("changed=").nth(1).and_then(|rest| rest.split(' ').next());
-        let changed = changed.and_then(|count| count.parse().ok()).unwrap_or_default();
-        Played { ok: status.success(), changed, output }
+        play(self.directory.path(), "static_site", task, &self.variables, &self.services, arguments).await
     }
+}
 
-    fn variables(&self, task: &str) -> Value {
-        let mut all = json!({ "aegir": {
-            "operation": "019a0000-0000-7000-8000-000000000001", "name": "static_site.deploy", "attempt": 1,
-            "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
-            "hosts": {}, "services": self.services, "content_roots": [self.directory.path().join("content")],
-        } });
-        // As dispatcherd does it: what the Task's manifest lists and nothing else, with the manifest's defaults.
-        let manifest = manifest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles/static_site"));
-        for name in &manifest.tasks[&task.parse().unwrap()].variables {
-            let given = self.variables.get(name.as_str()).or_else(|| manifest.variables[name].default());
-            if let Some(value) = given {
-                all[format!("static_site_{name}")] = value.clone();
-            }
+/// Runs a Task of a role. `content` in `directory` is the content root.
+pub(crate) async fn play(
+    directory: &Path,
+    role: &str,
+    task: &str,
+    variables: &Map<String, Value>,
+    services: &Value,
+    arguments: &[&str],
+) -> Played {
+    let content = directory.join("content");
+    let directory = tempfile::tempdir_in(directory).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let playbook = json!([{ "hosts": "all", "gather_facts": false, "tasks": [
+        { "ansible.builtin.import_role": { "name": role, "tasks_from": format!("{task}.yml") } },
+    ] }]);
+    let inventory = json!({ "all": { "hosts": { "web1": {
+        "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3",
+    } } } });
+    let mut all = json!({ "aegir": {
+        "operation": "019a0000-0000-7000-8000-000000000001", "name": format!("{role}.deploy"), "attempt": 1,
+        "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
+        "hosts": {}, "services": services, "content_roots": [content],
+    } });
+    // As dispatcherd does it: what the Task's manifest lists and nothing else, with the manifest's defaults.
+    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles");
+    let manifest = manifest(&roles.join(role));
+    for name in &manifest.tasks[&task.parse().unwrap()].variables {
+        let given = variables.get(name.as_str()).or_else(|| manifest.variables[name].default());
+        if let Some(value) = given {
+            all[format!("{role}_{name}")] = value.clone();
         }
-        marked(all)
     }
+    fs::write(at("playbook.yml"), playbook.to_string()).unwrap();
+    fs::write(at("inventory.json"), inventory.to_string()).unwrap();
+    fs::write(at("variables.json"), marked(all).to_string()).unwrap();
+    let mut command = Command::new("ansible-playbook");
+    command
+        .current_dir(directory.path())
+        .args(["-i", "inventory.json", "-e", "@variables.json", "playbook.yml"])
+        .args(arguments)
+        .env("ANSIBLE_ROLES_PATH", roles)
+        .env("ANSIBLE_LOCALHOST_WARNING", "false")
+        .env("ANSIBLE_NOCOLOR", "true")
+        .env("LC_ALL", "C.UTF-8");
+    let mut process = Process::spawn("ansible-playbook", command, &at("output")).unwrap();
+    let status = process.wait(Duration::from_secs(240)).await.unwrap();
+    let output = fs::read_to_string(at("output")).unwrap();
+    let recap = output.split("PLAY RECAP").last().unwrap_or_default();
+    let changed = recap.split("changed=").nth(1).and_then(|rest| rest.split(' ').next());
+    let changed = changed.and_then(|count| count.parse().ok()).unwrap_or_default();
+    Played { ok: status.success(), changed, output }
 }
 
 fn marked(value: Value) -> Value {
