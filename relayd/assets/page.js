@@ -146,7 +146,9 @@ class Log {
     this.add(() => element("div", className, text));
   }
 
-  output(body) {
+  output(body, isAnsible) {
+    // ansible-playbook's own text says once more what the steps say; a switch shows it.
+    const look = isAnsible && body.stream === "stdout" && !body.host ? "stdout own" : body.stream;
     const source = `${body.task} ${body.stream} ${body.host ?? ""}`;
     const lines = printed(body).split(/\r\n|\n|\r/);
     const last = lines.pop();
@@ -161,7 +163,7 @@ class Log {
         if (line.length > MAX_LINE) held.text += " … (the rest of this line is in the raw transcript)";
         this.open = held;
         this.add(() => {
-          held.drawn = element("div", body.stream);
+          held.drawn = element("div", look);
           held.drawn.append(...this.inside(body, held.text));
           return held.drawn;
         });
@@ -188,6 +190,7 @@ class Tasks {
     this.list = list;
     this.rows = [];
     this.startedAt = new Map();
+    this.runners = new Map();
   }
 
   plan(tasks) {
@@ -239,6 +242,10 @@ function operationPage(main) {
   const byId = (id) => document.getElementById(id);
   const { id } = main.dataset;
   const log = new Log(byId("log"), byId("follow"), byId("older"));
+  byId("all").addEventListener("change", () => {
+    byId("log").className = byId("all").checked ? "all" : "";
+    log.scroll();
+  });
   const tasks = new Tasks(byId("tasks"));
   const announce = byId("connection");
   let attempt = Number(main.dataset.attempt);
@@ -285,13 +292,14 @@ function operationPage(main) {
     },
     task_started(body, at) {
       tasks.start(body.task, at);
+      tasks.runners.set(body.task, body.runner);
       const title = `Task ${body.task}${count ? ` of ${count}` : ""}: ${body.title}`;
       log.text("task", title);
       announce.textContent = title;
     },
     output(body, at) {
       if (!tasks.startedAt.has(body.task)) tasks.start(body.task, at);
-      log.output(body);
+      log.output(body, tasks.runners.get(body.task) === "ansible");
     },
     step(body) {
       log.open = null;
@@ -303,7 +311,8 @@ function operationPage(main) {
           ` ${body.host}  ${body.name}${item} `,
           element("span", "host", duration(body.duration_ms)),
         );
-        if (body.message && ["failed", "ignored", "unreachable"].includes(body.status)) {
+        const speaks = body.action?.split(".").at(-1) === "debug" && body.status === "ok";
+        if (body.message && (speaks || ["failed", "ignored", "unreachable"].includes(body.status))) {
           line.append(`\n      ${body.message.slice(0, MAX_LINE)}`);
         }
         return line;

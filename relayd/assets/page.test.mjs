@@ -103,7 +103,7 @@ const summary = {
 // One Operation, from its start to its end.
 {
   const page = await open(
-    ["log", "follow", "older", "tasks", "connection", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
+    ["log", "follow", "all", "older", "tasks", "connection", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
     { page: "operation", id: "b", attempt: "1", from: "1", revision: "2" },
   );
   const source = FakeSource.last;
@@ -121,7 +121,8 @@ const summary = {
   record("output", { task: 1, stream: "stdout", line: 2, continued: true, text: "one line\n" });
   record("output", { task: 1, stream: "stderr", line: 1, text: "oh \x1b[31mno\x1b[0m\n" });
   record("task_finished", { task: 1, outcome: "succeeded", reason });
-  record("task_started", { task: 2, title: "Do" });
+  record("task_started", { task: 2, title: "Do", runner: "ansible" });
+  record("output", { task: 2, stream: "stdout", line: 1, text: "PLAY [all]\n" });
   record("step", { task: 2, host: "web1", name: "Copy", status: "failed", duration_ms: 400, message: "disk full" });
   record("progress", { task: 2, percent: 40 });
   record("weather", {});
@@ -137,6 +138,7 @@ const summary = {
     "stderr|oh no",
     "good|Task 1: succeeded",
     "task|Task 2 of 2: Do",
+    "stdout own|PLAY [all]",
     "step|failed web1  Copy 0.4 s\n      disk full",
     "note|40 % ",
     "bad|Task 2: failed. It failed. (task_failed)",

@@ -198,6 +198,9 @@ pub struct Log {
     /// Only what belongs to this Task
     #[arg(long, value_name = "N")]
     pub task: Option<u32>,
+    /// What ansible-playbook itself prints, too; it says once more what the steps say
+    #[arg(long, conflicts_with_all = ["raw", "output"])]
+    pub all: bool,
     /// The transcript's own lines, byte for byte, instead of a text for people
     #[arg(long, conflicts_with_all = ["task", "output"])]
     pub raw: bool,

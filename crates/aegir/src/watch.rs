@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 use crate::follow::{News, Watcher};
 use crate::render::Look;
-use crate::render::log::Log;
+use crate::render::log::{Log, Wanted};
 use crate::terminal::{Foot, print};
 
 /// Text above this size is written even though more is there to read.
@@ -26,10 +26,10 @@ pub struct Person {
 }
 
 impl Person {
-    /// Who sees the Operation like this; one Task of it only, if one is given.
+    /// Who sees these records of the Operation like this.
     #[must_use]
-    pub fn new(look: Look, task: Option<u32>) -> Self {
-        let log = Log::new(look, task);
+    pub fn new(look: Look, wanted: Wanted) -> Self {
+        let log = Log::new(look, wanted);
         Self { log, foot: Foot::new(), pending: String::new(), told: None, away: false, timed: false }
     }
 

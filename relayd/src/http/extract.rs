@@ -74,8 +74,11 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         .and_then(|value| deserializer.end().map(|()| value).map_err(|error| (String::new(), error)));
     read.map_err(|(pointer, error)| match error.classify() {
         serde_json::error::Category::Data => {
-            let mut problem = Problem::new(Code::FieldInvalid, "a field of the request is not valid");
-            problem.errors.push(FieldProblem::new(pointer, Code::FieldInvalid, error.to_string()));
+            // What was typed stands in the message, and may be anything of any length.
+            let text: String = error.to_string().chars().take(500).collect();
+            let detail = format!("the body is not what is expected: {text}");
+            let mut problem = Problem::new(Code::RequestMalformed, detail);
+            problem.errors.push(FieldProblem::new(pointer, Code::RequestMalformed, text));
             problem
         }
         serde_json::error::Category::Io
@@ -160,7 +163,7 @@ mod tests {
     fn what_is_not_json_has_a_position() {
         check("", Code::RequestMalformed, None, "line 1 column 0");
         check("{\"name\": \n nonsense}", Code::RequestMalformed, None, "line 2 column");
-        check("{} {}", Code::FieldInvalid, Some(""), "missing field `name`");
+        check("{} {}", Code::RequestMalformed, Some(""), "missing field `name`");
     }
 
     #[test]
@@ -173,7 +176,7 @@ mod tests {
         };
         assert!(from_json::<Request>(request(|_| {}).as_bytes()).is_ok());
         let check = |change: fn(&mut serde_json::Value), pointer: &str, says: &str| {
-            check(&request(change), Code::FieldInvalid, Some(pointer), says);
+            check(&request(change), Code::RequestMalformed, Some(pointer), says);
         };
         check(|r| r["target"]["name"] = json!("a\nb"), "/target/name", "is not a target's name");
         check(|r| r["hosts"][0]["name"] = json!("-oProxyCommand=x"), "/hosts/0/name", "is not a host's name");

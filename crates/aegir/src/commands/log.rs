@@ -12,6 +12,7 @@ use super::{Context, Form, watch};
 use crate::arguments::Log;
 use crate::error::Error;
 use crate::follow::{News, Start, Watcher};
+use crate::render::log::Wanted;
 use crate::terminal::print;
 use crate::watch::Person;
 
@@ -21,9 +22,10 @@ pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, 
         return output(context, id, arguments, stream.into()).await;
     }
     let as_lines = arguments.raw || context.json;
+    let wanted = Wanted { task: arguments.task, all: arguments.all };
     if arguments.follow {
         let start = Start { attempt: arguments.attempt, tail: arguments.tail };
-        let form = if as_lines { Form::Lines } else { Form::Text(arguments.task) };
+        let form = if as_lines { Form::Lines } else { Form::Text(wanted) };
         return watch(context, id, start, form).await;
     }
     let detail = context.client.operation(id).await?;
@@ -35,7 +37,7 @@ pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, 
     if as_lines {
         copy(context, response).await?;
     } else {
-        text(context, response, &detail, attempt, arguments.task).await?;
+        text(context, response, &detail, attempt, wanted).await?;
     }
     Ok(Exit::Success.into())
 }
@@ -74,9 +76,9 @@ async fn text(
     mut response: Response,
     detail: &OperationDetail,
     attempt: Attempt,
-    task: Option<u32>,
+    wanted: Wanted,
 ) -> Result<(), Error> {
-    let mut person = Person::new(context.look.clone(), task);
+    let mut person = Person::new(context.look.clone(), wanted);
     let mut rest: Vec<u8> = Vec::new();
     while let Some(bytes) = chunk(context, &mut response).await? {
         rest.extend_from_slice(&bytes);

@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::follow::{Start, Watcher, follow};
 use crate::render::Look;
+use crate::render::log::Wanted;
 use crate::watch::{Person, Program};
 
 /// What every command has.
@@ -55,8 +56,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 /// What a program sees of an Operation that it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A text for people; of one Task only, if one is given.
-    Text(Option<u32>),
+    /// A text for people, of these records.
+    Text(Wanted),
     /// The transcript's lines as they are.
     Lines,
     /// States and records, each as an object with one key.
@@ -68,8 +69,8 @@ async fn watch(context: &Context, id: OperationId, start: Start, form: Form) -> 
     let client = &context.client;
     let watching = async {
         match form {
-            Form::Text(task) => {
-                let mut person = Person::new(context.look.clone(), task);
+            Form::Text(wanted) => {
+                let mut person = Person::new(context.look.clone(), wanted);
                 let summary = follow(client, id, start, &mut person).await?;
                 person.end(&summary)?;
                 Ok(summary)

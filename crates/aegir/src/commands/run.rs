@@ -14,6 +14,7 @@ use crate::arguments::Run;
 use crate::client::{ANSWER_TIMEOUT, Client};
 use crate::error::Error;
 use crate::follow::Start;
+use crate::render::log::Wanted;
 use crate::request::request;
 use crate::terminal::{print, print_json};
 
@@ -45,7 +46,7 @@ pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, 
     if !arguments.follow {
         return Ok(Exit::Success.into());
     }
-    let form = if context.json { Form::Tagged } else { Form::Text(None) };
+    let form = if context.json { Form::Tagged } else { Form::Text(Wanted::default()) };
     watch(context, id, Start::default(), form).await
 }
 

@@ -11,12 +11,24 @@ use jiff::Timestamp;
 use super::clean::clean;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, step_style};
 
+/// How much of a text that is not shown is kept, in bytes, in case that it turns out to be needed.
+const HELD: usize = 4096;
+
+/// Which records are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only what belongs to this Task.
+    pub task: Option<u32>,
+    /// What ansible-playbook itself prints, too. It says once more what the steps say, so it is left out
+    /// otherwise, unless a Task fails without a step that says why.
+    pub all: bool,
+}
+
 /// Turns records into text, and remembers what it needs for that: constant space, however long the log is.
 #[derive(Debug)]
 pub struct Log {
     look: Look,
-    /// Only what belongs to this Task.
-    only: Option<u32>,
+    wanted: Wanted,
     attempt: Option<u32>,
     /// How many Tasks the attempt has.
     tasks: usize,
@@ -26,22 +38,26 @@ pub struct Log {
     open: Option<(u32, Stream, Option<String>)>,
     /// What a status line may say now.
     status: Option<String>,
+    /// The end of what ansible-playbook printed in this Task and was not shown; `None` where nothing is held
+    /// back.
+    held: Option<String>,
     finished: bool,
 }
 
 impl Log {
-    /// A log for this look; of one Task only, if one is given.
+    /// A log for this look, of these records.
     #[must_use]
-    pub fn new(look: Look, only: Option<u32>) -> Self {
+    pub fn new(look: Look, wanted: Wanted) -> Self {
         Self {
             look,
-            only,
+            wanted,
             attempt: None,
             tasks: 0,
             started: None,
             task_started: None,
             open: None,
             status: None,
+            held: None,
             finished: false,
         }
     }
@@ -63,7 +79,7 @@ impl Log {
         let mut text = String::new();
         if self.attempt.replace(attempt).is_some_and(|before| before != attempt) {
             text.push_str(&self.close());
-            *self = Self { attempt: Some(attempt), ..Self::new(self.look.clone(), self.only) };
+            *self = Self { attempt: Some(attempt), ..Self::new(self.look.clone(), self.wanted) };
             text.push_str(&self.look.strong(&format!("Attempt {attempt}")));
             text.push('\n');
         }
@@ -103,7 +119,7 @@ impl Log {
     }
 
     fn known(&mut self, at: Timestamp, record: &Record) -> String {
-        if let (Some(only), Some(task)) = (self.only, task_of(record))
+        if let (Some(only), Some(task)) = (self.wanted.task, task_of(record))
             && only != task
         {
             return String::new();
@@ -142,6 +158,7 @@ impl Log {
 
     fn task_started_text(&mut self, at: Timestamp, task: &TaskStarted) -> String {
         self.task_started = Some((task.task, at));
+        self.held = (task.runner == "ansible" && !self.wanted.all).then(String::new);
         let title = format!("{}: {}", self.of_tasks(task.task), clean(&task.title, false));
         let hosts: Vec<_> = task.hosts.iter().map(|host| host.as_str()).collect();
         let on = if hosts.is_empty() {
@@ -163,6 +180,13 @@ impl Log {
             Err(error) => return text + &self.note(&error.to_string()),
         };
         let cleaned = clean(&String::from_utf8_lossy(&bytes), self.look.colour);
+        if let Some(held) = &mut self.held
+            && output.stream == Stream::Stdout
+            && output.host.is_none()
+        {
+            hold(held, &cleaned);
+            return text;
+        }
         let prefix = match (&source.2, output.stream) {
             (Some(host), Stream::Stdout) => self.look.faint(&format!("  {host} | ")),
             (Some(host), Stream::Stderr) => self.look.faint(&format!("  {host} ! ")),
@@ -190,9 +214,17 @@ impl Log {
         line.push_str(&self.look.faint(&format!("  {}", duration(step.duration_ms))));
         text.push_str(&line);
         text.push('\n');
+        let failed = matches!(step.status, StepStatus::Failed | StepStatus::Unreachable);
+        if failed && let Some(held) = &mut self.held {
+            // The step says why; ansible-playbook's own text is not needed for that.
+            held.clear();
+        }
+        // `debug` is there to say something.
+        let speaks = step.action.rsplit('.').next() == Some("debug");
         let says = match step.status {
             StepStatus::Failed | StepStatus::Ignored | StepStatus::Unreachable => step.message.as_deref(),
-            StepStatus::Ok | StepStatus::Changed | StepStatus::Skipped => None,
+            StepStatus::Ok | StepStatus::Changed => step.message.as_deref().filter(|_| speaks),
+            StepStatus::Skipped => None,
         };
         for line in says.unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
             text.push_str(&format!("      {}\n", clean(line, false)));
@@ -218,6 +250,13 @@ impl Log {
 
     fn task_finished(&mut self, at: Timestamp, task: &TaskFinished) -> String {
         let mut text = self.close();
+        if let Some(held) = self.held.take()
+            && task.outcome != Outcome::Succeeded
+        {
+            for line in held.lines().filter(|line| !line.trim().is_empty()) {
+                text.push_str(&format!("  {line}\n"));
+            }
+        }
         let outcome = self.look.paint(outcome_style(task.outcome), task.outcome.as_str());
         text.push_str(&format!("{}: {outcome}", self.of_tasks(task.task)));
         match self.task_started.take() {
@@ -269,6 +308,16 @@ impl Log {
     /// Ends a child's line that was left open, so that the next text starts at the left.
     pub fn close(&mut self) -> String {
         if self.open.take().is_some() { "\n".to_owned() } else { String::new() }
+    }
+}
+
+/// Adds to what is held back, and keeps the end of it: whole lines.
+fn hold(held: &mut String, text: &str) {
+    held.push_str(text);
+    if held.len() > HELD {
+        let from = held.ceil_char_boundary(held.len() - HELD);
+        let from = held[from..].find('\n').map_or(from, |newline| from + newline + 1);
+        held.drain(..from);
     }
 }
 

@@ -65,7 +65,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     assert_eq!(post("{".to_owned()).await, expect(400, "request_malformed", None));
     let mut wrong = request();
     wrong["target"]["name"] = json!("-rf");
-    assert_eq!(post(wrong.to_string()).await, expect(422, "field_invalid", Some("/target/name")));
+    assert_eq!(post(wrong.to_string()).await, expect(400, "request_malformed", Some("/target/name")));
     let mut wrong = request();
     wrong["name"] = json!("example.other");
     assert_eq!(post(wrong.to_string()).await, expect(422, "unknown_operation", Some("/name")));

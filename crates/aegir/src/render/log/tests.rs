@@ -110,6 +110,7 @@ fn deploy() -> Vec<Record> {
         output(1, Stream::Stdout, None, false, b"\xff\xfe without newline"),
         task_finished(1, Outcome::Succeeded, reason("completed", "It did."), Some(0), Remains::Gone),
         task_started(2, "vhost", "Write the virtual host", "ansible", &["web1", "web2"]),
+        output(2, Stream::Stdout, None, false, b"PLAY [all]\n"),
         Record::Step(item),
         Record::Step(changed),
         output(2, Stream::Stdout, Some("web1"), false, b"reload\n"),
@@ -135,35 +136,38 @@ fn deploy() -> Vec<Record> {
 
 #[test]
 fn a_whole_log() {
-    insta::assert_snapshot!(text(&mut Log::new(look(false), None), &deploy()));
+    insta::assert_snapshot!(text(&mut Log::new(look(false), Wanted::default()), &deploy()));
 }
 
 #[test]
 fn a_whole_log_in_colour() {
-    let text = text(&mut Log::new(look(true), None), &deploy());
+    let text = text(&mut Log::new(look(true), Wanted::default()), &deploy());
     insta::assert_snapshot!(text.replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn one_task_only() {
-    insta::assert_snapshot!(text(&mut Log::new(look(false), Some(1)), &deploy()));
+    insta::assert_snapshot!(text(
+        &mut Log::new(look(false), Wanted { task: Some(1), all: false }),
+        &deploy()
+    ));
 }
 
 #[test]
 fn the_status_is_the_task_that_runs() {
-    let mut log = Log::new(look(false), None);
+    let mut log = Log::new(look(false), Wanted::default());
     let records = deploy();
     text(&mut log, &records[..2]);
     assert_eq!(log.status(), Some("Task 1 of 2: Fetch the codebase"));
     text(&mut log, &records[..8]);
     assert_eq!(log.status(), None);
-    text(&mut log, &records[8..14]);
+    text(&mut log, &records[8..15]);
     assert_eq!(log.status(), Some("Task 2 of 2 · 40 % halfway, nearly"));
 }
 
 #[test]
 fn what_is_not_known_is_said() {
-    let mut log = Log::new(look(false), None);
+    let mut log = Log::new(look(false), Wanted::default());
     let newer = br#"{"seq":1,"at":"2026-01-01T00:00:00Z","kind":"weather","body":{}}"#;
     assert_eq!(log.record(1, newer), "  (weather: shown by a newer aegir only)\n");
     assert!(log.record(1, b"nonsense").starts_with("not a record"));
@@ -171,7 +175,7 @@ fn what_is_not_known_is_said() {
 
 #[test]
 fn a_new_attempt_starts_afresh() {
-    let mut log = Log::new(look(false), None);
+    let mut log = Log::new(look(false), Wanted::default());
     text(&mut log, &deploy()[..5]);
     let line = started(true).to_line(1, Timestamp::UNIX_EPOCH);
     insta::assert_snapshot!(log.record(2, &line), @r"
@@ -198,7 +202,7 @@ fn an_end_without_the_last_record_is_told_from_the_ledger() {
         revision: 5,
         cancel_requested: false,
     };
-    let mut log = Log::new(look(false), None);
+    let mut log = Log::new(look(false), Wanted::default());
     text(&mut log, &deploy()[..5]);
     insta::assert_snapshot!(log.end(&summary), @r"
     static_site.deploy of site example.test: lost. Its runner ended. (runner_gone)
@@ -207,10 +211,41 @@ fn an_end_without_the_last_record_is_told_from_the_ledger() {
     summary.state = State::Rejected;
     summary.reason = Some(reason("unknown_role", "There is no such role."));
     insta::assert_snapshot!(
-        Log::new(look(false), None).end(&summary),
+        Log::new(look(false), Wanted::default()).end(&summary),
         @"static_site.deploy of site example.test: rejected. There is no such role. (unknown_role)"
     );
-    let mut log = Log::new(look(false), None);
+    let mut log = Log::new(look(false), Wanted::default());
     text(&mut log, &deploy());
     assert_eq!(log.end(&summary), "");
+}
+
+#[test]
+fn ansible_speaks_for_itself_only_where_no_step_does() {
+    let says = |bytes: &[u8]| output(2, Stream::Stdout, None, false, bytes);
+    let failed = task_finished(
+        2,
+        Outcome::Failed,
+        reason("playbook_invalid", "It does not parse."),
+        Some(4),
+        Remains::Gone,
+    );
+    let succeeded =
+        task_finished(2, Outcome::Succeeded, reason("completed", "It did."), Some(0), Remains::Gone);
+    let start = task_started(2, "vhost", "Write", "ansible", &["web1"]);
+    let text =
+        |all: bool, records: &[Record]| text(&mut Log::new(look(false), Wanted { task: None, all }), records);
+    let quiet = text(false, &[start.clone(), says(b"PLAY [all]\n"), succeeded]);
+    assert!(!quiet.contains("PLAY"), "{quiet}");
+    let records =
+        [start.clone(), says(&[b"x\n".repeat(HELD), b"no such module\n".to_vec()].concat()), failed.clone()];
+    let loud = text(false, &records);
+    assert!(loud.contains("\n  no such module\nTask 2: failed"), "{loud}");
+    assert!(loud.len() < 3 * HELD);
+    assert!(text(true, &records).len() > 3 * HELD);
+    let told = step(StepStatus::Failed, "Reload Nginx", Some("because"));
+    let told = text(false, &[start.clone(), says(b"fatal: because\n"), Record::Step(told), failed]);
+    assert!(!told.contains("fatal") && told.contains("because"), "{told}");
+    let mut debug = step(StepStatus::Ok, "What was seen", Some("177 bytes"));
+    debug.action = "ansible.builtin.debug".to_owned();
+    assert!(text(false, &[start, Record::Step(debug)]).contains("177 bytes"));
 }
