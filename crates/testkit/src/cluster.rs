@@ -254,3 +254,25 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_trip_succeeds_before_and_after_both_daemons_are_restarted() {
+        let mut cluster = Cluster::start().await.unwrap();
+        let request = json!({ "name": "aegir.check", "target": { "kind": "backend", "name": "main" } });
+        for round in 0..2 {
+            let id = cluster.submit(&request).await.unwrap();
+            let operation = cluster.finished(&id, Duration::from_secs(60)).await.unwrap();
+            assert_eq!(operation.summary.state.as_str(), "succeeded", "{operation:#?}");
+            if round == 0 {
+                cluster.dispatcherd.restart().await.unwrap();
+                cluster.relayd.restart().await.unwrap();
+            }
+        }
+        let listed = cluster.aegir(&["ls", "--json"]).unwrap().output().unwrap();
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    }
+}
