@@ -1,1 +1,12 @@
-//! x
+//! End-to-end journeys: a real broker, both daemons, a real sshd, ansible-playbook and nginx, driven as a
+//! frontend drives them.
+
+mod bad_input;
+mod client;
+mod deploy;
+mod documents;
+mod output;
+mod restarts;
+mod secrets;
+mod tutorial;
+mod world;

@@ -1,0 +1,128 @@
+//! relayd's API, as a frontend would use it: plain HTTP and JSON, none of our own types for requests.
+
+use std::time::Duration;
+
+use aegir_protocol::api::OperationDetail;
+use aegir_protocol::state::State;
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// How long an Operation of these tests may take before something is wrong.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A frontend.
+pub(crate) struct Client {
+    url: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, token: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Response> {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        request.send().await.with_context(|| format!("GET {path}"))
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Response> {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
+        request.send().await.with_context(|| format!("POST {path}"))
+    }
+
+    /// Submits, and gives the new Operation's id.
+    pub(crate) async fn submit(&self, request: &Value) -> Result<String> {
+        let response = self.post("/api/v1/operations", request).await?;
+        let status = response.status();
+        let body: Value = response.json().await?;
+        ensure!(status == StatusCode::CREATED, "{status}: {body:#}");
+        Ok(body["id"].as_str().context("no id")?.to_owned())
+    }
+
+    /// Submits what must be refused, and gives status and problem.
+    pub(crate) async fn refused(&self, request: &Value) -> Result<(u16, Value)> {
+        let response = self.post("/api/v1/operations", request).await?;
+        let status = response.status().as_u16();
+        let body: Value = response.json().await?;
+        ensure!(status >= 400, "it was accepted: {body:#}");
+        Ok((status, body))
+    }
+
+    pub(crate) async fn operation(&self, id: &str) -> Result<OperationDetail> {
+        let response = self.get(&format!("/api/v1/operations/{id}")).await?.error_for_status()?;
+        Ok(response.json().await?)
+    }
+
+    /// Waits until the Operation is as wanted.
+    pub(crate) async fn until(
+        &self,
+        id: &str,
+        wanted: impl Fn(&OperationDetail) -> bool,
+    ) -> Result<OperationDetail> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let detail = self.operation(id).await?;
+            if wanted(&detail) {
+                return Ok(detail);
+            }
+            if Instant::now() > deadline {
+                let transcript = self.text(id).await.unwrap_or_default();
+                bail!("not in time: {detail:#?}\n{transcript}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for the end, and for the whole transcript where there is one.
+    pub(crate) async fn ended(&self, id: &str) -> Result<OperationDetail> {
+        self.until(id, |detail| {
+            detail.summary.state.outcome().is_some()
+                && detail.attempts.iter().all(|attempt| {
+                    attempt.transcript_complete || attempt.transcript_bytes == 0 || attempt.outcome.is_none()
+                })
+        })
+        .await
+    }
+
+    /// Runs it to a successful end.
+    pub(crate) async fn succeeds(&self, request: &Value) -> Result<String> {
+        let id = self.submit(request).await?;
+        let detail = self.ended(&id).await?;
+        if detail.summary.state != State::Succeeded {
+            bail!("{:?}\n{}", detail.summary, self.text(&id).await?);
+        }
+        Ok(id)
+    }
+
+    /// Runs it to a failure, and gives the code of its reason.
+    pub(crate) async fn fails(&self, request: &Value) -> Result<(String, String)> {
+        let id = self.submit(request).await?;
+        let detail = self.ended(&id).await?;
+        if detail.summary.state != State::Failed {
+            bail!("{:?}\n{}", detail.summary, self.text(&id).await?);
+        }
+        let reason = detail.summary.reason.context("a failure without a reason")?;
+        Ok((id, reason.code))
+    }
+
+    /// relayd's copy of the transcript.
+    pub(crate) async fn raw(&self, id: &str) -> Result<Vec<u8>> {
+        let path = format!("/api/v1/operations/{id}/transcript/raw");
+        Ok(self.get(&path).await?.error_for_status()?.bytes().await?.to_vec())
+    }
+
+    pub(crate) async fn text(&self, id: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.raw(id).await?).into_owned())
+    }
+
+    /// What a child printed, rebuilt by relayd.
+    pub(crate) async fn output(&self, id: &str, task: u32, stream: &str) -> Result<Vec<u8>> {
+        let path = format!("/api/v1/operations/{id}/output?task={task}&stream={stream}");
+        Ok(self.get(&path).await?.error_for_status()?.bytes().await?.to_vec())
+    }
+}
