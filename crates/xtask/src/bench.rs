@@ -59,11 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         deps::ensure()?;
         workspace::cargo(&["build", "--release", "-p", "relayd", "-p", "dispatcherd"])?;
         // The test kit takes the daemons from there; a process can't change its own environment safely.
-        let mut again = Command::new(std::env::current_exe().context("this program does not know where it is")?);
+        let mut again =
+            Command::new(std::env::current_exe().context("this program does not know where it is")?);
         again.args(std::env::args_os().skip(1)).env(BINARIES, workspace::target().join("release"));
         return workspace::run(again);
     }
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let figures = runtime.block_on(measure(arguments))?;
     for figure in &figures {

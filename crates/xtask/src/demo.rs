@@ -4,6 +4,7 @@
 //! plays the minion, and an nginx in user mode that serves what was deployed.
 
 mod cast;
+mod files;
 mod leftovers;
 mod ports;
 mod story;

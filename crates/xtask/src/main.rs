@@ -1,5 +1,6 @@
 //! The repository's chores: `cargo xtask --help`.
 
+mod bench;
 mod demo;
 mod deps;
 mod schema;
@@ -24,6 +25,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Install what is missing and run every test
     Test(test::Arguments),
+    /// Measure rates, latencies and memory of real daemons
+    Bench(bench::Arguments),
     /// Say which programs demo and tests need, and install what is missing
     Deps,
     /// Write the JSON Schemas of every format into docs/reference/schema/
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Deps => deps::ensure(),
         Command::Schema(arguments) => schema::run(&arguments),
     };

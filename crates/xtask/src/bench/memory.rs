@@ -11,7 +11,8 @@ use super::stage::Stage;
 pub(super) fn mebibytes(pid: u32, line: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
     let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
-    let kibibytes: f64 = value.and_then(|text| text.split_whitespace().next()?.parse().ok()).context("no value")?;
+    let kibibytes: f64 =
+        value.and_then(|text| text.split_whitespace().next()?.parse().ok()).context("no value")?;
     Ok(kibibytes / 1024.0)
 }
 
@@ -27,7 +28,11 @@ pub(super) async fn idle(stage: &mut Stage) -> anyhow::Result<Vec<Figure>> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     Ok(vec![
         Figure::new("relayd: idle memory (VmRSS)", mebibytes(relayd, "VmRSS")?, "MiB").goal("15"),
-        Figure::new("relayd: idle memory without mapped files (RssAnon)", mebibytes(relayd, "RssAnon")?, "MiB"),
+        Figure::new(
+            "relayd: idle memory without mapped files (RssAnon)",
+            mebibytes(relayd, "RssAnon")?,
+            "MiB",
+        ),
         Figure::new("dispatcherd: idle memory (VmRSS)", mebibytes(dispatcherd, "VmRSS")?, "MiB").goal("15"),
         Figure::new(
             "dispatcherd: idle memory without mapped files (RssAnon)",

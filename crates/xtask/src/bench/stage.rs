@@ -87,7 +87,9 @@ impl Stage {
         while Instant::now() < end {
             let (_, detail) = self.relayd.get(&format!("/api/v1/operations/{id}")).await?;
             match detail["summary"]["state"].as_str() {
-                Some("succeeded") if detail["attempts"][0]["transcript_complete"] == true => return Ok(detail),
+                Some("succeeded") if detail["attempts"][0]["transcript_complete"] == true => {
+                    return Ok(detail);
+                }
                 Some("waiting" | "queued" | "claimed" | "running" | "succeeded") => {}
                 Some(_) | None => bail!("{detail:#}"),
             }

@@ -31,7 +31,8 @@ pub(super) async fn measure(stage: &mut Stage, directory: &Path) -> anyhow::Resu
     // It is attached once a traced process says who traces it.
     let attached = format!("TracerPid:\t{}\n", strace.id());
     let end = Instant::now() + std::time::Duration::from_secs(10);
-    let traced = |pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|s| s.contains(&attached));
+    let traced =
+        |pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|s| s.contains(&attached));
     while !(traced(relayd) && traced(dispatcherd)) && Instant::now() < end {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

@@ -8,24 +8,22 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::demo::cast::{Cast, SITE};
+use crate::demo::files;
 
 /// Deploys the site with the log on the terminal, fetches the page, and gives a link to sign in with.
 ///
 /// # Errors
 /// When the Operation does not succeed, or the page is not what was deployed.
 pub(crate) async fn tell(cast: &Cast) -> anyhow::Result<()> {
+    files::write(cast)?;
     deploy(cast).await?;
     fetch(cast).await?;
     let (status, link) = cast.relayd.post("/api/v1/sign-in-links", &Value::Null).await?;
     let path = link["path"].as_str().with_context(|| format!("relayd answers {status}: {link}"))?;
     println!("\nrelayd's page, with a link that signs you in once:\n  {}{path}", cast.relayd.url());
-    println!("More, in another terminal:");
-    println!(
-        "  export AEGIR_URL={} AEGIR_TOKEN_FILE={}",
-        cast.relayd.url(),
-        cast.relayd.token_file().display()
-    );
-    println!("  {} ls", binary("aegir")?.display());
+    println!("More, in another terminal (docs/tutorial/first-operation.md goes on from here):");
+    println!("  source {}", cast.directory.join("environment").display());
+    println!("  aegir ls");
     Ok(())
 }
 
