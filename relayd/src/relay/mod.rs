@@ -6,7 +6,9 @@ mod health;
 use std::sync::Arc;
 
 use aegir_amqp::Link;
-use aegir_protocol::api::{CatalogList, NodeList, OperationDetail, OperationList, Problem, SignInLink};
+use aegir_protocol::api::{
+    CatalogList, FieldProblem, NodeList, OperationDetail, OperationList, Problem, SignInLink,
+};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
@@ -110,13 +112,12 @@ impl Relay {
             self.0.catalogs.list().iter().map(|catalog| catalog.backend.to_string()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let frontend = &self.0.frontend;
-        Problem::new(
-            Code::UnknownBackend,
-            format!(
-                "no catalog of backend {backend} has arrived (known: {known}): start a dispatcherd of that \
-                 backend whose `frontends` name {frontend}"
-            ),
-        )
+        let detail = format!(
+            "no catalog of backend {backend} has arrived (known: {known}): start a dispatcherd of that backend whose \
+             `frontends` name {frontend}"
+        );
+        let errors = vec![FieldProblem::new("/backend", Code::UnknownBackend, detail.as_str())];
+        Problem { errors, ..Problem::new(Code::UnknownBackend, detail) }
     }
 
     /// Calls an Operation off. What no node has ends at once; otherwise its node is told, and it ends when the
