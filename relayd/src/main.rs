@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use relayd::app::{App, StartError};
 use relayd::config::Config;
 
+const CONFIG: &str = "/etc/aegir/relayd.toml";
+
 /// Keeps the Operations of a frontend, decides, and hands on what happens.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -22,13 +24,13 @@ enum Command {
     /// Run until TERM or INT.
     Serve {
         /// The config file.
-        #[arg(long, default_value = "/etc/aegir/relayd.toml")]
+        #[arg(long, default_value = CONFIG, env = "AEGIR_RELAYD_CONFIG")]
         config: PathBuf,
     },
     /// Read the config file, and say what is wrong with it.
     CheckConfig {
         /// The config file.
-        #[arg(long, default_value = "/etc/aegir/relayd.toml")]
+        #[arg(long, default_value = CONFIG, env = "AEGIR_RELAYD_CONFIG")]
         config: PathBuf,
     },
 }
