@@ -132,7 +132,10 @@ fn check_config(file: &Path, print_topology: bool) -> Outcome {
     if wrong.is_empty() {
         return if print_topology { Ok(()) } else { print("the config file and all roles can be used\n") };
     }
-    Err((Exit::ConfigInvalid, format!("{} can't be used as it is:\n  {}", file.display(), wrong.join("\n  "))))
+    Err((
+        Exit::ConfigInvalid,
+        format!("{} can't be used as it is:\n  {}", file.display(), wrong.join("\n  ")),
+    ))
 }
 
 fn read_catalog(config: &Config) -> Result<Catalog, (Exit, String)> {
