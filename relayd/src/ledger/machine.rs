@@ -302,11 +302,11 @@ fn claim(standing: &Standing, attempt: Attempt, node: &NodeName) -> Step {
         State::Claimed | State::Running => match (&standing.node, &standing.cancel) {
             (Some(holder), None) if holder == node => unchanged(vec![Effect::Grant { node: node.clone() }]),
             // The node may have started it after all, if this claim has crossed our grant. So it stays the
-            // node's until the node says how it ended.
-            (Some(holder), Some(cancel)) if holder == node => unchanged(vec![
-                refuse(canceled(cancel.by.as_deref(), "")),
-                Effect::SendCancel { node: node.clone(), by: cancel.by.clone() },
-            ]),
+            // node's until the node says how it ended, and the answer is the cancel alone: a node that is
+            // refused lets go of the attempt without a report, and the Operation would never end.
+            (Some(holder), Some(cancel)) if holder == node => {
+                unchanged(vec![Effect::SendCancel { node: node.clone(), by: cancel.by.clone() }])
+            }
             (Some(_) | None, _) => {
                 let holder = standing.node.as_ref().map_or("another node", NodeName::as_str);
                 unchanged(vec![refuse(Code::ClaimRefused.because(format!("{holder} has this attempt")))])

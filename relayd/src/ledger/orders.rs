@@ -100,7 +100,12 @@ proptest! {
             if matches!(event, Event::Claimed { .. }) {
                 let answers = effects
                     .iter()
-                    .filter(|effect| matches!(effect, Effect::Grant { .. } | Effect::Refuse { .. }))
+                    .filter(|effect| {
+                        matches!(
+                            effect,
+                            Effect::Grant { .. } | Effect::Refuse { .. } | Effect::SendCancel { .. }
+                        )
+                    })
                     .count();
                 prop_assert_eq!(answers, 1, "each claim gets one answer");
             }
@@ -131,6 +136,15 @@ fn a_claim_that_crosses_a_cancel_of_what_is_queued_is_refused() {
     let effects = step(&standing, &claimed("a")).expect("an answer").effects;
     let [Effect::Refuse { reason, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(reason.code, Code::CanceledByRequest.as_str());
+}
+
+#[test]
+fn a_repeated_claim_of_what_was_called_off_is_answered_by_the_cancel_alone() {
+    let cancel = Event::CancelRequested { by: None };
+    let standing = after(&[Event::LocksTaken, claimed("a"), cancel]);
+    // A refusal would make the node let go without a report: the Operation would stay claimed for ever.
+    let effects = step(&standing, &claimed("a")).expect("an answer").effects;
+    assert_eq!(effects, [Effect::SendCancel { node: node("a"), by: None }]);
 }
 
 #[test]
