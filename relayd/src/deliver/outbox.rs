@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Event;
@@ -57,12 +58,17 @@ impl Outbox {
         let mut declared: HashSet<BackendName> = HashSet::new();
         // After a start or a reconnect there may be something from before.
         let mut look = true;
+        let mut not_before = Instant::now();
         loop {
-            if look && status.borrow_and_update().is_up() {
-                look = false;
-                if let Err(error) = self.flush(&mut sent, &mut under_way, &mut declared).await {
-                    tracing::warn!(error = %error, "the outbox could not be emptied; it is tried again");
-                    look = true;
+            if look && Instant::now() >= not_before && status.borrow_and_update().is_up() {
+                match self.flush(&mut sent, &mut under_way, &mut declared).await {
+                    Ok(all) => look = !all,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the outbox could not be emptied; it is tried again");
+                    }
+                }
+                if look {
+                    not_before = Instant::now() + PAUSE;
                 }
             }
             tokio::select! {
@@ -77,7 +83,7 @@ impl Outbox {
                             // It may be the queue that is gone.
                             declared.clear();
                             look = true;
-                            pause(&cancel).await;
+                            not_before = Instant::now() + PAUSE;
                         }
                     }
                 }
@@ -94,12 +100,14 @@ impl Outbox {
         }
     }
 
+    /// Hands what is unpublished to the broker; whether that was all that fits.
     async fn flush(
         &self,
         sent: &mut FuturesUnordered<Sent>,
         under_way: &mut HashSet<i64>,
         declared: &mut HashSet<BackendName>,
-    ) -> Result<(), OutboxError> {
+    ) -> Result<bool, OutboxError> {
+        let mut all = true;
         for number in self.store.unpublished(IN_FLIGHT).await? {
             if under_way.contains(&number) {
                 continue;
@@ -112,6 +120,7 @@ impl Outbox {
                     }
                     Err(error) => {
                         tracing::error!(backend = %operation.backend, error = %error, "no queue for a backend");
+                        all = false;
                         continue;
                     }
                 }
@@ -130,14 +139,7 @@ impl Outbox {
                 (number, published.await)
             }));
         }
-        Ok(())
-    }
-}
-
-async fn pause(cancel: &CancellationToken) {
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = tokio::time::sleep(PAUSE) => {}
+        Ok(all)
     }
 }
 

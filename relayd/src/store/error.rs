@@ -23,8 +23,9 @@ pub enum StoreError {
 }
 
 /// SQLite's primary result codes that say that the place fails, not the statement
-/// (<https://www.sqlite.org/rescode.html>): busy, locked, out of memory, read-only, I/O, full, can't open.
-const OF_THE_PLACE: [i32; 7] = [5, 6, 7, 8, 10, 13, 14];
+/// (<https://www.sqlite.org/rescode.html>): permission, busy, locked, out of memory, read-only, I/O, corrupt, full,
+/// can't open, not a database.
+const OF_THE_PLACE: [i32; 10] = [3, 5, 6, 7, 8, 10, 11, 13, 14, 26];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {

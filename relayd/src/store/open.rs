@@ -60,8 +60,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// The one connection that writes.
 pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    // A file that has gone while relayd ran is not made anew: an empty store would refuse all that nodes send.
     let options = options(path)
-        .create_if_missing(true)
+        .create_if_missing(false)
         .page_size(8192)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
@@ -87,7 +88,8 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool), 
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(10))
         .test_before_acquire(false)
-        .connect_with(options(path).read_only(true))
+        // A reader of a transcript stops after some chunks; by default SQLite would read fifty of them ahead.
+        .connect_with(options(path).read_only(true).row_buffer_size(1))
         .await
         .map_err(|error| OpenError::File { path: shown(), error })?;
     Ok((connection, readers))
