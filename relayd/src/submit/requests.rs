@@ -48,7 +48,9 @@ impl Requests {
             Err(error) => {
                 let problem = Problem::new(Code::RequestMalformed, error.to_string());
                 self.reply(&delivery, Err(problem)).await;
-                delivery.bury(error.code().as_str(), &error.to_string()).await
+                // What a decoder says may quote a value, and the value may be a secret. The sender is told.
+                let reason = "not a request; the answer to its sender, if it named a reply queue, says where";
+                delivery.bury(error.code().as_str(), reason).await
             }
             Ok(request) => {
                 // A message that is delivered twice must not deploy twice.
