@@ -217,13 +217,14 @@ impl Minion {
         command
     }
 
-    /// Ends a connection that does not answer, and removes its socket.
+    /// Gives up a connection that does not answer, and removes its socket. It takes nothing new from then on; other
+    /// Tasks that still use it are left alone: it may be only that sshd allows no more sessions (`MaxSessions`).
     async fn give_up(&self) {
         if !self.socket.exists() {
             return;
         }
         let mut command = Command::new("ssh");
-        command.arg("-S").arg(&self.socket).args(["-O", "exit", "none"]).kill_on_drop(true);
+        command.arg("-S").arg(&self.socket).args(["-O", "stop", "none"]).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = timeout(Duration::from_secs(3), command.status()).await;
         let _ = std::fs::remove_file(&self.socket);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aegir_protocol::record::Remains;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +49,12 @@ impl Recorded {
         })
     }
 
+    /// What its processes have in their environment.
+    #[must_use]
+    pub(super) fn marker(&self) -> &str {
+        &self.marker
+    }
+
     /// Writes it so that a reader finds all of it or nothing.
     ///
     /// # Errors
@@ -90,12 +96,19 @@ impl Recorded {
     }
 }
 
-/// Ends a group: SIGKILL, after which it is waited for.
-pub(super) async fn end(group: Pid, patience: Duration) -> Remains {
+/// Ends a group, and every process with the marker that has left it: SIGKILL, after which they are waited for. From
+/// ansible-core 2.19 on, ansible-playbook's workers have sessions of their own.
+pub(super) async fn end(group: Option<Pid>, marker: &str, patience: Duration) -> Remains {
     let deadline = Instant::now() + patience;
     loop {
-        let _ = kill_process_group(group, Signal::KILL);
-        if members(group).is_empty() {
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let strays = strays(marker);
+        for stray in strays.iter().copied().filter_map(Pid::from_raw) {
+            let _ = kill_process(stray, Signal::KILL);
+        }
+        if strays.is_empty() && group.is_none_or(|group| members(group).is_empty()) {
             return Remains::Gone;
         }
         if Instant::now() >= deadline {
@@ -112,10 +125,18 @@ pub(super) fn members(group: Pid) -> Vec<i32> {
     if rustix::process::test_kill_process_group(group).is_err_and(|errno| errno == rustix::io::Errno::SRCH) {
         return Vec::new();
     }
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let wanted = group.as_raw_nonzero().get();
-    ids.filter(|&id| stat(id).is_some_and(|stat| stat.group == wanted && !stat.ended)).collect()
+    processes().filter(|&id| stat(id).is_some_and(|stat| stat.group == wanted && !stat.ended)).collect()
+}
+
+/// The processes with the marker, in whatever group. An ended one has no environment any more.
+fn strays(marker: &str) -> Vec<i32> {
+    processes().filter(|&id| marked(id, marker)).collect()
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 fn marked(id: i32, marker: &str) -> bool {
@@ -171,9 +192,22 @@ mod tests {
         assert_eq!(another.still_there(), None);
         let earlier = Recorded { boot: "x".to_owned(), ..recorded };
         assert_eq!(earlier.still_there(), None);
-        assert_eq!(end(group, Duration::from_secs(10)).await, Remains::Gone);
+        assert_eq!(end(Some(group), "x/1", Duration::from_secs(10)).await, Remains::Gone);
         assert_eq!(read.still_there(), None);
         child.wait().unwrap();
         assert!(Recorded::read(&directory.path().join("other")).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_has_left_the_group_is_ended_by_its_marker() {
+        let marker = format!("stray-{}/1", std::process::id());
+        let mut stray = std::process::Command::new("sleep")
+            .arg("1000")
+            .env(MARKER, &marker)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        assert_eq!(end(None, &marker, Duration::from_secs(10)).await, Remains::Gone);
+        assert!(!stray.wait().unwrap().success());
     }
 }

@@ -32,10 +32,7 @@ pub struct Leftovers {
 pub async fn end_leftovers(directory: &AttemptDirectory) -> Leftovers {
     let local = match Recorded::read(&directory.child()) {
         Ok(None) => Remains::Gone,
-        Ok(Some(recorded)) => match recorded.still_there() {
-            Some(group) => group::end(group, PATIENCE).await,
-            None => Remains::Gone,
-        },
+        Ok(Some(recorded)) => group::end(recorded.still_there(), recorded.marker(), PATIENCE).await,
         Err(error) => {
             tracing::warn!(%error, "the record of a dead runner's child can't be read");
             Remains::Unknown

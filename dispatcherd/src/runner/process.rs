@@ -73,6 +73,7 @@ pub(super) enum StartError {
 pub(super) struct Process {
     child: TokioChild,
     group: Pid,
+    marker: String,
     record: PathBuf,
 }
 
@@ -101,7 +102,7 @@ impl Process {
         if let Some(mut gate) = child.stdin.take() {
             gate.write_all(b"\n").await.map_err(failed)?;
         }
-        Ok(Self { child, group, record: program.record })
+        Ok(Self { child, group, marker: program.marker, record: program.record })
     }
 }
 
@@ -183,9 +184,13 @@ impl Child for Process {
         let _ = kill_process_group(self.group, signal);
     }
 
-    async fn sweep(&mut self, _suspicion: bool) -> Swept {
+    async fn sweep(&mut self, suspicion: bool) -> Swept {
         let found = !group::members(self.group).is_empty();
-        let remains = if found { group::end(self.group, SWEEP).await } else { Remains::Gone };
+        let remains = if found || suspicion {
+            group::end(Some(self.group), &self.marker, SWEEP).await
+        } else {
+            Remains::Gone
+        };
         if remains == Remains::Gone {
             let _ = std::fs::remove_file(&self.record);
         }

@@ -52,8 +52,10 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
     let mut stops = work.stops_of(task);
     let ended = carry(process, None, Some(&mut events), &work.account, &mut stops).await;
     let stopped = ended.stop.is_some() || ended.exit.code.is_none();
-    // Killing ansible-playbook does not end what it started over a pipelined connection.
-    let remote = if stopped { work.end_on(&minions).await } else { Remains::Gone };
+    // Killing ansible-playbook does not end what it started over a pipelined connection, and neither does the loss
+    // of the connection.
+    let cut_off = events.tally().failures.iter().any(|failure| failure.unreachable);
+    let remote = if stopped || cut_off { work.end_on(&minions).await } else { Remains::Gone };
     let logins: BTreeMap<_, _> =
         minions.iter().map(|(name, minion)| (name.to_string(), minion.login().clone())).collect();
     let said = work.account.borrow().errors_end(1500);
