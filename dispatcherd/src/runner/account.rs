@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use aegir_protocol::code::Code;
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
 use aegir_protocol::state::{Outcome, Reason};
@@ -156,7 +155,7 @@ impl Account {
             }
             Err(error) => error,
         };
-        let reason = Code::RunnerFailed.because(chain(&error));
+        let reason = error.code().because(chain(&error));
         self.broken = Some(reason.clone());
         self.stopper.stop(Stop::Broken(reason));
     }
@@ -166,6 +165,12 @@ impl Account {
     pub(super) fn errors_end(&self, most: usize) -> String {
         let from = self.tail.len().saturating_sub(most);
         String::from_utf8_lossy(&self.tail[from..]).trim().to_owned()
+    }
+
+    /// A text without secrets.
+    #[must_use]
+    pub(super) fn mask(&self, text: &str) -> String {
+        self.redactor.mask_text(text)
     }
 
     /// A reason without secrets.
@@ -179,7 +184,7 @@ impl Account {
         if self.broken.is_none()
             && let Err(error) = self.writer.sync()
         {
-            self.broken = Some(Code::RunnerFailed.because(chain(&error)));
+            self.broken = Some(error.code().because(chain(&error)));
         }
     }
 

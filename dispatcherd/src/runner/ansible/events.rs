@@ -190,6 +190,8 @@ impl Events {
                 }
             }
             Event::Step { name, action, host, status, item, duration_ms, message, diff } => {
+                // Before anything is cut off: the redactor finds whole secrets only.
+                let message = message.map(|text| account.mask(&text));
                 if item.is_none() {
                     self.tally.steps += 1;
                     self.count(&host, &name, status, message.as_deref());

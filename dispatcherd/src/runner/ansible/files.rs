@@ -10,7 +10,8 @@ use super::super::work::Work;
 use crate::minions::{MARKER, Minion};
 use crate::plan::{PlannedTask, Settings};
 
-/// What is the same for every Task. Paths are in the environment, where nothing in them has a meaning.
+/// What is the same for every Task. Paths are in the environment, where nothing in them has a meaning. Modules do
+/// not log to the minion's syslog: they would log their arguments, secrets included.
 pub(super) const CONFIG: &str = "\
 [defaults]
 host_key_checking = True
@@ -20,6 +21,7 @@ nocolor = True
 deprecation_warnings = False
 localhost_warning = False
 inject_facts_as_vars = False
+no_target_syslog = True
 transform_invalid_group_chars = ignore
 enable_plugins = ansible.builtin.yaml
 [inventory]
