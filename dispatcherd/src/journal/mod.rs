@@ -24,7 +24,7 @@ pub use scan::{Found, Standing};
 pub use sweep::Swept;
 pub use take::{Arrival, Taken};
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,11 +98,12 @@ impl Journal {
     }
 }
 
-/// Writes a file that appears whole or not at all to every process; it is not synced, because what it says
-/// is found out again after a power failure.
+/// Writes a file that appears whole or not at all, after a power failure too. Its name is not synced: what the file
+/// says is found out again where it is missing.
 fn place(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let new = path.with_extension("new");
-    std::fs::write(&new, bytes)
+    std::fs::File::create(&new)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
         .and_then(|()| std::fs::rename(&new, path))
         .map_err(JournalError::new("write", path))
 }

@@ -96,8 +96,13 @@ fn known(directory: &AttemptDirectory) -> Result<bool, JournalError> {
         if !Tombstone::read(directory).is_ok_and(|tombstone| tombstone.is_refusal()) {
             return Ok(true);
         }
-        let path = directory.tombstone();
-        std::fs::remove_file(&path).map_err(JournalError::new("remove", &path))?;
+        // What it was journaled as the first time must not look as if it had just been taken.
+        for path in [directory.operation(), directory.plan(), directory.cancel(), directory.tombstone()] {
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(JournalError::new("remove", &path))?;
+            }
+        }
+        return Ok(false);
     }
     Ok(directory.report().exists() || directory.transcript().exists() || whole(directory))
 }
