@@ -68,6 +68,8 @@ class Vhost:
             os.symlink(self.path, self.link)
 
     def run(self, words):
+        # A server that this starts stays; with the attempt's mark it would be ended with the attempt.
+        os.environ.pop('AEGIR_ATTEMPT', None)
         words = [self.module.get_bin_path(words[0], required=True, opt_dirs=PLACES)] + words[1:]
         code, out, error = self.module.run_command(words)
         return code, (error or out).strip()
