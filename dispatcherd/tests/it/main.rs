@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails here, with the place where it was")]
 
-mod bench;
 mod life;
 mod relayd;
 mod restarts;
+mod world;

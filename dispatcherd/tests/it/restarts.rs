@@ -8,130 +8,130 @@ use dispatcherd::launch::{Alive, alive};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_attempt_does_not_notice_that_dispatcherd_is_killed() {
-    let mut bench = Bench::start("transcript_retention_seconds = 3600").await;
-    let operation = bench.sleeper();
+    let mut world = World::start("transcript_retention_seconds = 3600").await;
+    let operation = world.sleeper();
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
-    bench.kill().await;
-    assert_eq!(alive(&bench.attempt_directory(attempt)).unwrap(), Alive::Yes);
-    bench.restart();
-    bench.open_gate();
-    bench.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(bench.buried(attempt).await.outcome, Some(Outcome::Succeeded));
-    let text = bench.relayd.state().text(attempt);
+    world.relayd.submit(&operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    world.kill().await;
+    assert_eq!(alive(&world.attempt_directory(attempt)).unwrap(), Alive::Yes);
+    world.restart();
+    world.open_gate();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    let text = world.relayd.state().text(attempt);
     assert_eq!((text.matches("before").count(), text.matches("after").count()), (1, 1), "{text}");
-    let written = std::fs::read(bench.attempt_directory(attempt).transcript()).unwrap();
-    assert!(bench.relayd.state().transcripts[&attempt] == written, "the copies differ");
-    assert_eq!(bench.relayd.state().claims.len(), 1);
+    let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
+    assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
+    assert_eq!(world.relayd.state().claims.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ended_while_dispatcherd_was_away_is_shipped_when_it_is_back() {
-    let mut bench = Bench::start("").await;
-    let operation = bench.sleeper();
+    let mut world = World::start("").await;
+    let operation = world.sleeper();
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
-    bench.kill().await;
-    bench.open_gate();
-    let directory = bench.attempt_directory(attempt);
-    bench.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
-    bench.restart();
-    bench.relayd.until("the end", |state| state.complete(attempt)).await;
-    bench.cleared(attempt).await;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    world.kill().await;
+    world.open_gate();
+    let directory = world.attempt_directory(attempt);
+    world.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
+    world.restart();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
+    world.cleared(attempt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_journaled_is_claimed_again_after_a_restart() {
-    let mut bench = Bench::start("").await;
-    bench.relayd.state().grant = None;
-    let operation = bench.operation("example.print", json!({}));
+    let mut world = World::start("").await;
+    world.relayd.state().grant = None;
+    let operation = world.operation("example.print", json!({}));
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("the claim", |state| state.claims.len() == 1).await;
-    bench.kill().await;
-    bench.relayd.state().grant = Some(true);
-    bench.restart();
-    bench.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(bench.relayd.state().claims.len(), 2);
-    bench.cleared(attempt).await;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("the claim", |state| state.claims.len() == 1).await;
+    world.kill().await;
+    world.relayd.state().grant = Some(true);
+    world.restart();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(world.relayd.state().claims.len(), 2);
+    world.cleared(attempt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_is_killed_is_reported_and_its_child_ended() {
-    let bench = Bench::start("").await;
-    let operation = bench.sleeper();
+    let world = World::start("").await;
+    let operation = world.sleeper();
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
-    let directory = bench.attempt_directory(attempt);
+    world.relayd.submit(&operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    let directory = world.attempt_directory(attempt);
     let child: serde_json::Value =
         serde_json::from_slice(&std::fs::read(directory.child()).unwrap()).unwrap();
     let child = child["group"].as_i64().unwrap();
     assert!(runs(child));
     kill_process(runner_of(directory.path()), Signal::KILL).unwrap();
-    bench.relayd.until("the report", |state| !state.reports.is_empty()).await;
-    let report = bench.relayd.state().reports[0].clone();
+    world.relayd.until("the report", |state| !state.reports.is_empty()).await;
+    let report = world.relayd.state().reports[0].clone();
     assert_eq!((report.operation, report.outcome), (operation.id, Outcome::Lost));
     assert_eq!(report.reason.code, Code::RunnerGone.as_str());
     assert!(!runs(child), "the child is still there");
-    assert_eq!(bench.buried(attempt).await.outcome, Some(Outcome::Lost));
+    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Lost));
     let written = std::fs::read(directory.transcript()).unwrap();
-    assert!(bench.relayd.state().transcripts[&attempt] == written, "what there was has arrived");
+    assert!(world.relayd.state().transcripts[&attempt] == written, "what there was has arrived");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_costs_nothing() {
-    let mut bench =
-        Bench::on(aegir_testkit::Broker::private().await.unwrap(), "transcript_retention_seconds = 3600")
+    let mut world =
+        World::on(aegir_testkit::Broker::private().await.unwrap(), "transcript_retention_seconds = 3600")
             .await;
-    let operation = bench.sleeper();
+    let operation = world.sleeper();
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
-    bench.broker.stop().await.unwrap();
-    bench.open_gate();
-    let directory = bench.attempt_directory(attempt);
-    bench.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
-    bench.broker.restart().await.unwrap();
-    bench.relayd.until("the end", |state| state.complete(attempt)).await;
-    bench.buried(attempt).await;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    world.broker.stop().await.unwrap();
+    world.open_gate();
+    let directory = world.attempt_directory(attempt);
+    world.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
+    world.broker.restart().await.unwrap();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
+    world.buried(attempt).await;
     let written = std::fs::read(directory.transcript()).unwrap();
-    assert!(bench.relayd.state().transcripts[&attempt] == written, "the copies differ");
+    assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dispatcherd_stops_within_two_seconds_and_its_runners_go_on() {
-    let mut bench = Bench::start("").await;
-    let operation = bench.sleeper();
+    let mut world = World::start("").await;
+    let operation = world.sleeper();
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
     let begun = Instant::now();
-    let status = bench.dispatcherd.terminate(Duration::from_secs(10)).await.unwrap();
+    let status = world.dispatcherd.terminate(Duration::from_secs(10)).await.unwrap();
     assert!(status.success(), "{status}");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(alive(&bench.attempt_directory(attempt)).unwrap(), Alive::Yes);
-    bench.restart();
-    bench.open_gate();
-    bench.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(alive(&world.attempt_directory(attempt)).unwrap(), Alive::Yes);
+    world.restart();
+    world.open_gate();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_that_never_came_are_asked_for() {
-    let bench = Bench::start("").await;
-    bench.relayd.state().receipts = false;
-    let operation = bench.operation("example.print", json!({}));
+    let world = World::start("").await;
+    world.relayd.state().receipts = false;
+    let operation = world.operation("example.print", json!({}));
     let attempt = operation.attempt_id();
-    bench.relayd.submit(&operation).await;
-    bench.relayd.until("the transcript", |state| state.complete(attempt)).await;
-    bench.relayd.state().receipts = true;
-    bench.cleared(attempt).await;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("the transcript", |state| state.complete(attempt)).await;
+    world.relayd.state().receipts = true;
+    world.cleared(attempt).await;
 }
 
 /// Whether there is such a process that has not ended; one that nobody waits for stays in the table.

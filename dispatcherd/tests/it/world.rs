@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::relayd::{DEADLINE, Relayd};
 
-pub(crate) struct Bench {
+pub(crate) struct World {
     pub(crate) dispatcherd: Process,
     pub(crate) relayd: Relayd,
     pub(crate) node: NodeName,
@@ -22,7 +22,7 @@ pub(crate) struct Bench {
     directory: tempfile::TempDir,
 }
 
-impl Bench {
+impl World {
     pub(crate) async fn start(settings: &str) -> Self {
         Self::on(Broker::for_tests().await.unwrap(), settings).await
     }
