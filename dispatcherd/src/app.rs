@@ -25,6 +25,7 @@ use crate::identity::{self, IdentityError};
 use crate::intake::{Intake, Scope};
 use crate::journal::{Found, Journal, JournalError, Standing};
 use crate::launch::Launcher;
+use crate::lease;
 use crate::node::Node;
 use crate::planner::Terms;
 use crate::ship::{Shipper, Ships, Turns};
@@ -136,6 +137,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         settings: config.settings(),
         programs_on_dispatcher: config.allow.programs_on_dispatcher,
         task_timeout_seconds: config.limits.task_timeout_seconds,
+        task_quiet_seconds: config.limits.task_quiet_seconds,
     };
     let name = format!("dispatcherd {}", terms.node);
     let mut builder = Builder::new(config.broker.clone(), name, topology(&config)?);
@@ -221,7 +223,8 @@ async fn recover(node: &Arc<Node>, found: Vec<Found>) {
         match standing {
             Standing::Journaled => node.happened(Event::Journaled(attempt, frontend)).await,
             Standing::Started => {
-                node.happened(Event::Adopted(attempt, frontend.clone())).await;
+                let lease = node.journal.lease(attempt).map(lease::term);
+                node.happened(Event::Adopted(attempt, frontend.clone(), lease)).await;
                 node.spawn("attempt", attempt::adopt(here, attempt, frontend));
             }
             Standing::Reporting(pending) => {

@@ -102,6 +102,8 @@ pub struct Limits {
     pub output_bytes: u64,
     /// How long a Task may take whose manifest says nothing else.
     pub task_timeout_seconds: u64,
+    /// How long it may print nothing; as long as it likes when absent.
+    pub task_quiet_seconds: Option<u64>,
 }
 
 fn default_backend() -> BackendName {
@@ -142,7 +144,7 @@ impl Default for Ansible {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { output_bytes: 1024 * 1024 * 1024, task_timeout_seconds: 3600 }
+        Self { output_bytes: 1024 * 1024 * 1024, task_timeout_seconds: 3600, task_quiet_seconds: None }
     }
 }
 
@@ -239,6 +241,9 @@ impl Config {
         }
         if self.limits.task_timeout_seconds == 0 {
             wrong.push("limits.task_timeout_seconds is 0: no Task could run".to_owned());
+        }
+        if self.limits.task_quiet_seconds == Some(0) {
+            wrong.push("limits.task_quiet_seconds is 0: every Task would be stopped at once".to_owned());
         }
         if self.ssh.connect_timeout_seconds == 0 {
             wrong.push("ssh.connect_timeout_seconds is 0: no minion could be reached".to_owned());

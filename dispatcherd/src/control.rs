@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aegir_amqp::{Deliveries, Delivery};
 use aegir_protocol::message::{Echo, Echoed, ToNode, decode_to_node};
 
+use crate::lease;
 use crate::node::Node;
 use crate::slots::Event;
 
@@ -59,7 +60,8 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
                 operation_id = %grant.operation, attempt = grant.attempt.get(), granted = grant.granted,
                 "claim answered"
             );
-            node.happened(Event::Answered(grant)).await;
+            let term = grant.lease.map(lease::term);
+            node.happened(Event::Answered(grant, term)).await;
         }
         ToNode::Cancel(cancel) => {
             tracing::info!(

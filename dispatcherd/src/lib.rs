@@ -25,6 +25,7 @@ pub mod identity;
 pub mod intake;
 pub mod journal;
 pub mod launch;
+pub mod lease;
 pub mod minions;
 pub mod node;
 pub mod plan;

@@ -52,6 +52,8 @@ pub struct PlannedTask {
     pub variables: BTreeMap<VariableName, Resolved>,
     /// How long it may take.
     pub timeout_seconds: u64,
+    /// How long it may print nothing; as long as it likes when absent.
+    pub quiet_seconds: Option<u64>,
 }
 
 /// What carries a Task out.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalogs::Catalogs;
 use crate::config::Config;
-use crate::deliver::{Control, Dispatch, Outbox, Overdue};
+use crate::deliver::{Control, Deadlines, Dispatch, Outbox, Overdue};
 use crate::http::{self, ListenError, Listeners};
 use crate::ingest::echoes::Echoes;
 use crate::ingest::nodes::Nodes;
@@ -21,7 +21,7 @@ use crate::ingest::status::{self, Heartbeats};
 use crate::ingest::transcripts::{self, Transcripts};
 use crate::relay::{Parts, Relay, RelayMetrics};
 use crate::sign_in::{Token, TokenError};
-use crate::store::write::Keep;
+use crate::store::write::{Keep, Remind};
 use crate::store::{OpenError, Store, StoreError};
 use crate::submit::MacKey;
 use crate::submit::requests::{self, Requests};
@@ -98,17 +98,20 @@ impl App {
         let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(Echoes::default()));
         let wake_outbox = Arc::new(Notify::new());
         let (control, control_queue) = Control::new();
+        let deadlines = Deadlines::new(Duration::from_secs(config.lease_margin_seconds));
         let after = Dispatch {
             outbox: Arc::clone(&wake_outbox),
             control: control.clone(),
             watchers: Arc::clone(&watchers),
             catalogs: Arc::clone(&catalogs),
+            deadlines: Arc::clone(&deadlines),
         };
         stores.spawn(writer.run(Arc::new(after), stop.store.clone()));
         for catalog in store.catalogs().await? {
             catalogs.put(catalog);
         }
         let mac_key = mac_key(&store).await?;
+        store.write(Remind(store.with_deadlines().await?)).await?;
 
         let frontend = &config.frontend;
         let name = format!("relayd {frontend}");
@@ -141,8 +144,8 @@ impl App {
         tasks.spawn("control", control_queue.run(publisher.clone(), work()));
         let outbox = Outbox { store: store.clone(), link: link.clone(), wake: wake_outbox };
         tasks.spawn("outbox", outbox.run(work()));
-        let overdue = Overdue { store: store.clone(), nodes: Arc::clone(&nodes) };
-        tasks.spawn("overdue", overdue.run(work()));
+        tasks.spawn("overdue", Overdue::new(store.clone(), Arc::clone(&nodes)).run(work()));
+        tasks.spawn("deadlines", deadlines.run(store.clone(), work()));
         let transcripts = Transcripts { store: store.clone(), echoes };
         tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
         let status = Heartbeats { nodes, store };

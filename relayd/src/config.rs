@@ -21,6 +21,9 @@ pub struct Config {
     pub default_backend: BackendName,
     /// Where the store and the token are: `$STATE_DIRECTORY`, or `/var/lib/aegir-relayd`, when absent.
     pub state_directory: Option<PathBuf>,
+    /// How long after the end of its lease an attempt is given up, in seconds: what its runner may need to stop,
+    /// and what two machines' clocks may differ by over a lease.
+    pub lease_margin_seconds: u64,
     /// The API and the page.
     pub http: Http,
     /// The way to RabbitMQ.
@@ -49,6 +52,7 @@ impl Default for Config {
             frontend: "main".parse().expect("`main` is a name"),
             default_backend: "main".parse().expect("`main` is a name"),
             state_directory: None,
+            lease_margin_seconds: 60,
             http: Http::default(),
             broker: aegir_amqp::Config::default(),
         }

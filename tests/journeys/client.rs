@@ -6,7 +6,7 @@ use aegir_protocol::api::OperationDetail;
 use aegir_protocol::state::State;
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// How long an Operation of these tests may take before something is wrong.
@@ -110,9 +110,23 @@ impl Client {
         Ok((id, reason.code))
     }
 
-    /// relayd's copy of the transcript.
+    /// Asks something of an Operation that must be granted.
+    pub(crate) async fn ask(&self, id: &str, action: &str) -> Result<()> {
+        let response = self.post(&format!("/api/v1/operations/{id}/{action}"), &json!({})).await?;
+        let status = response.status();
+        ensure!(status == StatusCode::ACCEPTED, "{action}: {status}: {}", response.text().await?);
+        Ok(())
+    }
+
+    /// relayd's copy of the transcript of the last attempt.
     pub(crate) async fn raw(&self, id: &str) -> Result<Vec<u8>> {
-        let path = format!("/api/v1/operations/{id}/transcript/raw");
+        self.raw_of(id, None).await
+    }
+
+    /// The same of any attempt.
+    pub(crate) async fn raw_of(&self, id: &str, attempt: Option<u32>) -> Result<Vec<u8>> {
+        let attempt = attempt.map(|attempt| format!("?attempt={attempt}")).unwrap_or_default();
+        let path = format!("/api/v1/operations/{id}/transcript/raw{attempt}");
         Ok(self.get(&path).await?.error_for_status()?.bytes().await?.to_vec())
     }
 

@@ -1,6 +1,7 @@
 //! End-to-end journeys: a real broker, both daemons, a real sshd, ansible-playbook and nginx, driven as a
 //! frontend drives them.
 
+mod attempts;
 mod bad_input;
 mod client;
 mod deploy;

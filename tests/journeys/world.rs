@@ -45,8 +45,14 @@ impl Tap {
 impl World {
     /// Everything, with the roles of these journeys beside the shipped ones.
     pub(crate) async fn start() -> Result<Self> {
+        Self::with_relayd("").await
+    }
+
+    /// The same with a setting of relayd's.
+    pub(crate) async fn with_relayd(setting: &'static str) -> Result<Self> {
         let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
         let cluster = Cluster::builder()
+            .relayd(move |relayd| relayd.setting(setting))
             .dispatcherd(move |dispatcherd| {
                 dispatcherd
                     .roles(&roles)

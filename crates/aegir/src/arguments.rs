@@ -77,7 +77,20 @@ pub enum Command {
     /// Print what an Operation has done, or watch it
     Log(Log),
     /// Call an Operation off
-    Cancel(Cancel),
+    Cancel(Action),
+    /// Try an ended Operation again: a further attempt with the same input, from the start
+    Retry(Action),
+    /// Give an attempt up whose node is gone for good, so that its locks are free again
+    Lost(Lost),
+    /// Let nothing new start on a backend; what runs there is not touched
+    Pause(Pause),
+    /// Let things start on a backend again
+    Resume {
+        /// Which
+        backend: BackendName,
+    },
+    /// List the backends, and whether anything may start there
+    Backends,
     /// Walk the way from here to a minion and give a verdict for every hop
     Check(Check),
     /// List what the backends can do
@@ -230,11 +243,41 @@ impl From<StreamArgument> for Stream {
     }
 }
 
-/// `aegir cancel`.
+/// `aegir cancel` and `aegir retry`.
 #[derive(Debug, Args)]
-pub struct Cancel {
+pub struct Action {
     /// An id, the start of one, or `latest`
     pub id: String,
+    /// Who asks, for the records
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub requested_by: Option<String>,
+}
+
+/// `aegir lost`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A silent node may be cut off and still at work. Before you give its attempt up, see to it that nothing of the \
+attempt can act any more: that the node is down or its dispatcherd and runners are stopped (`systemctl stop \
+aegir-dispatcherd` does not stop runners), and that on its minions no process has AEGIR_ATTEMPT=ID/N in its \
+environment. Should the node be heard of again, it is told to stop the attempt; what it did until then is done. \
+What is declared lost is not tried again by itself: `aegir retry ID`.")]
+pub struct Lost {
+    /// Which, and who asks
+    #[command(flatten)]
+    pub action: Action,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `aegir pause`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Which
+    pub backend: BackendName,
+    /// Why, for whoever wonders
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Who asks, for the records
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub requested_by: Option<String>,

@@ -46,6 +46,26 @@ pub fn print_json<T: serde::Serialize>(document: &T) -> Result<(), Error> {
     print((text.map_err(io::Error::from)? + "\n").as_bytes())
 }
 
+/// Asks a person on the terminal, and goes on with a yes.
+///
+/// # Errors
+/// Without one, or where nobody can be asked.
+pub fn confirm(question: &str) -> Result<(), Error> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Error::Usage("nobody is here to be asked: give --yes if it is meant".to_owned()));
+    }
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{question} [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Error::Usage("nothing was done".to_owned()))
+    }
+}
+
 /// The line at the foot of the screen. Not there unless a person watches.
 #[derive(Debug)]
 pub struct Foot {

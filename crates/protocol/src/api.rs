@@ -123,6 +123,8 @@ pub struct OperationDetail {
     pub waits_for: Vec<OperationId>,
     /// Whether the broker has confirmed it.
     pub published: bool,
+    /// Set while its backend is paused: what has not started there does not start.
+    pub paused: Option<Pause>,
     /// Each try.
     pub attempts: Vec<AttemptDetail>,
     /// Each change of state, oldest first.
@@ -169,13 +171,54 @@ pub struct LedgerEntry {
     pub at: Timestamp,
 }
 
-/// The body of `POST /api/v1/operations/{id}/cancel`.
+/// The body of `POST /api/v1/operations/{id}/cancel`, `/retry` and `/lost`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CancelRequest {
+pub struct ActionRequest {
     /// Who asks.
     #[serde(default)]
     pub requested_by: Option<String>,
+}
+
+/// The body of `POST /api/v1/backends/{name}/pause`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Who asks.
+    #[serde(default)]
+    pub requested_by: Option<String>,
+    /// Why, for whoever wonders.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `GET /api/v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackendList {
+    /// Every backend that has sent a catalog or is paused.
+    pub backends: Vec<BackendDetail>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackendDetail {
+    /// Its name.
+    pub name: BackendName,
+    /// Set while nothing new may start there.
+    pub paused: Option<Pause>,
+    /// Its nodes that are alive.
+    pub alive: Vec<NodeName>,
+}
+
+/// That nothing new may start on a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pause {
+    /// Who asked for it.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// `GET /api/v1/catalog`.

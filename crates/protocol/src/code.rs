@@ -52,6 +52,14 @@ codes! {
     CanceledByRequest = "canceled_by_request", 0;
     /// The runner ended without finishing its transcript.
     RunnerGone = "runner_gone", 0;
+    /// The node was silent for longer than the attempt's lease, and the attempt was given up.
+    LeaseExpired = "lease_expired", 0;
+    /// An operator said that the attempt is lost.
+    DeclaredLost = "declared_lost", 0;
+    /// It is tried again.
+    TriedAgain = "tried_again", 0;
+    /// The backend is paused.
+    BackendPaused = "backend_paused", 0;
     /// A node may not start an attempt: another node has it, or it is not the current one.
     ClaimRefused = "claim_refused", 0;
     /// The transcript that arrived is not the one that was written.
@@ -116,6 +124,12 @@ codes! {
     NotFound = "not_found", 404;
     /// The Operation has ended already.
     AlreadyEnded = "already_ended", 409;
+    /// The Operation has not ended yet.
+    NotEnded = "not_ended", 409;
+    /// The Operation has succeeded, so there is nothing to try again.
+    NothingToRetry = "nothing_to_retry", 409;
+    /// No node has started the Operation.
+    NotStarted = "not_started", 409;
     /// Canceling was asked for before.
     AlreadyCanceled = "already_canceled", 409;
     /// The request brings no valid token or cookie.

@@ -73,6 +73,12 @@ impl Attempt {
         self.0.get()
     }
 
+    /// The try before this one; `None` for the first.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        Self::new(self.get() - 1)
+    }
+
     /// The try after this one.
     #[must_use]
     pub fn next(self) -> Self {

@@ -49,9 +49,17 @@ pub struct OperationManifest {
     /// Whether it destroys something, so that a frontend should ask first.
     #[serde(default)]
     pub dangerous: bool,
-    /// Whether a second run after a half-finished first one is harmless.
+    /// Whether a second run after a half-finished first one is harmless. What is `safe` runs under a lease: when
+    /// its node falls silent for longer than that, it is given up and tried again by itself.
     #[serde(default)]
     pub retry: Retry,
+    /// How long an attempt may go on without word from relayd, in seconds (5 to 86400); 900 when absent. Only
+    /// with `retry: safe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_seconds: Option<u64>,
+    /// Tries again by itself after a failure, too. Only with `retry: safe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
     /// Locks beside target (exclusive) and hosts (shared).
     #[serde(default)]
     pub locks: Vec<LockManifest>,
@@ -66,6 +74,58 @@ pub enum Retry {
     Never,
     /// Running it again does no harm.
     Safe,
+}
+
+/// How often, and when, a failed Operation is tried again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retries {
+    /// How many attempts there are at most, the first one included (2 to 10).
+    pub attempts: u32,
+    /// How long after the first failure, in seconds (1 to 86400); twice as long after each further one, a day at
+    /// most. 60 when absent.
+    #[serde(default = "Retries::default_backoff")]
+    pub backoff_seconds: u64,
+}
+
+impl Retries {
+    fn default_backoff() -> u64 {
+        60
+    }
+}
+
+/// The lease of a `retry: safe` operation whose manifest names none, in seconds.
+pub const DEFAULT_LEASE_SECONDS: u64 = 900;
+
+impl OperationManifest {
+    /// What is wrong with how it is tried again, each after the name of the operation.
+    fn check(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.retry == Retry::Never && (self.lease_seconds.is_some() || self.retries.is_some()) {
+            wrong.push(": lease_seconds and retries want `retry: safe`".to_owned());
+        }
+        if !self.lease_seconds.is_none_or(|seconds| (5..=86_400).contains(&seconds)) {
+            wrong.push(".lease_seconds: 5 to 86400 is expected".to_owned());
+        }
+        if let Some(retries) = self.retries {
+            if !(2..=10).contains(&retries.attempts) {
+                wrong.push(".retries.attempts: 2 to 10 is expected".to_owned());
+            }
+            if !(1..=86_400).contains(&retries.backoff_seconds) {
+                wrong.push(".retries.backoff_seconds: 1 to 86400 is expected".to_owned());
+            }
+        }
+        wrong
+    }
+
+    /// How long an attempt may go on without word from relayd; `None` for one that may go on for ever.
+    #[must_use]
+    pub fn lease_seconds(&self) -> Option<u64> {
+        match self.retry {
+            Retry::Never => None,
+            Retry::Safe => Some(self.lease_seconds.unwrap_or(DEFAULT_LEASE_SECONDS)),
+        }
+    }
 }
 
 /// A lock that an operation takes besides.
@@ -99,6 +159,9 @@ pub struct TaskManifest {
     /// How long it may take, in seconds; dispatcherd's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
+    /// How long it may print nothing, in seconds; dispatcherd's setting when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_seconds: Option<u64>,
     /// The variables that it gets. It gets no others.
     #[serde(default)]
     pub variables: Vec<VariableName>,
@@ -252,6 +315,7 @@ impl Manifest {
                     lock.variable
                 ));
             }
+            wrong.extend(operation.check().into_iter().map(|error| format!("operations.{name}{error}")));
         }
         for (name, task) in &self.tasks {
             for variable in task.variables.iter().filter(|variable| !self.variables.contains_key(*variable)) {

@@ -56,7 +56,8 @@ messages! {
     Catalog = "aegir.catalog/0",
 }
 
-/// A node asks whether it may start an attempt that it has journaled.
+/// A node asks whether it may start an attempt that it has journaled; or, having started it, for more time: the
+/// claim of who holds the attempt is granted again, and with it the lease begins anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// Which Operation.
@@ -65,6 +66,8 @@ pub struct Claim {
     pub attempt: Attempt,
     /// Who asks. The answer goes to this node's control queue.
     pub node: NodeName,
+    /// When it asks. Comes back in the grant's lease and means nothing to anybody else.
+    pub asked_at: BootTime,
 }
 
 /// relayd's answer to a claim. The first claim of an attempt is granted, and again to the same node; every
@@ -79,6 +82,37 @@ pub struct Grant {
     pub granted: bool,
     /// Why not.
     pub reason: Option<Reason>,
+    /// Until when it may work, if the Operation has a lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+}
+
+/// How long an attempt may go on without asking again. It counts from the moment at which its node asked, by
+/// the node's own clock, so that it ends before relayd, which counts from its answer, gives the attempt up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lease {
+    /// As in the claim.
+    pub asked_at: BootTime,
+    /// How long.
+    pub seconds: u64,
+}
+
+impl Lease {
+    /// When it ends.
+    #[must_use]
+    pub fn ends_at(self) -> BootTime {
+        let milliseconds = self.seconds.saturating_mul(1000).saturating_add(self.asked_at.milliseconds);
+        BootTime { milliseconds, ..self.asked_at }
+    }
+}
+
+/// A moment on a node's CLOCK_BOOTTIME, which goes on while the machine is suspended and which nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BootTime {
+    /// Of which boot (`/proc/sys/kernel/random/boot_id`): moments of two boots can't be compared.
+    pub boot: Uuid,
+    /// Since then.
+    pub milliseconds: u64,
 }
 
 /// The header of a piece of a transcript.

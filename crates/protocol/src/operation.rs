@@ -46,6 +46,9 @@ pub struct Operation {
     pub check: bool,
     /// How long the whole attempt may take, in seconds.
     pub timeout_seconds: Option<u64>,
+    /// How long the attempt may go on without word from relayd, in seconds; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_seconds: Option<u64>,
     /// The attempt that this one repeats.
     pub retry_of: Option<Attempt>,
     /// W3C trace context, passed through.

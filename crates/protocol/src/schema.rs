@@ -39,6 +39,9 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("api.accepted", of::<request::Accepted>()),
         ("api.operation_list", of::<api::OperationList>()),
         ("api.operation_detail", of::<api::OperationDetail>()),
+        ("api.action_request", of::<api::ActionRequest>()),
+        ("api.pause_request", of::<api::PauseRequest>()),
+        ("api.backend_list", of::<api::BackendList>()),
         ("api.node_list", of::<api::NodeList>()),
         ("api.check_report", of::<api::CheckReport>()),
     ]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::Lease;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::record::Remains;
 use aegir_protocol::state::{Outcome, Reason};
@@ -25,8 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 3;
 
 /// Starts an attempt that relayd has granted, and stays with it to its end.
-pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
-    let child = match prepare(&node, attempt).await {
+pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, lease: Option<Lease>) {
+    let child = match prepare(&node, attempt, lease).await {
         Prepared::Running(child) => {
             tracing::info!(
                 operation_id = %attempt.operation, attempt = attempt.attempt.get(), process = child.id(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::message::{Cancel, Report};
+use aegir_protocol::message::{Cancel, Lease, Report};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::{Outcome, Reason};
 
@@ -82,6 +82,17 @@ pub async fn call_off(node: Arc<Node>, cancel: Cancel) {
         tracing::error!(
             operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
             "an attempt could not be called off"
+        );
+    }
+}
+
+/// Lets a runner know that it may go on.
+pub async fn renew(node: Arc<Node>, attempt: AttemptId, lease: Lease) {
+    if let Err(error) = node.on_disk(move |node| node.journal.keep_lease(attempt, lease)).await {
+        // The next renewal tries again; without one the runner stops when its lease is over.
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "a lease could not be renewed"
         );
     }
 }

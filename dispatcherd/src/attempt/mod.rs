@@ -8,4 +8,4 @@ mod end;
 mod prepare;
 
 pub use attend::{adopt, start};
-pub use end::{bury, call_off, report, tell};
+pub use end::{bury, call_off, renew, report, tell};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::Lease;
 use aegir_protocol::state::Reason;
 use tokio::process::Child;
 
@@ -39,10 +40,10 @@ enum StartError {
 
 /// Plans an attempt and starts its runner. What fails for the machine's reasons, such as a full disk, is
 /// tried again for half a minute.
-pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId) -> Prepared {
+pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Prepared {
     let mut tries = 0;
     loop {
-        let error = match once(node, attempt).await {
+        let error = match once(node, attempt, lease).await {
             Ok(prepared) => return prepared,
             Err(error) => error,
         };
@@ -60,7 +61,7 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId) -> Prepared {
     }
 }
 
-async fn once(node: &Arc<Node>, attempt: AttemptId) -> Result<Prepared, StartError> {
+async fn once(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Result<Prepared, StartError> {
     let directory = node.journal.directory(attempt);
     // A transcript means that a runner was started; so does a lock that is held, by one that has only begun.
     let started = directory.transcript().exists()
@@ -72,6 +73,9 @@ async fn once(node: &Arc<Node>, attempt: AttemptId) -> Result<Prepared, StartErr
     let planned = node
         .on_disk(move |node| {
             let operation = node.journal.operation(attempt)?;
+            if let Some(lease) = lease {
+                node.journal.keep_lease(attempt, lease)?;
+            }
             match planner::plan(&operation, &catalog, &node.terms) {
                 Ok(plan) => node.journal.keep_plan(&plan).map(Ok),
                 Err(reason) => Ok(Err(reason)),

@@ -59,6 +59,13 @@ impl AttemptDirectory {
         self.0.join("cancel.json")
     }
 
+    /// Written by dispatcherd for an attempt that has a lease: the last that relayd gave, an
+    /// [`aegir_protocol::message::Lease`] as JSON.
+    #[must_use]
+    pub fn lease(&self) -> PathBuf {
+        self.0.join("lease.json")
+    }
+
     /// Written by the runner before a child may go on: the child's process group, as JSON.
     #[must_use]
     pub fn child(&self) -> PathBuf {

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::Lease;
 
 use crate::plan::Plan;
 
@@ -91,6 +92,22 @@ impl Journal {
     pub fn keep_plan(&self, plan: &Plan) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
         place(&self.directory(plan.attempt).plan(), &bytes)
+    }
+
+    /// Lets an attempt's runner know until when it may act.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep_lease(&self, attempt: AttemptId, lease: Lease) -> Result<(), JournalError> {
+        let bytes = serde_json::to_vec(&lease).expect("a lease has string keys");
+        place(&self.directory(attempt).lease(), &bytes)
+    }
+
+    /// The lease of an attempt, if it has one.
+    #[must_use]
+    pub fn lease(&self, attempt: AttemptId) -> Option<Lease> {
+        let bytes = std::fs::read(self.directory(attempt).lease()).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn root(&self) -> PathBuf {

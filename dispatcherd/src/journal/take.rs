@@ -97,7 +97,8 @@ fn known(directory: &AttemptDirectory) -> Result<bool, JournalError> {
             return Ok(true);
         }
         // What it was journaled as the first time must not look as if it had just been taken.
-        for path in [directory.operation(), directory.plan(), directory.cancel(), directory.tombstone()] {
+        let first = [directory.operation(), directory.plan(), directory.cancel(), directory.lease()];
+        for path in first.into_iter().chain([directory.tombstone()]) {
             if path.exists() {
                 std::fs::remove_file(&path).map_err(JournalError::new("remove", &path))?;
             }

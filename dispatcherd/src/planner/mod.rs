@@ -25,6 +25,8 @@ pub struct Terms {
     pub programs_on_dispatcher: bool,
     /// How long a Task may take whose manifest says nothing else.
     pub task_timeout_seconds: u64,
+    /// How long it may print nothing; as long as it likes when absent.
+    pub task_quiet_seconds: Option<u64>,
 }
 
 /// The Tasks of an Operation. Nothing but the paths of playbooks is looked up on the disk.
@@ -83,6 +85,7 @@ fn task(
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
         variables: role.resolve(name, &operation.variables),
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
+        quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),
     })
 }
 

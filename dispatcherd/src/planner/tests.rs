@@ -21,6 +21,7 @@ fn catalog() -> std::sync::Arc<Catalog> {
 fn terms() -> Terms {
     let config: Config = toml::from_str("").unwrap();
     Terms {
+        task_quiet_seconds: None,
         node: "node1".parse().unwrap(),
         settings: config.settings(),
         programs_on_dispatcher: true,

@@ -17,13 +17,15 @@ use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WatchError, Watcher, WriteError, Writer};
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::account::Account;
 use super::redactor::Redactor;
-use super::stop::{Stop, Stopper, stops, watch_for_cancel};
+use super::stop::{Stop, Stopper, stops, watch_for_cancel, watch_lease};
 use super::work::{TaskEnd, Work, remove};
 use super::{ansible, shell};
 use crate::journal::AttemptDirectory;
+use crate::lease::LeaseFile;
 use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask};
 use crate::secrets::{PrivateDirectory, SecretError, Secrets};
 
@@ -122,9 +124,13 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let (stopper, stops) = stops(operation.timeout_seconds);
     let changes = Watcher::new()?.watch_directory(directory.path())?;
     let watch = tokio::spawn(watch_for_cancel(directory.cancel(), changes, stopper.clone()));
+    // What has no lease may go on for ever.
+    let lease = || LeaseFile::new(directory.lease());
+    let lease_watch = operation.lease_seconds.map(|_| tokio::spawn(watch_lease(lease(), stopper.clone())));
     let attempt = Attempt { operation: &operation, plan: &plan, directory: &directory };
     let finished = attempt.carry_out(writer, stopper, stops).await;
     watch.abort();
+    lease_watch.inspect(JoinHandle::abort);
     Ok(finished)
 }
 
@@ -235,8 +241,13 @@ impl Attempt<'_> {
 
     async fn tasks(&self, work: &Work<'_>) -> (Outcome, Reason) {
         for task in &self.plan.tasks {
-            // One that was called off between two Tasks does not begin the next.
-            if let Some(stop) = work.stops.now() {
+            // One that was called off, or whose time is over, between two Tasks does not begin the next.
+            let lease_over = || {
+                let leased = self.operation.lease_seconds.is_some();
+                let over = leased && LeaseFile::new(self.directory.lease()).left().is_zero();
+                over.then_some(Stop::LeaseOver)
+            };
+            if let Some(stop) = work.stops.now().or_else(lease_over) {
                 return (stop.outcome(), stop.reason());
             }
             {

@@ -109,13 +109,15 @@ pub(super) async fn carry<C: Child>(
     let mut next: Option<(Pressure, Instant)> = None;
     let mut patience: Option<Instant> = None;
     let mut reads = 0_u32;
+    let mut heard = Instant::now();
     loop {
         let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
         if exit.is_some() && stdout.ended && stderr.ended && events_done {
             break;
         }
+        let quiet = stops.quiet_after(heard);
         tokio::select! {
-            asked = stops.stopped(), if stop.is_none() => {
+            asked = stopped(stops, quiet), if stop.is_none() => {
                 stop = Some(asked);
                 child.press(Pressure::Interrupt);
                 next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
@@ -144,9 +146,18 @@ pub(super) async fn carry<C: Child>(
                     patience = Some(Instant::now() + LEAK);
                 }
             }
-            read = stdout.read(), if !stdout.ended => { stdout.hand_over(read, host, account); reads += 1; }
-            read = stderr.read(), if !stderr.ended => { stderr.hand_over(read, host, account); reads += 1; }
+            read = stdout.read(), if !stdout.ended => {
+                stdout.hand_over(read, host, account);
+                reads += 1;
+                heard = Instant::now();
+            }
+            read = stderr.read(), if !stderr.ended => {
+                stderr.hand_over(read, host, account);
+                reads += 1;
+                heard = Instant::now();
+            }
             event = next_event(&mut events), if !events_done => {
+                heard = Instant::now();
                 if let (Some(event), Some(events)) = (event, events.as_deref_mut())
                     && let Err(refused) = events.take(event, account)
                     && stop.is_none()
@@ -176,6 +187,24 @@ pub(super) async fn carry<C: Child>(
         None => (Exit::default(), Some("it did not end after SIGKILL".to_owned())),
     };
     Ended { exit, stop, left_behind: held_open || swept.found, remains: swept.remains, error }
+}
+
+/// Waits for a stop from outside, or until the child has been quiet for too long.
+async fn stopped(stops: &mut Stops, quiet: Option<(Instant, Stop)>) -> Stop {
+    let too_quiet = async {
+        match quiet {
+            Some((at, stop)) => {
+                sleep_until(at).await;
+                stop
+            }
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        asked = stops.stopped() => asked,
+        stop = too_quiet => stop,
+    }
 }
 
 async fn until(at: Option<Instant>) {

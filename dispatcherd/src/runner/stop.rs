@@ -15,6 +15,8 @@ use aegir_transcript::Changes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::lease::LeaseFile;
+
 /// Why a Task is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -33,6 +35,13 @@ pub(super) enum Stop {
         /// How long it may take.
         seconds: u64,
     },
+    /// The Task printed nothing for longer than it may.
+    Quiet {
+        /// How long it may print nothing.
+        seconds: u64,
+    },
+    /// relayd was not heard of for longer than the attempt's lease, and may have begun another attempt.
+    LeaseOver,
     /// The attempt printed more than it may.
     OutputLimit {
         /// How much it may print.
@@ -48,8 +57,11 @@ impl Stop {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Canceled { .. } => Outcome::Canceled,
+            // What became of it is relayd's to say, which may have given it up already.
+            Self::LeaseOver => Outcome::Lost,
             Self::TaskTime { .. }
             | Self::OperationTime { .. }
+            | Self::Quiet { .. }
             | Self::OutputLimit { .. }
             | Self::Broken(_) => Outcome::Failed,
         }
@@ -66,6 +78,12 @@ impl Stop {
             }
             Self::OperationTime { seconds } => Code::TimedOut
                 .because(format!("the Operation took longer than the {seconds} s that it may take")),
+            Self::Quiet { seconds } => Code::TimedOut
+                .because(format!("the Task printed nothing for the {seconds} s that it may be quiet")),
+            Self::LeaseOver => Code::LeaseExpired.because(
+                "the attempt stopped itself: relayd was not heard of for longer than its lease, and may have begun \
+                 another attempt",
+            ),
             Self::OutputLimit { bytes } => Code::OutputLimit.because(format!(
                 "the attempt printed more than {bytes} bytes; what came after them is not in the \
                  transcript. Make it print less, or raise limits.output_bytes in dispatcherd's config"
@@ -85,13 +103,15 @@ pub(super) struct Stops {
     said: watch::Receiver<Option<Stop>>,
     task: Option<(Instant, u64)>,
     operation: Option<(Instant, u64)>,
+    /// How long the Task may print nothing.
+    quiet: Option<u64>,
 }
 
 /// The two ends.
 #[must_use]
 pub(super) fn stops(operation_seconds: Option<u64>) -> (Stopper, Stops) {
     let (sender, said) = watch::channel(None);
-    (Stopper(sender), Stops { said, task: None, operation: operation_seconds.map(deadline) })
+    (Stopper(sender), Stops { said, task: None, operation: operation_seconds.map(deadline), quiet: None })
 }
 
 fn deadline(seconds: u64) -> (Instant, u64) {
@@ -114,10 +134,16 @@ impl Stopper {
 }
 
 impl Stops {
-    /// The same for a Task that begins now.
+    /// The same for a Task that begins now, and may take so long, and print nothing for so long.
     #[must_use]
-    pub(super) fn for_task(&self, seconds: u64) -> Self {
-        Self { task: Some(deadline(seconds)), ..self.clone() }
+    pub(super) fn for_task(&self, seconds: u64, quiet: Option<u64>) -> Self {
+        Self { task: Some(deadline(seconds)), quiet, ..self.clone() }
+    }
+
+    /// When a child that was last heard of at this moment has been quiet for too long, and the stop for it.
+    #[must_use]
+    pub(super) fn quiet_after(&self, heard: Instant) -> Option<(Instant, Stop)> {
+        self.quiet.map(|seconds| (heard + Duration::from_secs(seconds), Stop::Quiet { seconds }))
     }
 
     /// What was said so far.
@@ -168,6 +194,14 @@ async fn passed(deadline: Option<(Instant, u64)>) -> u64 {
     }
 }
 
+/// Waits until the lease is over. Where that can't be waited for, it is as good as over.
+pub(super) async fn watch_lease(lease: LeaseFile, stopper: Stopper) {
+    if let Err(error) = lease.over().await {
+        tracing::error!(%error, "the end of the lease can't be waited for");
+    }
+    stopper.stop(Stop::LeaseOver);
+}
+
 /// Waits for `cancel.json` and hands it on. Ends when it has, or when the directory can't be watched.
 pub(super) async fn watch_for_cancel(path: PathBuf, mut changes: Changes, stopper: Stopper) {
     loop {
@@ -191,7 +225,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_stop_stays_and_everyone_learns_of_it() {
         let (stopper, stops) = stops(Some(10));
-        let (mut one, mut other) = (stops.clone(), stops.for_task(5));
+        let (mut one, mut other) = (stops.clone(), stops.for_task(5, None));
         stopper.stop(Stop::Canceled { by: None });
         stopper.stop(Stop::OutputLimit { bytes: 1 });
         assert_eq!(one.stopped().await, Stop::Canceled { by: None });
@@ -202,8 +236,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_earlier_of_two_times_stops() {
         let (_stopper, stops) = stops(Some(10));
-        assert_eq!(stops.for_task(u64::MAX).unless(async { 3 }).await, Ok(3));
-        assert_eq!(stops.for_task(5).stopped().await, Stop::TaskTime { seconds: 5 });
-        assert_eq!(stops.for_task(50).stopped().await, Stop::OperationTime { seconds: 10 });
+        assert_eq!(stops.for_task(u64::MAX, None).unless(async { 3 }).await, Ok(3));
+        assert_eq!(stops.for_task(5, None).stopped().await, Stop::TaskTime { seconds: 5 });
+        assert_eq!(stops.for_task(50, None).stopped().await, Stop::OperationTime { seconds: 10 });
     }
 }

@@ -67,7 +67,7 @@ impl Work<'_> {
 
     /// What can end this Task, from now.
     pub(super) fn stops_of(&self, task: &PlannedTask) -> Stops {
-        self.stops.for_task(task.timeout_seconds)
+        self.stops.for_task(task.timeout_seconds, task.quiet_seconds)
     }
 
     /// The hosts of a Task.

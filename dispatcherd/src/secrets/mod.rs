@@ -232,6 +232,7 @@ mod tests {
                 "password".parse().unwrap(),
                 Resolved { value, from: "site".to_owned() },
             )]),
+            quiet_seconds: None,
             timeout_seconds: 1,
         }
     }

@@ -4,4 +4,4 @@ mod run;
 mod state;
 
 pub use run::run;
-pub use state::{Census, Effect, Event, Slots};
+pub use state::{Census, Effect, Event, Slots, Term};

@@ -13,6 +13,7 @@ use tokio::time::{Duration, timeout};
 use super::state::CLAIM_AGAIN;
 use super::{Census, Effect, Event, Slots};
 use crate::attempt;
+use crate::lease::boot_time;
 use crate::node::Node;
 
 /// So often this loop turns when nothing happens, for the watchdog.
@@ -56,9 +57,10 @@ fn perform(node: &Arc<Node>, effect: Effect) {
     let here = Arc::clone(node);
     match effect {
         Effect::Claim(attempt, frontend) => node.spawn("claim", claim(here, attempt, frontend)),
-        Effect::Start(attempt, frontend) => {
-            node.spawn("attempt", attempt::start(here, attempt, frontend));
+        Effect::Start(attempt, frontend, lease) => {
+            node.spawn("attempt", attempt::start(here, attempt, frontend, lease));
         }
+        Effect::Renew(attempt, lease) => node.spawn("renew", attempt::renew(here, attempt, lease)),
         Effect::Bury(attempt, reason) => node.spawn("bury", attempt::bury(here, attempt, reason)),
         Effect::Report(attempt, frontend, outcome, reason) => {
             node.spawn("report", attempt::report(here, attempt, frontend, outcome, reason));
@@ -68,10 +70,14 @@ fn perform(node: &Arc<Node>, effect: Effect) {
 }
 
 async fn claim(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
-    let claim =
-        Claim { operation: attempt.operation, attempt: attempt.attempt, node: node.terms.node.clone() };
     let send = async {
         node.frontends.up().await;
+        let claim = Claim {
+            operation: attempt.operation,
+            attempt: attempt.attempt,
+            node: node.terms.node.clone(),
+            asked_at: boot_time(),
+        };
         match node.frontends.tell(&frontend, &claim).await {
             Ok(sent) => sent.confirmed().await,
             Err(error) => Err(error),

@@ -11,25 +11,36 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aegir_protocol::code::Code;
-use aegir_protocol::id::AttemptId;
-use aegir_protocol::message::{Cancel, Grant};
+use aegir_protocol::id::{Attempt, AttemptId};
+use aegir_protocol::message::{Cancel, Grant, Lease};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::{Outcome, Reason};
 
 /// A claim that nobody answered for this long is sent again.
 pub(super) const CLAIM_AGAIN: Duration = Duration::from_secs(10);
 
+/// What of a lease matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The lease.
+    pub lease: Lease,
+    /// Whether it was over when it came.
+    pub over: bool,
+    /// How long after a claim the next one is due.
+    pub renew_after: Duration,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An Operation is in the journal.
     Journaled(AttemptId, FrontendName),
-    /// An attempt was found whose runner was started by an earlier process.
-    Adopted(AttemptId, FrontendName),
+    /// An attempt was found whose runner was started by an earlier process, and the lease that it has.
+    Adopted(AttemptId, FrontendName, Option<Term>),
     /// An attempt was found that is over and must be told.
     Leaving(AttemptId, FrontendName),
-    /// relayd answered a claim.
-    Answered(Grant),
+    /// relayd answered a claim; with the lease that it gave.
+    Answered(Grant, Option<Term>),
     /// relayd calls an attempt off.
     Canceled(Cancel),
     /// A claim could not be sent, or its answer got lost with the connection.
@@ -48,7 +59,9 @@ pub enum Effect {
     /// Ask relayd whether this attempt may start.
     Claim(AttemptId, FrontendName),
     /// Plan and start it.
-    Start(AttemptId, FrontendName),
+    Start(AttemptId, FrontendName, Option<Lease>),
+    /// Let its runner know that it may go on.
+    Renew(AttemptId, Lease),
     /// Bury it: relayd said no.
     Bury(AttemptId, Option<Reason>),
     /// Tell relayd that it ended before it started.
@@ -60,9 +73,26 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Waiting,
-    Claiming { asked: Instant },
-    Started,
+    Claiming {
+        asked: Instant,
+    },
+    /// With the next claim, if it has a lease.
+    Started {
+        renewal: Option<Renewal>,
+    },
     Leaving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Renewal {
+    due: Instant,
+    after: Duration,
+}
+
+impl Renewal {
+    fn of(term: Option<Term>, now: Instant) -> Option<Self> {
+        term.map(|Term { renew_after: after, .. }| Self { due: now + after, after })
+    }
 }
 
 #[derive(Debug)]
@@ -103,15 +133,18 @@ impl Slots {
             Event::Journaled(attempt, frontend) => {
                 if self.enter(attempt, frontend, Phase::Waiting) {
                     self.queue.push_back(attempt);
+                    effects.extend(self.end_earlier(attempt));
                 }
             }
-            Event::Adopted(attempt, frontend) => {
-                self.enter(attempt, frontend, Phase::Started);
+            Event::Adopted(attempt, frontend, term) => {
+                // An earlier process may have asked long ago.
+                let renewal = Renewal::of(term, now).map(|renewal| Renewal { due: now, ..renewal });
+                self.enter(attempt, frontend, Phase::Started { renewal });
             }
             Event::Leaving(attempt, frontend) => {
                 self.enter(attempt, frontend, Phase::Leaving);
             }
-            Event::Answered(grant) => effects.extend(self.answered(grant)),
+            Event::Answered(grant, term) => effects.extend(self.answered(grant, term, now)),
             Event::Canceled(cancel) => effects.extend(self.canceled(cancel)),
             Event::ClaimLost(attempt) => self.ask_again(attempt, now),
             Event::RunnerGone(attempt) => {
@@ -134,7 +167,8 @@ impl Slots {
     pub fn next_tick(&self) -> Option<Instant> {
         let asked = self.entries.values().filter_map(|entry| match entry.phase {
             Phase::Claiming { asked } => Some(asked + CLAIM_AGAIN),
-            Phase::Waiting | Phase::Started | Phase::Leaving => None,
+            Phase::Started { renewal } => renewal.map(|renewal| renewal.due),
+            Phase::Waiting | Phase::Leaving => None,
         });
         asked.min()
     }
@@ -146,7 +180,7 @@ impl Slots {
         for (&attempt, entry) in &self.entries {
             match entry.phase {
                 Phase::Waiting | Phase::Claiming { .. } => census.waiting.push(attempt),
-                Phase::Started => census.running.push(attempt),
+                Phase::Started { .. } => census.running.push(attempt),
                 Phase::Leaving => {}
             }
         }
@@ -161,20 +195,52 @@ impl Slots {
         new
     }
 
-    fn answered(&mut self, grant: Grant) -> Option<Effect> {
+    fn answered(&mut self, grant: Grant, term: Option<Term>, now: Instant) -> Option<Effect> {
         let attempt = AttemptId { operation: grant.operation, attempt: grant.attempt };
         let entry = self.entries.get_mut(&attempt)?;
-        // An answer that comes twice, or after the attempt was called off, changes nothing.
-        if !matches!(entry.phase, Phase::Claiming { .. }) {
-            return None;
+        match entry.phase {
+            Phase::Claiming { .. } if !grant.granted => {
+                entry.phase = Phase::Leaving;
+                Some(Effect::Bury(attempt, grant.reason))
+            }
+            // The answer to a claim of long ago. relayd may have given the attempt up: it is asked again.
+            Phase::Claiming { .. } if term.is_some_and(|term| term.over) => {
+                self.ask_again(attempt, now);
+                None
+            }
+            Phase::Claiming { .. } => {
+                entry.phase = Phase::Started { renewal: Renewal::of(term, now) };
+                Some(Effect::Start(attempt, entry.frontend.clone(), term.map(|term| term.lease)))
+            }
+            // A refusal means that the attempt was given up; its runner stops when its lease is over.
+            Phase::Started { .. } => {
+                let term = term.filter(|term| grant.granted && !term.over)?;
+                Some(Effect::Renew(attempt, term.lease))
+            }
+            // An answer that comes twice, or after the attempt was called off, changes nothing.
+            Phase::Waiting | Phase::Leaving => None,
         }
-        if grant.granted {
-            entry.phase = Phase::Started;
-            Some(Effect::Start(attempt, entry.frontend.clone()))
-        } else {
-            entry.phase = Phase::Leaving;
-            Some(Effect::Bury(attempt, grant.reason))
-        }
+    }
+
+    /// relayd has given up the attempts at an Operation before this one. What of them still runs here is ended
+    /// first.
+    fn end_earlier(&self, attempt: AttemptId) -> Vec<Effect> {
+        self.earlier(attempt)
+            .map(|earlier| {
+                let requested_by = Some(format!("relayd, which has begun attempt {}", attempt.attempt));
+                Effect::CallOff(Cancel {
+                    operation: earlier.operation,
+                    attempt: earlier.attempt,
+                    requested_by,
+                })
+            })
+            .collect()
+    }
+
+    fn earlier(&self, attempt: AttemptId) -> impl Iterator<Item = AttemptId> {
+        let first = AttemptId { attempt: Attempt::FIRST, ..attempt };
+        let started = |(_, entry): &(&AttemptId, &Entry)| matches!(entry.phase, Phase::Started { .. });
+        self.entries.range(first..attempt).filter(started).map(|(earlier, _)| *earlier)
     }
 
     fn canceled(&mut self, cancel: Cancel) -> Option<Effect> {
@@ -188,7 +254,7 @@ impl Slots {
                 let reason = Code::CanceledByRequest.because(format!("canceled{by} before it started"));
                 Some(Effect::Report(attempt, entry.frontend.clone(), Outcome::Canceled, reason))
             }
-            Phase::Started => Some(Effect::CallOff(cancel)),
+            Phase::Started { .. } => Some(Effect::CallOff(cancel)),
             Phase::Leaving => None,
         }
     }
@@ -205,15 +271,24 @@ impl Slots {
     fn claims(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (&attempt, entry) in &mut self.entries {
-            if let Phase::Claiming { asked } = &mut entry.phase
-                && now.saturating_duration_since(*asked) >= CLAIM_AGAIN
-            {
-                *asked = now;
+            let due = match &mut entry.phase {
+                Phase::Claiming { asked } if now.saturating_duration_since(*asked) >= CLAIM_AGAIN => {
+                    *asked = now;
+                    true
+                }
+                Phase::Started { renewal: Some(renewal) } if renewal.due <= now => {
+                    renewal.due = now + renewal.after;
+                    true
+                }
+                Phase::Claiming { .. } | Phase::Started { .. } | Phase::Waiting | Phase::Leaving => false,
+            };
+            if due {
                 effects.push(Effect::Claim(attempt, entry.frontend.clone()));
             }
         }
         while self.held() < self.capacity
-            && let Some(attempt) = self.queue.pop_front()
+            && let Some(next) = self.queue.iter().position(|&waiting| self.earlier(waiting).next().is_none())
+            && let Some(attempt) = self.queue.remove(next)
         {
             if let Some(entry) = self.entries.get_mut(&attempt) {
                 entry.phase = Phase::Claiming { asked: now };
@@ -224,7 +299,7 @@ impl Slots {
     }
 
     fn held(&self) -> usize {
-        let holds = |entry: &&Entry| matches!(entry.phase, Phase::Claiming { .. } | Phase::Started);
+        let holds = |entry: &&Entry| matches!(entry.phase, Phase::Claiming { .. } | Phase::Started { .. });
         self.entries.values().filter(holds).count()
     }
 }
@@ -232,7 +307,8 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aegir_protocol::id::{Attempt, OperationId};
+    use aegir_protocol::id::OperationId;
+    use aegir_protocol::message::BootTime;
 
     struct Bench {
         slots: Slots,
@@ -264,7 +340,21 @@ mod tests {
 
     fn answer(attempt: AttemptId, granted: bool) -> Event {
         let AttemptId { operation, attempt } = attempt;
-        Event::Answered(Grant { operation, attempt, granted, reason: None })
+        Event::Answered(Grant { operation, attempt, granted, reason: None, lease: None }, None)
+    }
+
+    fn start(attempt: AttemptId) -> Effect {
+        Effect::Start(attempt, frontend(), None)
+    }
+
+    /// A grant with a lease that is renewed each minute.
+    fn leased(attempt: AttemptId, over: bool) -> (Event, Lease) {
+        let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 0 };
+        let lease = Lease { asked_at, seconds: 900 };
+        let AttemptId { operation, attempt } = attempt;
+        let grant = Grant { operation, attempt, granted: true, reason: None, lease: Some(lease) };
+        let term = Term { lease, over, renew_after: Duration::from_secs(60) };
+        (Event::Answered(grant, Some(term)), lease)
     }
 
     fn cancel(attempt: AttemptId) -> Cancel {
@@ -282,7 +372,7 @@ mod tests {
         assert_eq!(effects, []);
         let (four, effects) = bench.journaled();
         assert_eq!(effects, []);
-        assert_eq!(bench.on(answer(two, true)), [Effect::Start(two, frontend())]);
+        assert_eq!(bench.on(answer(two, true)), [start(two)]);
         assert_eq!(bench.on(Event::RunnerGone(two)), [claim(three)]);
         assert_eq!(bench.on(answer(one, false)), [Effect::Bury(one, None), claim(four)]);
         assert_eq!(bench.on(Event::Over(two)), []);
@@ -300,7 +390,7 @@ mod tests {
         assert_eq!(bench.on(Event::ClaimLost(one)), []);
         bench.now += Duration::from_secs(1);
         assert_eq!(bench.on(Event::Tick), [claim(one)]);
-        assert_eq!(bench.on(answer(one, true)), [Effect::Start(one, frontend())]);
+        assert_eq!(bench.on(answer(one, true)), [start(one)]);
         assert_eq!(bench.on(answer(one, true)), []);
         assert_eq!(bench.slots.next_tick(), None);
     }
@@ -331,10 +421,45 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_renewed_as_long_as_the_runner_lives() {
+        let mut bench = Bench::new(1);
+        let (one, _) = bench.journaled();
+        // One that was over when it came starts nothing; the next claim is answered anew.
+        assert_eq!(bench.on(leased(one, true).0), []);
+        bench.now += Duration::from_secs(1);
+        assert_eq!(bench.on(Event::Tick), [claim(one)]);
+        let (granted, lease) = leased(one, false);
+        assert_eq!(bench.on(granted.clone()), [Effect::Start(one, frontend(), Some(lease))]);
+        assert_eq!(bench.slots.next_tick(), Some(bench.now + Duration::from_secs(60)));
+        bench.now += Duration::from_secs(60);
+        assert_eq!(bench.on(Event::Tick), [claim(one)]);
+        assert_eq!(bench.on(granted), [Effect::Renew(one, lease)]);
+        assert_eq!(bench.on(answer(one, false)), [], "a refusal lets it run out");
+        bench.on(Event::RunnerGone(one));
+        assert_eq!(bench.slots.next_tick(), None);
+    }
+
+    #[test]
+    fn a_later_attempt_waits_until_nothing_of_an_earlier_one_runs_here() {
+        let mut bench = Bench::new(2);
+        let (one, _) = bench.journaled();
+        bench.on(answer(one, true));
+        let two = AttemptId { attempt: one.attempt.next(), ..one };
+        let effects = bench.on(Event::Journaled(two, frontend()));
+        assert!(
+            matches!(&effects[..], [Effect::CallOff(cancel)] if cancel.attempt == one.attempt),
+            "{effects:?}"
+        );
+        let (three, effects) = bench.journaled();
+        assert_eq!(effects, [claim(three)], "others go past it");
+        assert_eq!(bench.on(Event::RunnerGone(one)), [claim(two)]);
+    }
+
+    #[test]
     fn what_was_found_running_holds_its_slot() {
         let mut bench = Bench::new(1);
         let adopted = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
-        bench.on(Event::Adopted(adopted, frontend()));
+        bench.on(Event::Adopted(adopted, frontend(), None));
         let (one, effects) = bench.journaled();
         assert_eq!(effects, []);
         assert_eq!(bench.on(Event::Journaled(adopted, frontend())), []);

@@ -219,7 +219,7 @@ impl Hand {
                 if let Some(granted) = grant {
                     let reason = (!granted).then(|| Code::ClaimRefused.because("another node has it"));
                     let (operation, attempt) = (claim.operation, claim.attempt);
-                    self.tell(&claim.node, &Grant { operation, attempt, granted, reason }).await;
+                    self.tell(&claim.node, &Grant { operation, attempt, granted, reason, lease: None }).await;
                 }
             }
             ToFrontend::Report(report) => self.state.lock().unwrap().reports.push(report),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::manifest::{Argument, Place};
-use aegir_protocol::message::{Cancel, encode};
+use aegir_protocol::message::{Cancel, Lease, encode};
 use aegir_protocol::operation::{Host, HostKey, Operation, Target};
 use aegir_protocol::record::{Exit, Finished, Header, Record, Step, Stream, TaskFinished};
 use aegir_testkit::Minion;
@@ -62,6 +62,7 @@ impl Case {
             priority: 0,
             check: false,
             timeout_seconds: None,
+            lease_seconds: None,
             retry_of: None,
             traceparent: None,
         };
@@ -115,6 +116,7 @@ impl Case {
             hosts: self.operation.hosts.iter().map(|host| host.name.clone()).collect(),
             variables: variables.iter().map(variable).collect(),
             timeout_seconds: 60,
+            quiet_seconds: None,
         });
         self
     }
@@ -182,6 +184,23 @@ impl Case {
         std::fs::write(directory.plan(), serde_json::to_vec(&self.plan).unwrap()).unwrap();
         let child = self.command().spawn().unwrap();
         Running { case: self, child }
+    }
+
+    /// A lease of so many seconds, asked for now.
+    pub(crate) fn lease(mut self, seconds: u64) -> Self {
+        self.operation.lease_seconds = Some(seconds);
+        self.renew(seconds);
+        self
+    }
+
+    /// The same once more, as dispatcherd renews it.
+    pub(crate) fn renew(&self, seconds: u64) {
+        let lease = Lease { asked_at: dispatcherd::lease::boot_time(), seconds };
+        let directory = self.directory();
+        std::fs::create_dir_all(directory.path()).unwrap();
+        let beside = directory.path().join("lease.json.new");
+        std::fs::write(&beside, serde_json::to_vec(&lease).unwrap()).unwrap();
+        std::fs::rename(beside, directory.lease()).unwrap();
     }
 
     pub(crate) fn command(&self) -> Command {

@@ -101,6 +101,36 @@ fn a_task_and_an_operation_that_take_too_long_are_stopped() {
 }
 
 #[test]
+fn a_task_that_prints_nothing_for_too_long_is_stopped_and_one_that_prints_goes_on() {
+    let mut case = Case::new().script("for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done; sleep 1000");
+    case.plan.tasks[0].quiet_seconds = Some(2);
+    let ended = case.run().expect("failed", "timed_out");
+    assert!(ended.reason().contains("printed nothing for the 2 s"), "{}", ended.reason());
+    assert_eq!(ended.text(Stream::Stdout), "1\n2\n3\n4\n5\n6\n");
+}
+
+#[test]
+fn an_attempt_stops_itself_when_its_lease_is_over_and_not_while_it_is_renewed() {
+    let sleep = unique_seconds();
+    let script = format!("echo go; sleep {sleep}");
+    let case = Case::new().script(&script).script("echo never").lease(3);
+    let mut running = case.start();
+    running.until_printed("go");
+    let asked = dispatcherd::lease::boot_time().milliseconds;
+    running.case.renew(5);
+    let ended = running.wait().expect("lost", "lease_expired");
+    assert!(dispatcherd::lease::boot_time().milliseconds >= asked + 5000, "it did not wait for the renewal");
+    assert_eq!(ended.text(Stream::Stdout), "go\n");
+    assert!(!runs(&sleep), "the child goes on");
+}
+
+#[test]
+fn an_attempt_whose_lease_is_over_begins_nothing() {
+    let ended = Case::new().script("echo never").lease(0).run().expect("lost", "lease_expired");
+    assert_eq!(ended.text(Stream::Stdout), "");
+}
+
+#[test]
 fn canceling_ends_the_child_and_all_that_it_started() {
     let seconds = unique_seconds();
     let script = format!("sleep {seconds} & echo ready; wait");

@@ -1,6 +1,7 @@
 //! What goes out: Operations from the outbox, and what nodes are told.
 
 mod control;
+mod deadlines;
 mod outbox;
 mod overdue;
 
@@ -11,6 +12,7 @@ use aegir_protocol::name::NodeName;
 use tokio::sync::Notify;
 
 pub use control::{Control, ControlQueue};
+pub use deadlines::Deadlines;
 pub use outbox::Outbox;
 pub use overdue::Overdue;
 
@@ -28,6 +30,8 @@ pub struct Dispatch {
     pub watchers: Arc<Watchers>,
     /// Keeps the catalogs.
     pub catalogs: Arc<Catalogs>,
+    /// Waits for what is due.
+    pub deadlines: Arc<Deadlines>,
 }
 
 impl AfterCommit for Dispatch {
@@ -43,6 +47,9 @@ impl AfterCommit for Dispatch {
         }
         for catalog in effects.catalogs {
             self.catalogs.put(catalog);
+        }
+        if !effects.deadlines.is_empty() {
+            self.deadlines.set(effects.deadlines);
         }
         self.watchers.wake(&effects.changed);
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::topology::OPERATIONS;
-use aegir_amqp::{Link, Outgoing, PublishError, Topology};
+use aegir_amqp::{Link, Outgoing, Pending, PublishError, Topology};
+use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{Message as _, encode};
 use aegir_protocol::name::BackendName;
 use aegir_protocol::operation::Operation;
@@ -38,7 +39,7 @@ pub struct Outbox {
     pub wake: Arc<Notify>,
 }
 
-/// Why an Operation was not published.
+/// Why the outbox could not be emptied.
 #[derive(Debug, thiserror::Error)]
 enum OutboxError {
     #[error(transparent)]
@@ -47,7 +48,7 @@ enum OutboxError {
     Store(#[from] StoreError),
 }
 
-type Sent = BoxFuture<'static, (i64, Result<(), OutboxError>)>;
+type Sent = BoxFuture<'static, (i64, Result<(), PublishError>)>;
 
 impl Outbox {
     /// Publishes until `cancel`.
@@ -108,39 +109,50 @@ impl Outbox {
         declared: &mut HashSet<BackendName>,
     ) -> Result<bool, OutboxError> {
         let mut all = true;
-        for number in self.store.unpublished(IN_FLIGHT).await? {
-            if under_way.contains(&number) {
-                continue;
-            }
-            let Some(operation) = self.store.queued(number).await? else { continue };
-            if !declared.contains(&operation.backend) {
-                match self.link.declare(Topology::of_backend(&operation.backend)).await {
-                    Ok(()) => {
-                        declared.insert(operation.backend.clone());
-                    }
-                    Err(error) => {
-                        tracing::error!(backend = %operation.backend, error = %error, "no queue for a backend");
-                        all = false;
-                        continue;
-                    }
+        for backend in self.store.backends_to_publish().await? {
+            if !declared.contains(&backend) {
+                if let Err(error) = self.link.declare(Topology::of_backend(&backend)).await {
+                    tracing::error!(backend = %backend, error = %error, "no queue for a backend");
+                    // The others have theirs.
+                    all = false;
+                    continue;
                 }
+                declared.insert(backend.clone());
             }
-            let pending = self.link.publisher().send(outgoing(&operation)).await?;
-            under_way.insert(number);
-            let store = self.store.clone();
-            let attempt = operation.attempt_id();
-            sent.push(Box::pin(async move {
-                let published = async {
-                    pending.confirmed().await?;
-                    let event = Event::Published { attempt: attempt.attempt };
-                    store.write(Happened(vec![(attempt, event)])).await?;
-                    Ok(())
-                };
-                (number, published.await)
-            }));
+            for number in self.store.unpublished(&backend, IN_FLIGHT).await? {
+                if under_way.contains(&number) {
+                    continue;
+                }
+                let Some(operation) = self.store.queued(number).await? else { continue };
+                let pending = self.link.publisher().send(outgoing(&operation)).await?;
+                under_way.insert(number);
+                sent.push(Box::pin(publish(self.store.clone(), number, operation.attempt_id(), pending)));
+            }
         }
         Ok(all)
     }
+}
+
+/// Waits for the broker's confirm and marks the Operation. A store that can't be written is tried again: the
+/// message is out.
+async fn publish(
+    store: Store,
+    number: i64,
+    attempt: AttemptId,
+    pending: Pending,
+) -> (i64, Result<(), PublishError>) {
+    if let Err(error) = pending.confirmed().await {
+        return (number, Err(error));
+    }
+    let published = || Happened(vec![(attempt, Event::Published { attempt: attempt.attempt })]);
+    while let Err(error) = store.write(published()).await {
+        tracing::warn!(
+            operation_id = %attempt.operation, error = %error,
+            "an Operation was published, and that can't be written down; it is tried again"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+    (number, Ok(()))
 }
 
 fn outgoing(operation: &Operation) -> Outgoing {

@@ -1,10 +1,11 @@
-//! What should have happened by now: a queued Operation claimed, a cancelled attempt stopped.
+//! What should have happened by now: a queued Operation claimed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::time::MissedTickBehavior;
+use aegir_protocol::id::AttemptId;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::nodes::Nodes;
@@ -14,8 +15,10 @@ use crate::store::{Store, StoreError};
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// How long a published Operation may stay unclaimed before it is published again.
+/// How long a published Operation may stay unclaimed, while a node could take it, before it is published again.
 const UNCLAIMED: Duration = Duration::from_secs(60);
+/// How many are looked at for each backend. The rest has its turn when these are claimed.
+const AT_ONCE: u32 = 1000;
 
 /// Looks for what is overdue.
 pub struct Overdue {
@@ -23,12 +26,20 @@ pub struct Overdue {
     pub store: Store,
     /// What nodes say that they have.
     pub nodes: Arc<Nodes>,
+    /// Since when each has been waited for, by a clock that nobody sets.
+    since: HashMap<AttemptId, Instant>,
 }
 
 impl Overdue {
+    /// Nothing is overdue yet.
+    #[must_use]
+    pub fn new(store: Store, nodes: Arc<Nodes>) -> Self {
+        Self { store, nodes, since: HashMap::new() }
+    }
+
     /// Looks until `cancel`.
-    pub async fn run(self, cancel: CancellationToken) {
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut ticks = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -43,19 +54,24 @@ impl Overdue {
 
     /// Publishes again what nobody claims, although a node of its backend is alive and has nothing to do: its
     /// message is lost. Without such a node it just waits in the backend's queue, and would fill it.
-    async fn publish_again(&self) -> Result<(), StoreError> {
-        let before =
-            Timestamp::now().as_microsecond() - i64::try_from(UNCLAIMED.as_micros()).unwrap_or(i64::MAX);
-        let unclaimed = self.store.unclaimed(before).await?;
-        if unclaimed.is_empty() {
-            return Ok(());
+    async fn publish_again(&mut self) -> Result<(), StoreError> {
+        let mut unclaimed = Vec::new();
+        for backend in self.nodes.idle_backends() {
+            unclaimed.extend(self.store.unclaimed(&backend, AT_ONCE).await?);
         }
         let listed = self.nodes.attempts();
-        let lost: Vec<_> = unclaimed
-            .into_iter()
-            .filter(|(attempt, backend)| !listed.contains(attempt) && self.nodes.idle(backend))
-            .map(|(attempt, _)| (attempt, Event::Unclaimed { attempt: attempt.attempt }))
-            .collect();
+        unclaimed.retain(|attempt| !listed.contains(attempt));
+        let before = std::mem::take(&mut self.since);
+        let now = Instant::now();
+        let mut lost = Vec::new();
+        for attempt in unclaimed {
+            let since = before.get(&attempt).copied().unwrap_or(now);
+            if now.duration_since(since) < UNCLAIMED {
+                self.since.insert(attempt, since);
+            } else {
+                lost.push((attempt, Event::Unclaimed { attempt: attempt.attempt }));
+            }
+        }
         if lost.is_empty() {
             return Ok(());
         }

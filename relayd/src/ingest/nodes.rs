@@ -1,6 +1,6 @@
 //! Which nodes are alive, as far as heartbeats tell. Kept in memory: the next heartbeat says it all again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -76,17 +76,18 @@ impl Nodes {
         alive.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether a node of this backend is alive and has nothing to do, so that nothing can wait in its queue.
+    /// The backends of which a node is alive and has nothing to do, so that nothing can wait in their queues.
     #[must_use]
-    pub fn idle(&self, backend: &BackendName) -> bool {
-        self.lock().values().any(|node| {
+    pub fn idle_backends(&self) -> BTreeSet<BackendName> {
+        let heard = self.lock();
+        let idle = heard.values().filter(|node| {
             let heartbeat = &node.heartbeat;
-            heartbeat.backend == *backend
-                && !is_silent(node.when.elapsed())
+            !is_silent(node.when.elapsed())
                 && heartbeat.accepting
                 && heartbeat.waiting.is_empty()
                 && heartbeat.running.len() < heartbeat.slots as usize
-        })
+        });
+        idle.map(|node| node.heartbeat.backend.clone()).collect()
     }
 
     /// Every attempt that a node which is alive says that it has, waiting or running.

@@ -1,9 +1,9 @@
 //! The consumer of heartbeats.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use aegir_amqp::Deliveries;
+use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{Heartbeat, decode};
 use tokio_util::sync::CancellationToken;
 
@@ -50,24 +50,17 @@ impl Heartbeats {
         }
     }
 
-    /// A cancel may get lost. If what a node has was called off, it is told again.
+    /// A cancel may get lost, and a node that was given up may come back. If a node has what it should have
+    /// stopped, it is told again.
     async fn repeat_cancels(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        if heartbeat.waiting.is_empty() && heartbeat.running.is_empty() {
+        let listed: Vec<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
+        if listed.is_empty() {
             return Ok(());
         }
-        let canceling = self.store.canceling().await?;
-        if canceling.is_empty() {
-            return Ok(());
-        }
-        let canceling: HashSet<_> = canceling.into_iter().collect();
         let node = &heartbeat.node;
-        let seen: Vec<_> = heartbeat
-            .waiting
-            .iter()
-            .chain(&heartbeat.running)
-            .filter(|attempt| canceling.contains(attempt))
-            .map(|attempt| (*attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() }))
-            .collect();
+        let seen =
+            |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
+        let seen: Vec<_> = self.store.to_stop(&listed).await?.into_iter().map(seen).collect();
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
     }
 }

@@ -1,17 +1,20 @@
 //! The life of an Operation as one pure function: [`step`].
 //!
-//! `waiting` → `queued` → `claimed` → `running` → an end. Messages about an attempt can be late, repeated,
-//! lost or crossed, so each event is met in every state, and what comes too late changes nothing.
+//! `waiting` → `queued` → `claimed` → `running` → an end; from an end, except success, a further attempt leads
+//! back to `waiting`. Messages about an attempt can be late, repeated, lost or crossed, so each event is met in
+//! every state, and what comes too late changes nothing.
+
+use std::time::Duration;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::id::Attempt;
+use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, Reason, State};
 
-/// Who a ledger row names when relayd itself moved an Operation.
-pub const RELAYD: &str = "relayd";
-/// Who a ledger row names when a person or program asked for the move.
-pub const FRONTEND: &str = "frontend";
+use super::effect::{Effect, FRONTEND, LedgerRow, RELAYD, Refusal, Step};
+use super::ends::{again, canceled, declare_lost, end, lease_over, retry_requested};
+use super::event::Event;
 
 /// Where an Operation stands: all that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,21 @@ pub struct Standing {
     pub published: bool,
     /// Set once somebody has called off what a node holds.
     pub cancel: Option<CancelRequested>,
+    /// How often the current attempt was granted: tells the end of its last lease from that of an earlier one.
+    pub grants: u32,
+    /// Set while it waits for its time, and not yet for its locks.
+    pub backoff: Option<Duration>,
+    /// What its manifest says about trying again. Never changes.
+    pub terms: Terms,
+}
+
+/// What an Operation's manifest says about trying again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long an attempt may go on without word from relayd. Only what can be tried again without harm has one.
+    pub lease: Option<Duration>,
+    /// How often it is tried at most when attempts fail, and how long after the first failure.
+    pub retries: Option<(u32, Duration)>,
 }
 
 /// That somebody called an Operation off.
@@ -38,145 +56,35 @@ pub struct CancelRequested {
 impl Standing {
     /// Where a new Operation stands, before its locks were looked at.
     #[must_use]
-    pub fn new() -> Self {
-        Self { attempt: Attempt::FIRST, state: State::Waiting, node: None, published: false, cancel: None }
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            attempt: Attempt::FIRST,
+            state: State::Waiting,
+            node: None,
+            published: false,
+            cancel: None,
+            grants: 0,
+            backoff: None,
+            terms,
+        }
     }
-}
 
-impl Default for Standing {
-    fn default() -> Self {
-        Self::new()
+    /// What is going to happen if nothing else happens before, and how long after it was last granted or began to
+    /// wait.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Duration, Event)> {
+        let attempt = self.attempt;
+        match (phase(self.state), self.backoff, self.terms.lease) {
+            (Phase::Open, Some(after), _) => Some((after, Event::BackoffOver { attempt })),
+            (Phase::Held, _, Some(lease)) => Some((lease, Event::LeaseOver { attempt, grants: self.grants })),
+            (Phase::Open | Phase::Held | Phase::Ended, _, _) => None,
+        }
     }
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Every lock that it needs is held for it.
-    LocksTaken,
-    /// The broker has confirmed an attempt.
-    Published {
-        /// Which attempt.
-        attempt: Attempt,
-    },
-    /// An attempt was published a while ago, and no node has claimed it or says that it has it.
-    Unclaimed {
-        /// Which attempt.
-        attempt: Attempt,
-    },
-    /// A node asks whether it may start an attempt.
-    Claimed {
-        /// Which attempt.
-        attempt: Attempt,
-        /// Who asks.
-        node: NodeName,
-    },
-    /// The transcript begins: the runner is alive.
-    Started {
-        /// Which attempt.
-        attempt: Attempt,
-        /// Whose runner.
-        node: NodeName,
-    },
-    /// The transcript ends.
-    Finished {
-        /// Which attempt.
-        attempt: Attempt,
-        /// Whose runner.
-        node: NodeName,
-        /// How it ended.
-        outcome: Outcome,
-        /// Why.
-        reason: Reason,
-    },
-    /// A node reports the end of an attempt whose transcript has none.
-    Reported {
-        /// Which attempt.
-        attempt: Attempt,
-        /// Who says so.
-        node: NodeName,
-        /// How it ended.
-        outcome: Outcome,
-        /// Why.
-        reason: Reason,
-    },
-    /// A heartbeat lists an attempt, waiting or running.
-    Seen {
-        /// Which attempt.
-        attempt: Attempt,
-        /// On which node.
-        node: NodeName,
-    },
-    /// Somebody calls the Operation off.
-    CancelRequested {
-        /// Who.
-        by: Option<String>,
-    },
-}
-
-/// What has to be done about it. Rows are written in the same transaction, messages go after the commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Hand the current attempt to the broker.
-    Publish,
-    /// Tell a node that it may start the current attempt.
-    Grant {
-        /// Whom.
-        node: NodeName,
-    },
-    /// Tell a node that it may not start an attempt.
-    Refuse {
-        /// Whom.
-        node: NodeName,
-        /// Which attempt.
-        attempt: Attempt,
-        /// Why not.
-        reason: Reason,
-    },
-    /// Tell a node to stop the current attempt.
-    SendCancel {
-        /// Whom.
-        node: NodeName,
-        /// Who asked.
-        by: Option<String>,
-    },
-    /// Let go of every lock, held or waited for.
-    ReleaseLocks,
-    /// Write a row of the ledger.
-    Record(LedgerRow),
-}
-
-/// A row of the ledger; the store adds revision and time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerRow {
-    /// The state from now on; the same as before where only the reason is new.
-    pub state: State,
-    /// Why.
-    pub reason: Option<Reason>,
-    /// Who said so.
-    pub source: String,
-}
-
-/// Why a person's wish can't be met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It has ended.
-    AlreadyEnded(State),
-    /// Somebody has asked before.
-    AlreadyCanceled,
-}
-
-/// What an event leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Where the Operation stands now.
-    pub standing: Standing,
-    /// What has to be done.
-    pub effects: Vec<Effect>,
 }
 
 /// Whether a state is before, at or after a node's work.
-enum Phase {
+#[derive(PartialEq, Eq)]
+pub(super) enum Phase {
     /// Nobody has it.
     Open,
     /// A node has it.
@@ -185,7 +93,7 @@ enum Phase {
     Ended,
 }
 
-fn phase(state: State) -> Phase {
+pub(super) fn phase(state: State) -> Phase {
     match state {
         State::Waiting | State::Queued => Phase::Open,
         State::Claimed | State::Running => Phase::Held,
@@ -220,7 +128,9 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
             standing: Standing { published: false, ..standing.clone() },
             effects: vec![Effect::Publish],
         }),
-        Event::Claimed { attempt, node } => Ok(claim(standing, *attempt, node)),
+        Event::Claimed { attempt, node, asked_at, paused } => {
+            Ok(claim(standing, *attempt, node, *asked_at, *paused))
+        }
         Event::Started { attempt, node } if current(attempt) && may_speak(standing, node) => {
             Ok(start(standing, node))
         }
@@ -229,6 +139,22 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         {
             Ok(end(standing, *outcome, reason, node.as_str()))
         }
+        Event::LeaseOver { attempt, grants }
+            if current(attempt) && *grants == standing.grants && standing.terms.lease.is_some() =>
+        {
+            Ok(lease_over(standing))
+        }
+        Event::BackoffOver { attempt } if current(attempt) && standing.backoff.is_some() => Ok(Step {
+            standing: Standing { backoff: None, ..standing.clone() },
+            effects: vec![Effect::LineUp],
+        }),
+        Event::RetryRequested { by } => retry_requested(standing, by.as_deref()),
+        Event::RetryDue { after } if phase(standing.state) == Phase::Ended => {
+            let why = format!("attempt {} ended as {}", standing.attempt, standing.state);
+            let message = format!("{why}; the next one begins in {} s at the earliest", after.as_secs());
+            Ok(again(standing, Code::TriedAgain.because(message), RELAYD, Some(*after)))
+        }
+        Event::DeclaredLost { by } => declare_lost(standing, by.as_deref()),
         // Only a transcript can say that everything went well.
         Event::Reported { outcome: Outcome::Succeeded, .. } => same(),
         Event::Reported { attempt, node, outcome, reason }
@@ -236,8 +162,8 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         {
             Ok(end(standing, *outcome, reason, node.as_str()))
         }
-        Event::Seen { attempt, node } if current(attempt) => Ok(Step {
-            effects: still_canceled(standing, node).into_iter().collect(),
+        Event::Seen { attempt, node } => Ok(Step {
+            effects: should_stop(standing, *attempt, node).into_iter().collect(),
             standing: standing.clone(),
         }),
         Event::CancelRequested { by } => cancel(standing, by.as_deref()),
@@ -247,7 +173,9 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         | Event::Started { .. }
         | Event::Finished { .. }
         | Event::Reported { .. }
-        | Event::Seen { .. } => same(),
+        | Event::LeaseOver { .. }
+        | Event::BackoffOver { .. }
+        | Event::RetryDue { .. } => same(),
     }
 }
 
@@ -275,7 +203,7 @@ fn queue(standing: &Standing) -> Step {
     }
 }
 
-fn claim(standing: &Standing, attempt: Attempt, node: &NodeName) -> Step {
+fn claim(standing: &Standing, attempt: Attempt, node: &NodeName, asked_at: BootTime, paused: bool) -> Step {
     let refuse = |reason: Reason| Effect::Refuse { node: node.clone(), attempt, reason };
     let unchanged = |effects| Step { standing: standing.clone(), effects };
     if attempt != standing.attempt {
@@ -287,6 +215,13 @@ fn claim(standing: &Standing, attempt: Attempt, node: &NodeName) -> Step {
             let message = "the Operation waits for its locks and was not handed out".to_owned();
             unchanged(vec![refuse(Code::ClaimRefused.because(message))])
         }
+        // The node lets go of it without a report; it is published again when the pause is over.
+        State::Queued if paused => Step {
+            standing: Standing { published: false, ..standing.clone() },
+            effects: vec![refuse(
+                Code::BackendPaused.because("the backend is paused; it is handed out again later"),
+            )],
+        },
         State::Queued => {
             let row = LedgerRow { state: State::Claimed, reason: None, source: node.to_string() };
             Step {
@@ -294,18 +229,22 @@ fn claim(standing: &Standing, attempt: Attempt, node: &NodeName) -> Step {
                     state: State::Claimed,
                     node: Some(node.clone()),
                     published: true,
+                    grants: standing.grants + 1,
                     ..standing.clone()
                 },
-                effects: vec![Effect::Record(row), Effect::Grant { node: node.clone() }],
+                effects: vec![Effect::Record(row), Effect::Grant { node: node.clone(), asked_at }],
             }
         }
         State::Claimed | State::Running => match (&standing.node, &standing.cancel) {
-            (Some(holder), None) if holder == node => unchanged(vec![Effect::Grant { node: node.clone() }]),
+            (Some(holder), None) if holder == node => Step {
+                standing: Standing { grants: standing.grants.saturating_add(1), ..standing.clone() },
+                effects: vec![Effect::Grant { node: node.clone(), asked_at }],
+            },
             // The node may have started it after all, if this claim has crossed our grant. So it stays the
             // node's until the node says how it ended, and the answer is the cancel alone: a node that is
             // refused lets go of the attempt without a report, and the Operation would never end.
             (Some(holder), Some(cancel)) if holder == node => {
-                unchanged(vec![Effect::SendCancel { node: node.clone(), by: cancel.by.clone() }])
+                unchanged(vec![Effect::SendCancel { node: node.clone(), attempt, by: cancel.by.clone() }])
             }
             (Some(_) | None, _) => {
                 let holder = standing.node.as_ref().map_or("another node", NodeName::as_str);
@@ -336,15 +275,6 @@ fn start(standing: &Standing, node: &NodeName) -> Step {
     }
 }
 
-fn end(standing: &Standing, outcome: Outcome, reason: &Reason, source: &str) -> Step {
-    let state = State::from(outcome);
-    let row = LedgerRow { state, reason: Some(reason.clone()), source: source.to_owned() };
-    Step {
-        standing: Standing { state, published: true, ..standing.clone() },
-        effects: vec![Effect::Record(row), Effect::ReleaseLocks],
-    }
-}
-
 fn cancel(standing: &Standing, by: Option<&str>) -> Result<Step, Refusal> {
     match phase(standing.state) {
         Phase::Ended => Err(Refusal::AlreadyEnded(standing.state)),
@@ -361,28 +291,24 @@ fn cancel(standing: &Standing, by: Option<&str>) -> Result<Step, Refusal> {
                 reason: Some(canceled(by.as_deref(), "; the node is told to stop it")),
                 source: FRONTEND.to_owned(),
             };
-            let send = standing.node.clone().map(|node| Effect::SendCancel { node, by: by.clone() });
+            let attempt = standing.attempt;
+            let send = standing.node.clone().map(|node| Effect::SendCancel { node, attempt, by: by.clone() });
             let standing = Standing { cancel: Some(CancelRequested { by }), ..standing.clone() };
             Ok(Step { standing, effects: std::iter::once(Effect::Record(row)).chain(send).collect() })
         }
     }
 }
 
-/// The order to stop, again, for a node that still has what was called off: the first one may be lost.
-fn still_canceled(standing: &Standing, node: &NodeName) -> Option<Effect> {
-    match phase(standing.state) {
-        Phase::Held if standing.node.as_ref() == Some(node) => standing
-            .cancel
-            .as_ref()
-            .map(|cancel| Effect::SendCancel { node: node.clone(), by: cancel.by.clone() }),
-        Phase::Open | Phase::Held | Phase::Ended => None,
+/// The order to stop, for a node that still has what it should not have: what was called off, of which the first
+/// order may be lost, or an attempt that was given up while the node was silent.
+fn should_stop(standing: &Standing, attempt: Attempt, node: &NodeName) -> Option<Effect> {
+    let stop = |by| Some(Effect::SendCancel { node: node.clone(), attempt, by });
+    if attempt < standing.attempt || (attempt == standing.attempt && standing.state == State::Lost) {
+        return stop(Some(format!("{RELAYD}, which has given this attempt up")));
     }
-}
-
-fn canceled(by: Option<&str>, when: &str) -> Reason {
-    let message = match by {
-        Some(by) => format!("{by} called it off{when}"),
-        None => format!("it was called off{when}"),
-    };
-    Code::CanceledByRequest.because(message)
+    let held = attempt == standing.attempt
+        && phase(standing.state) == Phase::Held
+        && standing.node.as_ref() == Some(node);
+    let cancel = standing.cancel.as_ref().filter(|_| held)?;
+    stop(cancel.by.clone())
 }

@@ -2,9 +2,16 @@
 //!
 //! [`machine`] decides; the store writes down what it decided, in one transaction with what caused it.
 
+mod effect;
+mod ends;
+mod event;
 pub mod machine;
 
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod orders;
 
-pub use machine::{Effect, Event, LedgerRow, Refusal, Standing, Step, step};
+pub use effect::{Effect, FRONTEND, LedgerRow, RELAYD, Refusal, Step};
+pub use event::Event;
+pub use machine::{Standing, Terms, step};

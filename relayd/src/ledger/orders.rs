@@ -1,15 +1,26 @@
 //! The machine against every order of events: messages that are late, repeated, lost and crossed.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use aegir_protocol::code::Code;
 use aegir_protocol::id::Attempt;
+use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, State};
 use proptest::prelude::*;
 
-use super::machine::{Effect, Event, Refusal, Standing, step};
+use super::{Effect, Event, Refusal, Standing, Terms, step};
+
+const SAFE: Terms =
+    Terms { lease: Some(Duration::from_secs(900)), retries: Some((3, Duration::from_secs(60))) };
 
 fn node(name: &str) -> NodeName {
     name.parse().expect("a node's name")
+}
+
+fn asked_at() -> BootTime {
+    BootTime { boot: uuid::Uuid::nil(), milliseconds: 0 }
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {
@@ -17,116 +28,191 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 }
 
 fn events() -> impl Strategy<Value = Event> {
-    let attempts = prop_oneof![4 => Just(Attempt::FIRST), 1 => Just(Attempt::FIRST.next())];
+    let attempts = (1..5_u32).prop_map(|number| Attempt::new(number).expect("not 0"));
     let nodes = prop_oneof![Just(node("a")), Just(node("b"))];
-    let reason = Code::Completed.because("x");
-    (attempts, nodes, outcomes(), 0..9).prop_map(move |(attempt, node, outcome, which)| {
-        let reason = reason.clone();
+    (attempts, nodes, outcomes(), 0..4_u32, 0..14).prop_map(move |(attempt, node, outcome, grants, which)| {
+        let reason = Code::Completed.because("x");
         match which {
-            0 => Event::LocksTaken,
-            1 => Event::Published { attempt },
-            2 => Event::Unclaimed { attempt },
-            3 => Event::Started { attempt, node },
-            4 => Event::Finished { attempt, node, outcome, reason },
-            5 => Event::Reported { attempt, node, outcome, reason },
-            6 => Event::Seen { attempt, node },
-            7 => Event::CancelRequested { by: None },
-            _ => Event::Claimed { attempt, node },
+            0 | 1 => Event::LocksTaken,
+            2 => Event::Published { attempt },
+            3 => Event::Unclaimed { attempt },
+            4 => Event::Started { attempt, node },
+            5 => Event::Finished { attempt, node, outcome, reason },
+            6 => Event::Reported { attempt, node, outcome, reason },
+            7 => Event::Seen { attempt, node },
+            8 => Event::CancelRequested { by: None },
+            9 => Event::LeaseOver { attempt, grants },
+            10 => Event::BackoffOver { attempt },
+            11 => Event::RetryRequested { by: None },
+            12 => Event::DeclaredLost { by: None },
+            _ => Event::Claimed { attempt, node, asked_at: asked_at(), paused: grants == 0 },
         }
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+/// An Operation, and what was promised of it so far.
+#[derive(Debug)]
+struct Watched {
+    standing: Standing,
+    /// Whether its locks are held or waited for.
+    lined_up: bool,
+    granted: BTreeMap<Attempt, NodeName>,
+    ended: BTreeMap<Attempt, State>,
+    canceled: BTreeMap<Attempt, ()>,
+}
 
-    #[test]
-    fn no_order_of_events_breaks_the_promises(events in proptest::collection::vec(events(), 0..40)) {
-        let mut standing = Standing::new();
-        let mut granted: Option<NodeName> = None;
-        let mut ended: Option<State> = None;
-        let mut ends = 0;
-        let mut releases = 0;
-        let mut cancel_accepted = false;
-        for event in &events {
-            let before = standing.clone();
-            let (after, effects) = match step(&before, event) {
-                Ok(next) => (next.standing, next.effects),
-                Err(refusal) => {
-                    let is_cancel = matches!(event, Event::CancelRequested { .. });
-                    prop_assert!(is_cancel, "only a person's wish is refused: {:?}", event);
-                    match refusal {
-                        Refusal::AlreadyEnded(state) => prop_assert_eq!(Some(state), ended),
-                        Refusal::AlreadyCanceled => prop_assert!(cancel_accepted),
-                    }
-                    continue;
+impl Watched {
+    fn new(terms: Terms) -> Self {
+        Self {
+            standing: Standing::new(terms),
+            lined_up: true,
+            granted: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            canceled: BTreeMap::new(),
+        }
+    }
+
+    /// Lets an event happen, and what the store lets follow from it.
+    fn happen(&mut self, event: &Event) -> Result<(), TestCaseError> {
+        // The store only says so of what has lined up.
+        if matches!(event, Event::LocksTaken) && !self.lined_up {
+            return Ok(());
+        }
+        let before = self.standing.clone();
+        let step = match step(&before, event) {
+            Ok(step) => step,
+            Err(refusal) => return self.refused(event, &refusal),
+        };
+        if matches!(event, Event::CancelRequested { .. }) {
+            self.canceled.insert(before.attempt, ());
+        }
+        self.standing = step.standing;
+        let mut follows = None;
+        for effect in &step.effects {
+            self.check(effect)?;
+            match effect {
+                Effect::TryAgain { after } => follows = Some(Event::RetryDue { after: *after }),
+                Effect::LineUp => {
+                    prop_assert!(!self.lined_up, "lined up twice");
+                    self.lined_up = true;
                 }
-            };
-            if matches!(event, Event::CancelRequested { .. }) {
-                cancel_accepted = true;
+                Effect::ReleaseLocks => self.lined_up = false,
+                _ => {}
             }
-            for effect in &effects {
-                match effect {
-                    Effect::Grant { node } => {
-                        prop_assert!(ended.is_none(), "granted after the end");
-                        prop_assert!(!cancel_accepted, "granted after it was called off");
-                        prop_assert!(granted.as_ref().is_none_or(|first| first == node), "two nodes granted");
-                        granted = Some(node.clone());
-                    }
-                    Effect::Record(row) => {
-                        prop_assert!(ended.is_none(), "a row after the end");
-                        if row.state.outcome().is_some() {
-                            ends += 1;
-                        }
-                        prop_assert_eq!(row.state, after.state);
-                    }
-                    Effect::ReleaseLocks => releases += 1,
-                    Effect::Publish => prop_assert_eq!(after.state, State::Queued),
-                    Effect::SendCancel { node, .. } => {
-                        prop_assert!(cancel_accepted);
-                        prop_assert_eq!(Some(node), after.node.as_ref());
-                    }
-                    Effect::Refuse { .. } => {}
+        }
+        self.compare(&before, event, &step.effects)?;
+        match follows {
+            Some(event) => self.happen(&event),
+            None => Ok(()),
+        }
+    }
+
+    fn refused(&self, event: &Event, refusal: &Refusal) -> Result<(), TestCaseError> {
+        let wish = matches!(
+            event,
+            Event::CancelRequested { .. } | Event::RetryRequested { .. } | Event::DeclaredLost { .. }
+        );
+        prop_assert!(wish, "only a person's wish is refused: {:?}", event);
+        let ended = self.ended.get(&self.standing.attempt).copied();
+        match refusal {
+            Refusal::AlreadyEnded(state) => prop_assert_eq!(Some(*state), ended),
+            Refusal::AlreadyCanceled => prop_assert!(self.canceled.contains_key(&self.standing.attempt)),
+            Refusal::NotEnded(_) => prop_assert_eq!(ended, None),
+            Refusal::NothingToRetry => prop_assert_eq!(ended, Some(State::Succeeded)),
+            Refusal::NotStarted(_) => prop_assert!(!self.granted.contains_key(&self.standing.attempt)),
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, effect: &Effect) -> Result<(), TestCaseError> {
+        let attempt = self.standing.attempt;
+        match effect {
+            Effect::Grant { node, .. } => {
+                prop_assert!(!self.ended.contains_key(&attempt), "granted after the end");
+                prop_assert!(!self.canceled.contains_key(&attempt), "granted after it was called off");
+                let first = self.granted.entry(attempt).or_insert_with(|| node.clone());
+                prop_assert_eq!(&*first, node, "two nodes granted");
+            }
+            Effect::Record(row) => {
+                prop_assert!(!self.ended.contains_key(&attempt), "a row after the end");
+                prop_assert_eq!(row.state, self.standing.state);
+                if row.state.outcome().is_some() {
+                    self.ended.insert(attempt, row.state);
                 }
             }
-            if after.state != before.state {
-                prop_assert!(ended.is_none(), "an end changed: {:?} to {:?}", before.state, after.state);
-                prop_assert!(after.state > before.state, "{:?} after {:?}", after.state, before.state);
-                let rows = effects.iter().filter(|effect| matches!(effect, Effect::Record(_))).count();
-                prop_assert_eq!(rows, 1, "each change of state has its row");
+            Effect::SendCancel { node, attempt: which, .. } => {
+                let given_up = *which < attempt || self.standing.state == State::Lost;
+                let called_off =
+                    self.canceled.contains_key(which) && Some(node) == self.standing.node.as_ref();
+                prop_assert!(given_up || called_off, "{:?} is to stop attempt {}", node, which);
             }
+            Effect::Publish => prop_assert_eq!(self.standing.state, State::Queued),
+            Effect::Refuse { .. } | Effect::ReleaseLocks | Effect::LineUp | Effect::TryAgain { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn compare(&self, before: &Standing, event: &Event, effects: &[Effect]) -> Result<(), TestCaseError> {
+        let after = &self.standing;
+        if after.attempt != before.attempt {
+            prop_assert_eq!(after.attempt, before.attempt.next());
+            prop_assert!(before.state.outcome().is_some(), "the next attempt before the end of this one");
+            prop_assert_ne!(before.state, State::Succeeded);
+        } else if after.state != before.state {
+            prop_assert!(before.state.outcome().is_none(), "an end changed");
+            prop_assert!(after.state > before.state, "{:?} after {:?}", after.state, before.state);
             if before.node.is_some() {
                 prop_assert_eq!(&before.node, &after.node, "the holder changed");
             }
-            if matches!(event, Event::Claimed { .. }) {
-                let answers = effects
-                    .iter()
-                    .filter(|effect| {
-                        matches!(
-                            effect,
-                            Effect::Grant { .. } | Effect::Refuse { .. } | Effect::SendCancel { .. }
-                        )
-                    })
-                    .count();
-                prop_assert_eq!(answers, 1, "each claim gets one answer");
-            }
-            ended = after.state.outcome().map(|_| after.state);
-            standing = after;
         }
-        prop_assert!(ends <= 1);
-        prop_assert_eq!(ends, releases, "locks go with the end and not before");
-        prop_assert_eq!(ends == 1, ended.is_some());
+        if after.state != before.state || after.attempt != before.attempt {
+            let rows = effects.iter().filter(|effect| matches!(effect, Effect::Record(_))).count();
+            prop_assert_eq!(rows, 1, "each change of state has its row");
+        }
+        let releases = effects.contains(&Effect::ReleaseLocks);
+        let ends = before.state.outcome().is_none() && after.state.outcome().is_some();
+        prop_assert_eq!(releases, ends, "locks go with the end and not before");
+        if matches!(event, Event::Claimed { .. }) {
+            let is_answer = |effect: &&Effect| {
+                matches!(effect, Effect::Grant { .. } | Effect::Refuse { .. } | Effect::SendCancel { .. })
+            };
+            prop_assert_eq!(effects.iter().filter(is_answer).count(), 1, "each claim gets one answer");
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn no_order_of_events_breaks_the_promises(
+        safe in any::<bool>(),
+        events in proptest::collection::vec(events(), 0..60),
+    ) {
+        let mut watched = Watched::new(if safe { SAFE } else { Terms::default() });
+        for event in &events {
+            watched.happen(event)?;
+        }
     }
 }
 
 /// Where an Operation stands after these events; refused wishes are passed over.
 fn after(events: &[Event]) -> Standing {
-    events.iter().fold(Standing::new(), |standing, event| {
-        step(&standing, event).map_or(standing, |next| next.standing)
-    })
+    let mut watched = Watched::new(SAFE);
+    for event in events {
+        watched.happen(event).expect("no promise is broken");
+    }
+    watched.standing
 }
 
 fn claimed(name: &str) -> Event {
-    Event::Claimed { attempt: Attempt::FIRST, node: node(name) }
+    Event::Claimed { attempt: Attempt::FIRST, node: node(name), asked_at: asked_at(), paused: false }
+}
+
+fn reported(outcome: Outcome) -> Event {
+    let reason = Code::Completed.because("x");
+    Event::Reported { attempt: Attempt::FIRST, node: node("a"), outcome, reason }
 }
 
 #[test]
@@ -144,7 +230,7 @@ fn a_repeated_claim_of_what_was_called_off_is_answered_by_the_cancel_alone() {
     let standing = after(&[Event::LocksTaken, claimed("a"), cancel]);
     // A refusal would make the node let go without a report: the Operation would stay claimed for ever.
     let effects = step(&standing, &claimed("a")).expect("an answer").effects;
-    assert_eq!(effects, [Effect::SendCancel { node: node("a"), by: None }]);
+    assert_eq!(effects, [Effect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by: None }]);
 }
 
 #[test]
@@ -155,27 +241,68 @@ fn a_cancel_of_what_runs_waits_for_the_node() {
     assert_eq!(standing.state, State::Running);
     let seen = Event::Seen { attempt: Attempt::FIRST, node: node("a") };
     let again = step(&standing, &seen).expect("no wish").effects;
-    assert_eq!(again, [Effect::SendCancel { node: node("a"), by: Some("ann".to_owned()) }]);
+    let by = Some("ann".to_owned());
+    assert_eq!(again, [Effect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by }]);
 }
 
 #[test]
 fn the_first_claim_wins_and_may_be_repeated() {
     let standing = after(&[Event::LocksTaken, claimed("a")]);
-    assert_eq!(
-        step(&standing, &claimed("a")).expect("an answer").effects,
-        [Effect::Grant { node: node("a") }]
-    );
+    let grant = Effect::Grant { node: node("a"), asked_at: asked_at() };
+    assert_eq!(step(&standing, &claimed("a")).expect("an answer").effects, [grant]);
     let other = step(&standing, &claimed("b")).expect("an answer").effects;
     assert!(matches!(&other[..], [Effect::Refuse { .. }]), "{other:?}");
 }
 
 #[test]
 fn a_report_never_turns_green() {
-    let report = Event::Reported {
-        attempt: Attempt::FIRST,
-        node: node("a"),
-        outcome: Outcome::Succeeded,
-        reason: Code::Completed.because("x"),
-    };
-    assert_eq!(after(&[Event::LocksTaken, claimed("a"), report]).state, State::Claimed);
+    assert_eq!(after(&[Event::LocksTaken, claimed("a"), reported(Outcome::Succeeded)]).state, State::Claimed);
+}
+
+#[test]
+fn a_lease_that_is_over_leads_to_the_next_attempt_and_the_late_end_of_the_old_one_to_nothing() {
+    let over = Event::LeaseOver { attempt: Attempt::FIRST, grants: 1 };
+    let events = [Event::LocksTaken, claimed("a"), over, reported(Outcome::Failed)];
+    let standing = after(&events);
+    assert_eq!((standing.attempt.get(), standing.state), (2, State::Waiting));
+    // A grant that came in between is another lease.
+    let renewed = [Event::LocksTaken, claimed("a"), claimed("a"), events[2].clone()];
+    assert_eq!(after(&renewed).state, State::Claimed);
+}
+
+#[test]
+fn what_somebody_calls_off_or_declares_lost_is_not_tried_again_by_itself() {
+    let cancel = Event::CancelRequested { by: None };
+    let standing = after(&[Event::LocksTaken, claimed("a"), cancel, reported(Outcome::Failed)]);
+    assert_eq!((standing.attempt.get(), standing.state), (1, State::Failed));
+    let lost = Event::DeclaredLost { by: None };
+    let standing = after(&[Event::LocksTaken, claimed("a"), lost.clone()]);
+    assert_eq!((standing.attempt.get(), standing.state), (1, State::Lost));
+    let standing = after(&[Event::LocksTaken, claimed("a"), lost, Event::RetryRequested { by: None }]);
+    assert_eq!((standing.attempt.get(), standing.state), (2, State::Waiting));
+}
+
+#[test]
+fn retries_come_to_an_end_and_wait_longer_each_time() {
+    let mut watched = Watched::new(SAFE);
+    let mut waits = Vec::new();
+    for number in 1..=3 {
+        let attempt = Attempt::new(number).expect("not 0");
+        for event in [
+            Event::BackoffOver { attempt },
+            Event::LocksTaken,
+            Event::Claimed { attempt, node: node("a"), asked_at: asked_at(), paused: false },
+            Event::Finished {
+                attempt,
+                node: node("a"),
+                outcome: Outcome::Failed,
+                reason: Code::TaskFailed.because("x"),
+            },
+        ] {
+            watched.happen(&event).expect("no promise is broken");
+        }
+        waits.push(watched.standing.backoff.map(|wait| wait.as_secs()));
+    }
+    assert_eq!(waits, [Some(60), Some(120), None]);
+    assert_eq!((watched.standing.attempt.get(), watched.standing.state), (3, State::Failed));
 }

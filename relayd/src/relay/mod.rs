@@ -3,11 +3,13 @@
 mod check;
 mod health;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aegir_amqp::Link;
 use aegir_protocol::api::{
-    CatalogList, FieldProblem, NodeList, OperationDetail, OperationList, Problem, SignInLink,
+    BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
+    PauseRequest, Problem, SignInLink,
 };
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
@@ -21,9 +23,9 @@ use crate::catalogs::Catalogs;
 use crate::deliver::Control;
 use crate::ingest::echoes::Echoes;
 use crate::ingest::nodes::Nodes;
-use crate::ledger::Refusal;
+use crate::ledger::{Event, Refusal};
 use crate::sign_in::{self, Token};
-use crate::store::write::{AddCode, Cancel, Canceled, EndSession, RedeemCode, Submit, Submitted};
+use crate::store::write::{AddCode, Ask, Asked, EndSession, Pause, RedeemCode, Resume, Submit, Submitted};
 use crate::store::{OperationFilter, Store, TranscriptPiece};
 use crate::submit::{MacKey, accept};
 use crate::watchers::Watchers;
@@ -98,11 +100,12 @@ impl Relay {
         // Schemas and sealing take the processor for a while.
         let accepted =
             tokio::task::spawn_blocking(move || accept(&request, &catalog, &frontend, Timestamp::now()));
-        let operation = accepted.await.map_err(|error| {
+        let (operation, terms) = accepted.await.map_err(|error| {
             Problem::new(Code::Internal, format!("the request broke its check: {error}"))
         })??;
         let (id, name) = (operation.id, operation.name.clone());
-        let submitted = parts.store.write(Submit { operation, idempotency_key: key, request_mac }).await?;
+        let submitted =
+            parts.store.write(Submit { operation, terms, idempotency_key: key, request_mac }).await?;
         tracing::info!(operation_id = %id, name = %name, backend = %backend, "Operation stored");
         answer(submitted)
     }
@@ -126,21 +129,73 @@ impl Relay {
     /// # Errors
     /// When there is none, it has ended, or this was asked for before.
     pub async fn cancel(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
-        // Only as much of it as fits a row that people read.
-        let by = by.map(|by| by.chars().filter(|c| !c.is_control()).take(255).collect());
-        match self.0.store.write(Cancel { id, by }).await? {
-            Canceled::Accepted => Ok(()),
-            Canceled::Unknown => Err(no_such_operation(id)),
-            Canceled::Refused(Refusal::AlreadyEnded(state)) => {
-                Err(Problem::new(Code::AlreadyEnded, format!("Operation {id} has ended: {state}")))
-            }
-            Canceled::Refused(Refusal::AlreadyCanceled) => Err(Problem::new(
-                Code::AlreadyCanceled,
-                format!(
-                    "Operation {id} was called off before; its node is told, and it ends when the node says so"
-                ),
-            )),
+        self.ask(id, Event::CancelRequested { by: by.map(row_text) }).await
+    }
+
+    /// Begins a further attempt at an Operation, with the same input. The earlier ones stay as they are.
+    ///
+    /// # Errors
+    /// When there is none, it has not ended, or it has succeeded.
+    pub async fn retry(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
+        self.ask(id, Event::RetryRequested { by: by.map(row_text) }).await
+    }
+
+    /// Gives up an attempt of whose node nobody is going to hear again. Should it be heard of all the same, it is
+    /// told to stop.
+    ///
+    /// # Errors
+    /// When there is none, it has ended, or no node has it.
+    pub async fn lost(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
+        self.ask(id, Event::DeclaredLost { by: by.map(row_text) }).await
+    }
+
+    async fn ask(&self, id: OperationId, event: Event) -> Result<(), Problem> {
+        match self.0.store.write(Ask { id, event }).await? {
+            Asked::Accepted => Ok(()),
+            Asked::Unknown => Err(no_such_operation(id)),
+            Asked::Refused(refusal) => Err(refused(id, &refusal)),
         }
+    }
+
+    /// Every backend that has sent a catalog or is paused.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn backends(&self) -> Result<BackendList, Problem> {
+        let mut pauses = self.0.store.pauses().await?;
+        let known = self.0.catalogs.list().iter().map(|catalog| catalog.backend.clone()).collect::<Vec<_>>();
+        let names: BTreeSet<_> = known.into_iter().chain(pauses.keys().cloned()).collect();
+        let detail = |name: BackendName| BackendDetail {
+            paused: pauses.remove(&name),
+            alive: self.0.nodes.alive(&name),
+            name,
+        };
+        Ok(BackendList { backends: names.into_iter().map(detail).collect() })
+    }
+
+    /// Lets nothing new start on a backend. What runs there is not touched.
+    ///
+    /// # Errors
+    /// When nobody has heard of that backend, or it can't be stored.
+    pub async fn pause(&self, backend: BackendName, request: PauseRequest) -> Result<(), Problem> {
+        if self.0.catalogs.get(&backend).is_none() {
+            return Err(self.unknown_backend(&backend));
+        }
+        let request = PauseRequest {
+            requested_by: request.requested_by.map(row_text),
+            reason: request.reason.map(row_text),
+        };
+        tracing::info!(backend = %backend, requested_by = request.requested_by, "backend paused");
+        Ok(self.0.store.write(Pause { backend, request }).await?)
+    }
+
+    /// Lets things start on a backend again.
+    ///
+    /// # Errors
+    /// When that can't be stored.
+    pub async fn resume(&self, backend: BackendName) -> Result<(), Problem> {
+        tracing::info!(backend = %backend, "backend resumed");
+        Ok(self.0.store.write(Resume { backend }).await?)
     }
 
     /// A page of Operations, newest first.
@@ -273,6 +328,42 @@ fn check_key(key: &str) -> Result<(), Problem> {
         "the idempotency key is not valid: 1 to {MAX_IDEMPOTENCY_KEY} bytes without control characters are expected"
     );
     Err(Problem::new(Code::FieldInvalid, detail))
+}
+
+/// Only as much of a text as fits a row that people read.
+fn row_text(text: String) -> String {
+    text.chars().filter(|c| !c.is_control()).take(255).collect()
+}
+
+/// Why a wish can't be met.
+fn refused(id: OperationId, refusal: &Refusal) -> Problem {
+    let (code, detail) = match refusal {
+        Refusal::AlreadyEnded(state) => (Code::AlreadyEnded, format!("Operation {id} has ended: {state}")),
+        Refusal::AlreadyCanceled => (
+            Code::AlreadyCanceled,
+            format!(
+                "Operation {id} was called off before; its node is told, and it ends when the node says so"
+            ),
+        ),
+        Refusal::NotEnded(state) => (
+            Code::NotEnded,
+            format!(
+                "Operation {id} is {state}: only one that has ended can be tried again; cancel it first, or \
+                 declare it lost if its node is gone"
+            ),
+        ),
+        Refusal::NothingToRetry => (
+            Code::NothingToRetry,
+            format!("Operation {id} has succeeded: to do the same once more, submit it as a new Operation"),
+        ),
+        Refusal::NotStarted(state) => (
+            Code::NotStarted,
+            format!(
+                "Operation {id} is {state} and no node has it, so nothing can be lost: cancel it instead"
+            ),
+        ),
+    };
+    Problem::new(code, detail)
 }
 
 fn answer(submitted: Submitted) -> Result<Accepted, Problem> {

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Receipt, ToNode};
 use aegir_protocol::name::NodeName;
+
+use crate::ledger::Event;
 
 /// What a commit leads to. Done after it, and only if it succeeds.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub struct Effects {
     pub changed: BTreeSet<OperationId>,
     /// Catalogs that replace earlier ones.
     pub catalogs: Vec<Arc<Catalog>>,
+    /// What is going to happen to attempts if nothing else happens before, and how long from now.
+    pub deadlines: Vec<(AttemptId, Duration, Event)>,
 }
 
 /// Takes what commits lead to. Called from the writer, so it must not wait for anything.

@@ -4,6 +4,7 @@ use aegir_protocol::operation::{Lock, LockMode};
 use sqlx::Row as _;
 
 use super::batch::Batch;
+use super::read::document;
 use super::{StoreError, rows};
 use crate::locks::{Others, Rank, candidates, grantable};
 
@@ -43,6 +44,17 @@ impl Batch {
             .await?;
         }
         Ok(())
+    }
+
+    /// The same for a further attempt, which wants the same locks. Says whether it has got them.
+    pub(super) async fn line_up_again(&mut self, number: i64) -> Result<bool, StoreError> {
+        let text: String = sqlx::query_scalar("SELECT document FROM operations WHERE number = ?1")
+            .bind(number)
+            .fetch_one(&mut self.connection)
+            .await?;
+        let operation = document(&text)?;
+        self.line_up(number, operation.priority, &operation.locks).await?;
+        self.take_locks(number).await
     }
 
     /// Takes all locks of a waiting Operation, or none. Says which.

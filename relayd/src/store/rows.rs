@@ -1,5 +1,7 @@
 //! Between table rows and the types of the protocol.
 
+use std::time::Duration;
+
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::operation::LockMode;
 use aegir_protocol::state::{Reason, State};
@@ -30,6 +32,10 @@ pub(super) fn id(text: &str) -> Result<OperationId, StoreError> {
 
 pub(super) fn unsigned(column: &str, number: i64) -> Result<u64, StoreError> {
     read(column, u64::try_from(number).ok(), number)
+}
+
+pub(super) fn seconds(column: &str, number: Option<i64>) -> Result<Option<Duration>, StoreError> {
+    number.map(|number| unsigned(column, number).map(Duration::from_secs)).transpose()
 }
 
 pub(super) fn time(microseconds: i64) -> Result<Timestamp, StoreError> {

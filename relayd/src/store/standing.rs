@@ -1,7 +1,9 @@
 //! Moving an Operation: loads where it stands, asks the machine, writes down what the machine says.
 
-use aegir_protocol::id::OperationId;
-use aegir_protocol::message::{Cancel, Grant, ToNode};
+use std::time::Duration;
+
+use aegir_protocol::id::{AttemptId, OperationId};
+use aegir_protocol::message::{Cancel, Grant, Lease, ToNode};
 use aegir_protocol::state::State;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -9,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::batch::Batch;
 use super::{StoreError, rows};
 use crate::ledger::machine::CancelRequested;
-use crate::ledger::{Effect, Event, LedgerRow, Refusal, Standing, step};
+use crate::ledger::{Effect, Event, LedgerRow, Refusal, Standing, Terms, step};
 
 /// An Operation's row, as far as decisions need it.
 #[derive(Clone, Debug)]
@@ -20,15 +22,19 @@ pub(super) struct Current {
     pub(super) standing: Standing,
 }
 
-const BY_ID: &str = "SELECT number, id, revision, attempt, state, node, published, cancel_requested, cancel_by \
+const BY_ID: &str = "SELECT number, id, revision, attempt, state, node, published, cancel_requested, cancel_by, \
+                     grants, backoff_seconds, lease_seconds, retry_attempts, retry_backoff_seconds \
                      FROM operations WHERE id = ?1";
 const BY_NUMBER: &str = "SELECT number, id, revision, attempt, state, node, published, cancel_requested, \
-                         cancel_by FROM operations WHERE number = ?1";
+                         cancel_by, grants, backoff_seconds, lease_seconds, retry_attempts, \
+                         retry_backoff_seconds FROM operations WHERE number = ?1";
 
 impl Current {
     fn read(row: &SqliteRow) -> Result<Self, StoreError> {
         let node: Option<String> = row.try_get("node")?;
         let cancel = row.try_get::<bool, _>("cancel_requested")?;
+        let retries: Option<u32> = row.try_get("retry_attempts")?;
+        let backoff = rows::seconds("retry_backoff_seconds", row.try_get("retry_backoff_seconds")?)?;
         Ok(Self {
             number: row.try_get("number")?,
             id: rows::id(row.try_get("id")?)?,
@@ -41,9 +47,23 @@ impl Current {
                 cancel: cancel
                     .then(|| row.try_get("cancel_by").map(|by| CancelRequested { by }))
                     .transpose()?,
+                grants: row.try_get("grants")?,
+                backoff: rows::seconds("backoff_seconds", row.try_get("backoff_seconds")?)?,
+                terms: Terms {
+                    lease: rows::seconds("lease_seconds", row.try_get("lease_seconds")?)?,
+                    retries: retries.zip(backoff),
+                },
             },
         })
     }
+}
+
+/// What has to follow a step in the same transaction.
+#[derive(Debug, Default)]
+struct Follows {
+    release: bool,
+    line_up: bool,
+    try_again: Option<Duration>,
 }
 
 impl Batch {
@@ -59,11 +79,11 @@ impl Batch {
         current: &mut Current,
         event: &Event,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        let released = match self.advance(current, event).await? {
-            Ok(released) => released,
+        let mut follows = match self.advance(current, event).await? {
+            Ok(follows) => follows,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if released {
+        if follows.release {
             for number in self.release(current.number).await? {
                 let row = sqlx::query(BY_NUMBER).bind(number).fetch_one(&mut self.connection).await?;
                 let mut waiter = Current::read(&row)?;
@@ -71,51 +91,76 @@ impl Batch {
                 let _ = self.advance(&mut waiter, &Event::LocksTaken).await?;
             }
         }
+        if let Some(after) = follows.try_again
+            && let Ok(next) = self.advance(current, &Event::RetryDue { after }).await?
+        {
+            follows = next;
+        }
+        if follows.line_up && self.line_up_again(current.number).await? {
+            let _ = self.advance(current, &Event::LocksTaken).await?;
+        }
         Ok(Ok(()))
     }
 
-    /// One step of the machine. Says whether the Operation lets go of its locks.
+    /// One step of the machine. Says what has to follow in the same transaction.
     async fn advance(
         &mut self,
         current: &mut Current,
         event: &Event,
-    ) -> Result<Result<bool, Refusal>, StoreError> {
+    ) -> Result<Result<Follows, Refusal>, StoreError> {
         let next = match step(&current.standing, event) {
             Ok(next) => next,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut released = false;
+        let mut follows = Follows::default();
         let mut row = None;
+        let attempt = AttemptId { operation: current.id, attempt: next.standing.attempt };
         for effect in next.effects {
             match effect {
                 Effect::Publish => self.effects.publish = true,
-                Effect::Grant { node } => {
-                    let (operation, attempt) = (current.id, next.standing.attempt);
-                    let grant = Grant { operation, attempt, granted: true, reason: None };
+                Effect::Grant { node, asked_at } => {
+                    let AttemptId { operation, attempt } = attempt;
+                    let lease =
+                        next.standing.terms.lease.map(|lease| Lease { asked_at, seconds: lease.as_secs() });
+                    let grant = Grant { operation, attempt, granted: true, reason: None, lease };
                     self.effects.messages.push((node, ToNode::Grant(grant)));
                 }
                 Effect::Refuse { node, attempt, reason } => {
                     let operation = current.id;
-                    let refusal = Grant { operation, attempt, granted: false, reason: Some(reason) };
+                    let refusal =
+                        Grant { operation, attempt, granted: false, reason: Some(reason), lease: None };
                     self.effects.messages.push((node, ToNode::Grant(refusal)));
                 }
-                Effect::SendCancel { node, by } => {
-                    let (operation, attempt) = (current.id, next.standing.attempt);
-                    let cancel = Cancel { operation, attempt, requested_by: by };
+                Effect::SendCancel { node, attempt, by } => {
+                    let cancel = Cancel { operation: current.id, attempt, requested_by: by };
                     self.effects.messages.push((node, ToNode::Cancel(cancel)));
                 }
-                Effect::ReleaseLocks => released = true,
+                Effect::ReleaseLocks => follows.release = true,
+                Effect::LineUp => follows.line_up = true,
+                Effect::TryAgain { after } => follows.try_again = Some(after),
                 Effect::Record(said) => row = Some(said),
             }
         }
         let changed = next.standing != current.standing;
         current.standing = next.standing;
+        if changed {
+            self.expect(current);
+        }
         if let Some(row) = row {
             self.record(current, &row).await?;
         } else if changed {
             self.store_standing(current).await?;
         }
-        Ok(Ok(released))
+        Ok(Ok(follows))
+    }
+
+    /// What is going to happen to an attempt if nothing else does. Said again with each change: relayd may wait
+    /// longer than it has to.
+    pub(super) fn expect(&mut self, current: &Current) {
+        if let Some((after, event)) = current.standing.deadline() {
+            let attempt = AttemptId { operation: current.id, attempt: current.standing.attempt };
+            self.effects.deadlines.push((attempt, after, event));
+        }
     }
 
     async fn record(&mut self, current: &mut Current, row: &LedgerRow) -> Result<(), StoreError> {
@@ -155,16 +200,17 @@ impl Batch {
     async fn store_standing(&mut self, current: &Current) -> Result<(), StoreError> {
         let standing = &current.standing;
         sqlx::query(
-            "UPDATE operations SET node = ?2, published = ?3, \
-             published_at = CASE WHEN ?3 AND NOT published THEN ?4 ELSE published_at END, \
-             cancel_requested = ?5, cancel_by = ?6 WHERE number = ?1",
+            "UPDATE operations SET node = ?2, published = ?3, cancel_requested = ?4, cancel_by = ?5, \
+             attempt = ?6, grants = ?7, backoff_seconds = ?8 WHERE number = ?1",
         )
         .bind(current.number)
         .bind(standing.node.as_ref().map(|node| node.as_str()))
         .bind(standing.published)
-        .bind(self.now)
         .bind(standing.cancel.is_some())
         .bind(standing.cancel.as_ref().and_then(|cancel| cancel.by.as_deref()))
+        .bind(standing.attempt.get())
+        .bind(standing.grants)
+        .bind(standing.backoff.map(|after| rows::signed(after.as_secs())))
         .execute(&mut self.connection)
         .await?;
         self.effects.changed.insert(current.id);
@@ -173,7 +219,8 @@ impl Batch {
 
     async fn store_attempt(&mut self, current: &Current, row: &LedgerRow) -> Result<(), StoreError> {
         let statement = match row.state {
-            State::Waiting | State::Queued => return Ok(()),
+            State::Waiting => "INSERT INTO attempts (operation, attempt) VALUES (?1, ?2)",
+            State::Queued => return Ok(()),
             State::Claimed => "UPDATE attempts SET node = ?3 WHERE operation = ?1 AND attempt = ?2",
             State::Running => {
                 "UPDATE attempts SET node = ?3, started_at = coalesce(started_at, ?4) \

@@ -1,5 +1,7 @@
 //! From a request to an Operation: everything that is wrong with it is pointed at, secrets are sealed.
 
+use std::time::Duration;
+
 use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::catalog::{Catalog, Subject};
 use aegir_protocol::code::Code;
@@ -12,6 +14,7 @@ use aegir_protocol::request::{Request, secret};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::ledger::Terms;
 use crate::secrets::Seal;
 
 /// The longest text that is only passed on: who asked, the trace context. In bytes.
@@ -19,7 +22,7 @@ const MAX_TEXT: usize = 255;
 /// The most locks that a request may add.
 const MAX_LOCKS: usize = 256;
 
-/// The Operation that a request asks for.
+/// The Operation that a request asks for, and how it is tried again.
 ///
 /// # Errors
 /// With everything that is wrong, each with a pointer; the problem's own code is the first one's.
@@ -28,7 +31,7 @@ pub fn accept(
     catalog: &Catalog,
     frontend: &FrontendName,
     now: Timestamp,
-) -> Result<Operation, Problem> {
+) -> Result<(Operation, Terms), Problem> {
     let mut problems = check_fields(request);
     problems.extend(check_secrets(request, catalog));
     let variables = seal(&request.variables, catalog)?;
@@ -61,6 +64,7 @@ pub fn accept(
         priority: request.priority,
         check: request.check,
         timeout_seconds: request.timeout_seconds,
+        lease_seconds: manifest.lease_seconds(),
         retry_of: None,
         traceparent: request.traceparent.clone(),
     };
@@ -71,7 +75,13 @@ pub fn accept(
         );
         return Err(Problem::new(Code::BodyTooLarge, detail));
     }
-    Ok(operation)
+    let terms = Terms {
+        lease: manifest.lease_seconds().map(Duration::from_secs),
+        retries: manifest
+            .retries
+            .map(|retries| (retries.attempts, Duration::from_secs(retries.backoff_seconds))),
+    };
+    Ok((operation, terms))
 }
 
 /// The problem with these fields.
@@ -240,6 +250,7 @@ mod tests {
         let identity = age::x25519::Identity::generate();
         let catalog = catalog(&identity.to_public().to_string());
         accept(request, &catalog, &"main".parse().unwrap(), Timestamp::UNIX_EPOCH)
+            .map(|(operation, _)| operation)
     }
 
     #[test]

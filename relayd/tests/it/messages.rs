@@ -22,8 +22,13 @@ async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
     let _link = builder.start(cancel.clone(), &TaskTracker::new());
 
     let frontend = world.frontend.to_string();
-    let grant =
-        Grant { operation: OperationId::generate(), attempt: Attempt::FIRST, granted: true, reason: None };
+    let grant = Grant {
+        operation: OperationId::generate(),
+        attempt: Attempt::FIRST,
+        granted: true,
+        reason: None,
+        lease: None,
+    };
     let green = Report {
         operation: grant.operation,
         attempt: Attempt::FIRST,

@@ -4,8 +4,8 @@ use aegir_amqp::{Builder, Config, Consume, Deliveries, Link, Outgoing, Topology,
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::message::{
-    CHUNK_CONTENT_TYPE, Chunk, Claim, Grant, Heartbeat, Receipt, ToNode, decode, decode_to_node, encode,
-    encode_chunk,
+    BootTime, CHUNK_CONTENT_TYPE, Chunk, Claim, Grant, Heartbeat, Receipt, ToNode, decode, decode_to_node,
+    encode, encode_chunk,
 };
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::operation::Operation;
@@ -73,7 +73,8 @@ impl Node {
     }
 
     pub(crate) async fn claim(&mut self, id: OperationId) -> Grant {
-        let claim = Claim { operation: id, attempt: Attempt::FIRST, node: self.name.clone() };
+        let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 0 };
+        let claim = Claim { operation: id, attempt: Attempt::FIRST, node: self.name.clone(), asked_at };
         self.send(encode(&claim)).await;
         let ToNode::Grant(grant) = self.told().await else { panic!("no grant") };
         grant

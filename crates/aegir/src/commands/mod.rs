@@ -1,5 +1,7 @@
 //! The commands: each asks relayd, and prints the answer.
 
+mod actions;
+mod backends;
 mod check;
 mod log;
 mod operations;
@@ -43,7 +45,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Run(arguments) => run::run(&context, &arguments).await,
         Command::Ls(arguments) => operations::list(&context, &arguments).await,
         Command::Show(arguments) => operations::show(&context, &arguments).await,
-        Command::Cancel(arguments) => operations::cancel(&context, &arguments).await,
+        Command::Cancel(arguments) => actions::cancel(&context, &arguments).await,
+        Command::Retry(arguments) => actions::retry(&context, &arguments).await,
+        Command::Lost(arguments) => actions::lost(&context, &arguments).await,
+        Command::Pause(arguments) => backends::pause(&context, &arguments).await,
+        Command::Resume { backend } => backends::resume(&context, &backend).await,
+        Command::Backends => backends::list(&context).await,
         Command::Log(arguments) => log::log(&context, &arguments).await,
         Command::Check(arguments) => check::check(&context, &arguments).await,
         Command::Catalog(arguments) => site::catalog(&context, &arguments).await,

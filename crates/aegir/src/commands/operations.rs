@@ -1,15 +1,14 @@
-//! `aegir ls`, `aegir show` and `aegir cancel`.
+//! `aegir ls` and `aegir show`.
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{CancelRequest, CatalogList, OperationList, OperationSummary};
+use aegir_protocol::api::{CatalogList, OperationList};
 use aegir_protocol::catalog::Catalog;
 use aegir_service::exit::Exit;
 use serde_json::json;
 
 use super::Context;
-use crate::arguments::{Cancel, Ls, Show};
-use crate::client::ANSWER_TIMEOUT;
+use crate::arguments::{Ls, Show};
 use crate::error::Error;
 use crate::render::operation;
 use crate::terminal::{print, print_json};
@@ -71,24 +70,4 @@ fn resolved(detail: &aegir_protocol::api::OperationDetail, catalog: Option<&Cata
         (task.to_string(), serde_json::Value::Object(values))
     });
     serde_json::Value::Object(tasks.collect())
-}
-
-pub(super) async fn cancel(context: &Context, arguments: &Cancel) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.id).await?;
-    let body = CancelRequest { requested_by: arguments.requested_by.clone() };
-    let path = format!("/api/v1/operations/{id}/cancel");
-    let summary: OperationSummary = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
-    if context.json {
-        print_json(&summary)?;
-    } else {
-        let text = match summary.state.outcome() {
-            Some(_) => format!("Operation {id} is {}.\n", summary.state),
-            None => format!(
-                "Operation {id} is {}; canceling was asked for. Watch it with `aegir log -f {id}`.\n",
-                summary.state
-            ),
-        };
-        print(text.as_bytes())?;
-    }
-    Ok(Exit::Success.into())
 }

@@ -1,6 +1,6 @@
 //! What backends can do, and the nodes that do it.
 
-use aegir_protocol::api::NodeDetail;
+use aegir_protocol::api::{BackendDetail, NodeDetail};
 use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::manifest::VariableManifest;
 use aegir_protocol::name::RoleName;
@@ -98,6 +98,33 @@ fn describe(variable: &VariableManifest) -> [String; 4] {
     };
     let about = text("description").or_else(|| text("title")).unwrap_or_default();
     [variable.scope().unwrap_or_default().to_owned(), kind, default, about.to_owned()]
+}
+
+/// `aegir backends`.
+#[must_use]
+pub fn backends(look: &Look, backends: &[BackendDetail]) -> String {
+    if backends.is_empty() && look.terminal {
+        return "No backend has sent its catalog yet: start a dispatcherd, then see `aegir check`.\n"
+            .to_owned();
+    }
+    let rows: Vec<_> = backends
+        .iter()
+        .map(|backend| {
+            let alive: Vec<_> = backend.alive.iter().map(ToString::to_string).collect();
+            let pause = backend.paused.as_ref();
+            let state = if pause.is_some() { "paused" } else { "open" };
+            let cells = [
+                backend.name.to_string(),
+                state.to_owned(),
+                alive.join(", "),
+                pause.map(|pause| look.time(pause.since)).unwrap_or_default(),
+                pause.and_then(|pause| pause.by.clone()).unwrap_or_default(),
+                pause.and_then(|pause| pause.reason.clone()).unwrap_or_default(),
+            ];
+            cells.map(Cell::from).to_vec()
+        })
+        .collect();
+    table(look, &["BACKEND", "STATE", "NODES ALIVE", "SINCE", "BY", "WHY"], &rows)
 }
 
 /// `aegir nodes`.

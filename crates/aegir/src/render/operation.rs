@@ -104,15 +104,25 @@ pub fn detail(look: &Look, detail: &OperationDetail) -> String {
 
 fn next_step(detail: &OperationDetail) -> Option<String> {
     let id = detail.summary.id;
+    if let Some(pause) = &detail.paused {
+        let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let why = pause.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let backend = &detail.summary.backend;
+        return Some(format!("Backend {backend} is paused{by}{why}. Go on with `aegir resume {backend}`."));
+    }
     match detail.summary.state {
         State::Queued if !detail.published => {
             Some("The broker has not confirmed it yet; relayd keeps trying. See `aegir check`.".to_owned())
         }
         State::Claimed | State::Running if detail.summary.silent => Some(
-            "Its node has not been heard of for a while. It may be running on; see `aegir check`.".to_owned(),
+            "Its node has not been heard of for a while. It may be running on: see `aegir check`, and if the \
+             node is gone for good `aegir lost --help`."
+                .to_owned(),
         ),
         State::Running => Some(format!("Watch it with `aegir log -f {id}`.")),
-        State::Failed | State::Lost => Some(format!("What it did: `aegir log {id}`.")),
+        State::Failed | State::Lost => {
+            Some(format!("What it did: `aegir log {id}`. Try it again: `aegir retry {id}`."))
+        }
         State::Waiting
         | State::Queued
         | State::Claimed
@@ -240,7 +250,7 @@ mod tests {
             "variables": {"site": {"password": {"sealed": "x"}, "source": "/srv/content/example"}},
             "locks": [{"kind": "site", "id": "17", "mode": "exclusive"},
                       {"kind": "host", "id": "web1", "mode": "shared"}],
-            "priority": 3, "timeout_seconds": 900, "waits_for": [], "published": true,
+            "priority": 3, "timeout_seconds": 900, "waits_for": [], "published": true, "paused": null,
             "attempts": [{"attempt": 1, "node": "node1", "outcome": "failed", "reason": reason,
                           "started_at": at(1), "ended_at": at(9), "transcript_bytes": 4321,
                           "transcript_records": 17, "transcript_complete": true}],

@@ -1,6 +1,7 @@
 //! The API: `docs/reference/http-api.md` lists its paths.
 
 mod around;
+mod backends;
 mod operations;
 mod transcript;
 
@@ -17,10 +18,15 @@ pub(super) fn routes() -> Router<Site> {
         .route("/operations", get(operations::list).post(operations::submit))
         .route("/operations/{id}", get(operations::show))
         .route("/operations/{id}/cancel", post(operations::cancel))
+        .route("/operations/{id}/retry", post(operations::retry))
+        .route("/operations/{id}/lost", post(operations::lost))
         .route("/operations/{id}/transcript", get(transcript::records))
         .route("/operations/{id}/transcript/raw", get(transcript::raw))
         .route("/operations/{id}/output", get(transcript::output))
         .route("/operations/{id}/events", get(sse::operation))
+        .route("/backends", get(backends::list))
+        .route("/backends/{name}/pause", post(backends::pause))
+        .route("/backends/{name}/resume", post(backends::resume))
         .route("/catalog", get(around::catalog))
         .route("/nodes", get(around::nodes))
         .route("/check", post(around::check))

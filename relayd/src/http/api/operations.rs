@@ -1,6 +1,6 @@
 //! Submitting, listing, showing and canceling Operations.
 
-use aegir_protocol::api::{CancelRequest, OperationDetail, OperationList, OperationSummary};
+use aegir_protocol::api::{ActionRequest, OperationDetail, OperationList, OperationSummary};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::OperationName;
@@ -108,8 +108,32 @@ pub(super) async fn show(State(site): State<Site>, Id(id): Id) -> Answer<axum::J
 pub(super) async fn cancel(
     State(site): State<Site>,
     Id(id): Id,
-    OptionalJson(request): OptionalJson<CancelRequest>,
+    OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
     site.relay.cancel(id, request.requested_by).await?;
+    accepted(&site, id).await
+}
+
+/// `POST /operations/{id}/retry`: 202, with the new attempt waiting.
+pub(super) async fn retry(
+    State(site): State<Site>,
+    Id(id): Id,
+    OptionalJson(request): OptionalJson<ActionRequest>,
+) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
+    site.relay.retry(id, request.requested_by).await?;
+    accepted(&site, id).await
+}
+
+/// `POST /operations/{id}/lost`.
+pub(super) async fn lost(
+    State(site): State<Site>,
+    Id(id): Id,
+    OptionalJson(request): OptionalJson<ActionRequest>,
+) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
+    site.relay.lost(id, request.requested_by).await?;
+    accepted(&site, id).await
+}
+
+async fn accepted(site: &Site, id: OperationId) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
     Ok((StatusCode::ACCEPTED, axum::Json(site.relay.operation(id).await?.summary)))
 }

@@ -15,7 +15,7 @@ use aegir_amqp::{Builder, Topology};
 use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::message::{Chunk, Claim};
+use aegir_protocol::message::{BootTime, Chunk, Claim};
 use aegir_protocol::operation::Target;
 use aegir_protocol::record::{Finished, Output, Record, Started, Stream};
 use aegir_protocol::state::Outcome;
@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::catalogs::Catalogs;
-use crate::deliver::{Control, Dispatch};
+use crate::deliver::{Control, Deadlines, Dispatch};
 use crate::ingest::echoes::Echoes;
 use crate::ingest::nodes::Nodes;
 use crate::relay::{Parts, Relay, RelayMetrics};
@@ -89,6 +89,7 @@ impl Site {
             control: control.clone(),
             watchers: Arc::clone(&watchers),
             catalogs: Arc::clone(&catalogs),
+            deadlines: Deadlines::new(Duration::from_secs(60)),
         });
         tokio::spawn(writer.run(after, store_stop.clone()));
         catalogs.put(Arc::new(catalog()));
@@ -164,7 +165,8 @@ impl Site {
 
     async fn claim(&self, id: OperationId) {
         let node = "n1".parse().unwrap();
-        self.ingest(Ingest::Claim(Claim { operation: id, attempt: Attempt::FIRST, node })).await;
+        let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 7 };
+        self.ingest(Ingest::Claim(Claim { operation: id, attempt: Attempt::FIRST, node, asked_at })).await;
     }
 
     async fn chunk(&self, id: OperationId, offset: usize, payload: &[u8]) {

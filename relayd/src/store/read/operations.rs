@@ -10,6 +10,7 @@ use aegir_protocol::state::{Outcome, State};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::deadlines::pause_of;
 use crate::store::write::{EARLIER, Submitted, repeated};
 use crate::store::{Store, StoreError, rows};
 
@@ -153,8 +154,19 @@ impl Store {
         .fetch_all(&mut *read)
         .await?;
         let waits_for = sqlx::query_scalar::<_, String>(WAITS_FOR).bind(number).fetch_all(&mut *read).await?;
+        let summary = with_silence(summary(&row)?, &silent);
+        let paused = match summary.state {
+            State::Waiting | State::Queued => pause_of(&mut read, &summary.backend).await?,
+            State::Claimed
+            | State::Running
+            | State::Succeeded
+            | State::Failed
+            | State::Canceled
+            | State::Rejected
+            | State::Lost => None,
+        };
         Ok(Some(OperationDetail {
-            summary: with_silence(summary(&row)?, &silent),
+            summary,
             hosts: operation.hosts,
             variables: operation.variables,
             locks: operation.locks,
@@ -162,6 +174,7 @@ impl Store {
             timeout_seconds: operation.timeout_seconds,
             waits_for: waits_for.iter().map(|id| rows::id(id)).collect::<Result<_, _>>()?,
             published: row.try_get("published")?,
+            paused,
             attempts: attempts.iter().map(attempt_detail).collect::<Result<_, _>>()?,
             ledger: ledger.iter().map(ledger_entry).collect::<Result<_, _>>()?,
         }))
@@ -208,7 +221,7 @@ const WAITS_FOR: &str = "SELECT DISTINCT o.id FROM locks mine \
     JOIN operations o ON o.number = theirs.operation \
     WHERE mine.operation = ?1 AND mine.held = 0 ORDER BY o.number LIMIT 100";
 
-pub(super) fn document(text: &str) -> Result<Operation, StoreError> {
+pub(in crate::store) fn document(text: &str) -> Result<Operation, StoreError> {
     serde_json::from_str(text)
         .map_err(|error| StoreError::Unreadable(format!("the document of an Operation: {error}")))
 }

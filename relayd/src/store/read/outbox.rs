@@ -4,16 +4,34 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::name::BackendName;
 use aegir_protocol::operation::Operation;
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use super::operations::document;
 use crate::store::{Store, StoreError, rows};
 
 impl Store {
-    /// The numbers of what is queued and not confirmed by the broker, in the order of submission.
-    pub(crate) async fn unpublished(&self, limit: u32) -> Result<Vec<i64>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "SELECT number FROM operations WHERE state = 'queued' AND published = 0 ORDER BY number LIMIT ?1",
+    /// The backends for which something is queued that the broker has not confirmed, but for paused ones.
+    pub(crate) async fn backends_to_publish(&self) -> Result<Vec<BackendName>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT backend FROM operations WHERE state = 'queued' AND published = 0 \
+             AND backend NOT IN (SELECT backend FROM pauses)",
         )
+        .fetch_all(&self.readers)
+        .await?;
+        names.iter().map(|name| rows::parse("backend", name)).collect()
+    }
+
+    /// The numbers of what is queued for a backend and not confirmed by the broker, in the order of submission.
+    pub(crate) async fn unpublished(
+        &self,
+        backend: &BackendName,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT number FROM operations WHERE state = 'queued' AND published = 0 AND backend = ?1 \
+             ORDER BY number LIMIT ?2",
+        )
+        .bind(backend.as_str())
         .bind(limit)
         .fetch_all(&self.readers)
         .await?)
@@ -30,40 +48,47 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let mut operation = document(row.try_get("document")?)?;
         operation.attempt = rows::attempt(row.try_get("attempt")?)?;
+        operation.retry_of = operation.attempt.before();
         Ok(Some(operation))
     }
 
-    /// What the broker confirmed at `before` (microseconds) or earlier, and no node has claimed; with its backend.
-    pub(crate) async fn unclaimed(&self, before: i64) -> Result<Vec<(AttemptId, BackendName)>, StoreError> {
+    /// What the broker has confirmed for a backend and no node has claimed, in the order of submission.
+    pub(crate) async fn unclaimed(
+        &self,
+        backend: &BackendName,
+        limit: u32,
+    ) -> Result<Vec<AttemptId>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, attempt, backend FROM operations WHERE state = 'queued' AND published = 1 \
-             AND published_at <= ?1 ORDER BY number LIMIT 1000",
+            "SELECT id, attempt FROM operations WHERE state = 'queued' AND published = 1 AND backend = ?1 \
+             ORDER BY number LIMIT ?2",
         )
-        .bind(before)
+        .bind(backend.as_str())
+        .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let operation = rows::id(row.try_get("id")?)?;
-                let attempt = AttemptId { operation, attempt: rows::attempt(row.try_get("attempt")?)? };
-                Ok((attempt, rows::parse("backend", row.try_get("backend")?)?))
-            })
-            .collect()
+        rows.iter().map(attempt_id).collect()
     }
 
-    /// What was called off while a node had it, and has not ended.
-    pub(crate) async fn canceling(&self) -> Result<Vec<AttemptId>, StoreError> {
+    /// Which of these should have stopped: called off while a node had them, or given up.
+    pub(crate) async fn to_stop(&self, listed: &[AttemptId]) -> Result<Vec<AttemptId>, StoreError> {
+        let listed: Vec<_> =
+            listed.iter().map(|listed| (listed.operation.to_string(), listed.attempt.get())).collect();
+        let listed = serde_json::to_string(&listed)
+            .map_err(|error| StoreError::Unreadable(format!("a list of attempts: {error}")))?;
         let rows = sqlx::query(
-            "SELECT id, attempt FROM operations WHERE cancel_requested = 1 \
-             AND state IN ('claimed', 'running') LIMIT 10000",
+            "SELECT o.id, a.attempt FROM json_each(?1) listed \
+             JOIN operations o ON o.id = listed.value ->> 0 \
+             JOIN attempts a ON a.operation = o.number AND a.attempt = listed.value ->> 1 \
+             WHERE a.outcome = 'lost' OR (o.attempt = a.attempt AND o.cancel_requested = 1)",
         )
+        .bind(listed)
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let operation = rows::id(row.try_get("id")?)?;
-                Ok(AttemptId { operation, attempt: rows::attempt(row.try_get("attempt")?)? })
-            })
-            .collect()
+        rows.iter().map(attempt_id).collect()
     }
+}
+
+fn attempt_id(row: &SqliteRow) -> Result<AttemptId, StoreError> {
+    let operation = rows::id(row.try_get("id")?)?;
+    Ok(AttemptId { operation, attempt: rows::attempt(row.try_get("attempt")?)? })
 }

@@ -6,19 +6,19 @@ use crate::ledger::{Event, Refusal};
 use crate::store::batch::Batch;
 use crate::store::{Command, StoreError};
 
-/// Somebody calls an Operation off.
+/// Somebody wants something of an Operation: to call it off, to try it again, to give it up.
 #[derive(Debug)]
-pub struct Cancel {
+pub struct Ask {
     /// Which.
     pub id: OperationId,
-    /// Who.
-    pub by: Option<String>,
+    /// What.
+    pub event: Event,
 }
 
-/// What became of a wish to call an Operation off.
+/// What became of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Canceled {
-    /// It has ended, or its node is told.
+pub enum Asked {
+    /// It is so, or on its way.
     Accepted,
     /// It can't be.
     Refused(Refusal),
@@ -26,16 +26,31 @@ pub enum Canceled {
     Unknown,
 }
 
-impl Command for Cancel {
-    type Answer = Canceled;
+impl Command for Ask {
+    type Answer = Asked;
 
-    async fn apply(&self, batch: &mut Batch) -> Result<Canceled, StoreError> {
-        let Some(mut current) = batch.current(self.id).await? else { return Ok(Canceled::Unknown) };
-        let event = Event::CancelRequested { by: self.by.clone() };
-        Ok(match batch.happen(&mut current, &event).await? {
-            Ok(()) => Canceled::Accepted,
-            Err(refusal) => Canceled::Refused(refusal),
+    async fn apply(&self, batch: &mut Batch) -> Result<Asked, StoreError> {
+        let Some(mut current) = batch.current(self.id).await? else { return Ok(Asked::Unknown) };
+        Ok(match batch.happen(&mut current, &self.event).await? {
+            Ok(()) => Asked::Accepted,
+            Err(refusal) => Asked::Refused(refusal),
         })
+    }
+}
+
+/// Lets the deadlines of these begin anew: after a start nobody knows how much of them has passed.
+#[derive(Debug)]
+pub struct Remind(pub Vec<OperationId>);
+
+impl Command for Remind {
+    type Answer = ();
+
+    async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        for id in &self.0 {
+            let Some(current) = batch.current(*id).await? else { continue };
+            batch.expect(&current);
+        }
+        Ok(())
     }
 }
 

@@ -102,11 +102,14 @@ impl Batch {
                 attempt: claim.attempt,
                 granted: false,
                 reason: Some(Code::NoSuchOperation.because(message)),
+                lease: None,
             };
             self.effects.messages.push((claim.node.clone(), ToNode::Grant(refusal)));
             return Ok(unknown(claim.operation));
         };
-        let event = Event::Claimed { attempt: claim.attempt, node: claim.node.clone() };
+        let paused = self.is_paused(current.number).await?;
+        let Claim { attempt, ref node, asked_at, .. } = *claim;
+        let event = Event::Claimed { attempt, node: node.clone(), asked_at, paused };
         // A claim that can't be granted gets its answer as a message.
         let _ = self.happen(&mut current, &event).await?;
         Ok(Settled::Done)

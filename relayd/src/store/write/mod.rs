@@ -3,12 +3,14 @@
 mod catalog;
 mod happen;
 mod ingest;
+mod pauses;
 mod settings;
 mod sign_in;
 mod submit;
 
-pub use happen::{Cancel, Canceled, Happened};
+pub use happen::{Ask, Asked, Happened, Remind};
 pub use ingest::{Ingest, Settled};
+pub use pauses::{Pause, Resume};
 pub use settings::Keep;
 pub use sign_in::{AddCode, EndSession, RedeemCode};
 pub(super) use submit::{EARLIER, repeated};

@@ -5,8 +5,7 @@ use aegir_protocol::request::Accepted;
 use aegir_protocol::state::State;
 use sqlx::Row as _;
 
-use crate::ledger::machine::FRONTEND;
-use crate::ledger::{Event, Standing};
+use crate::ledger::{Event, FRONTEND, Standing, Terms};
 use crate::store::batch::Batch;
 use crate::store::standing::Current;
 use crate::store::{Command, StoreError, rows};
@@ -16,6 +15,8 @@ use crate::store::{Command, StoreError, rows};
 pub struct Submit {
     /// The Operation, secrets sealed.
     pub operation: Operation,
+    /// How it is tried again.
+    pub terms: Terms,
     /// The same key with the same request gives the same Operation.
     pub idempotency_key: Option<String>,
     /// What the request is compared by.
@@ -44,7 +45,7 @@ impl Command for Submit {
         let operation = &self.operation;
         let number = self.insert(batch).await?;
         batch.line_up(number, operation.priority, &operation.locks).await?;
-        let standing = Standing::new();
+        let standing = Standing::new(self.terms);
         let mut current = Current { number, id: operation.id, revision: 1, standing };
         if batch.take_locks(number).await? {
             // Taking locks is never refused.
@@ -69,8 +70,9 @@ impl Submit {
         let number: i64 = sqlx::query_scalar(
             "INSERT INTO operations (id, document, name, backend, target_kind, target_id, target_name, \
              priority, dry_run, requested_by, requested_at, state, revision, changed_at, attempt, published, \
-             cancel_requested, idempotency_key, request_mac) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, 0, 0, ?15, ?16) \
+             cancel_requested, idempotency_key, request_mac, lease_seconds, retry_attempts, \
+             retry_backoff_seconds) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, 0, 0, ?15, ?16, ?17, ?18, ?19) \
              RETURNING number",
         )
         .bind(operation.id.to_string())
@@ -89,6 +91,9 @@ impl Submit {
         .bind(operation.attempt.get())
         .bind(self.idempotency_key.as_deref())
         .bind(&self.request_mac[..])
+        .bind(self.terms.lease.map(|lease| rows::signed(lease.as_secs())))
+        .bind(self.terms.retries.map(|(attempts, _)| attempts))
+        .bind(self.terms.retries.map(|(_, backoff)| rows::signed(backoff.as_secs())))
         .fetch_one(&mut batch.connection)
         .await?;
         sqlx::query(

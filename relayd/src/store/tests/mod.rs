@@ -1,10 +1,13 @@
 //! The store on real files.
 
+mod attempts;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use aegir_protocol::api::PauseRequest;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
-use aegir_protocol::message::{Chunk, Claim, Receipt, ToNode};
+use aegir_protocol::message::{BootTime, Chunk, Claim, Receipt, ToNode};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::operation::{Lock, LockMode, Operation, Target};
 use aegir_protocol::record::{Finished, Progress, Record, Started};
@@ -17,9 +20,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::write::{Cancel, Canceled, Happened, Ingest, Settled, Submit, Submitted};
+use super::write::{Ask, Asked, Happened, Ingest, Pause, Settled, Submit, Submitted};
 use super::{AfterCommit, Effects, Store};
-use crate::ledger::{Event, Refusal};
+use crate::ledger::{Event, Refusal, Terms};
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Effects>>);
@@ -74,7 +77,12 @@ impl Opened {
     }
 
     async fn submit(&self, operation: &Operation) -> Accepted {
-        let submit = Submit { operation: operation.clone(), idempotency_key: None, request_mac: [0; 32] };
+        let submit = Submit {
+            operation: operation.clone(),
+            terms: Terms::default(),
+            idempotency_key: None,
+            request_mac: [0; 32],
+        };
         let Submitted::Accepted(accepted) = self.store.write(submit).await.unwrap() else { panic!() };
         accepted
     }
@@ -88,7 +96,12 @@ impl Opened {
     }
 
     async fn claim(&self, id: OperationId) {
-        let claim = Claim { operation: id, attempt: Attempt::FIRST, node: node("n1") };
+        self.claim_attempt(AttemptId { operation: id, attempt: Attempt::FIRST }).await;
+    }
+
+    async fn claim_attempt(&self, AttemptId { operation, attempt }: AttemptId) {
+        let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 7 };
+        let claim = Claim { operation, attempt, node: node("n1"), asked_at };
         assert_eq!(self.ingest(Ingest::Claim(claim)).await, Settled::Done);
     }
 
@@ -148,6 +161,7 @@ fn operation(site: &str, locks: &[(&str, LockMode)]) -> Operation {
         priority: 0,
         check: false,
         timeout_seconds: None,
+        lease_seconds: None,
         retry_of: None,
         traceparent: None,
     }
@@ -310,20 +324,21 @@ async fn locks_are_taken_in_the_order_of_asking() {
     assert_eq!(detail.waits_for, [upkeep.id]);
 
     // Calling off who waits in front lets those behind go on.
-    cancel(&opened, upkeep.id, Canceled::Accepted).await;
+    cancel(&opened, upkeep.id, Asked::Accepted).await;
     assert_eq!(opened.state(behind.id).await, State::Queued);
-    cancel(&opened, holder.id, Canceled::Accepted).await;
+    cancel(&opened, holder.id, Asked::Accepted).await;
     assert_eq!(opened.state(urgent.id).await, State::Queued);
     assert_eq!(opened.state(second.id).await, State::Waiting);
-    cancel(&opened, urgent.id, Canceled::Accepted).await;
+    cancel(&opened, urgent.id, Asked::Accepted).await;
     assert_eq!(opened.state(second.id).await, State::Queued);
-    cancel(&opened, urgent.id, Canceled::Refused(Refusal::AlreadyEnded(State::Canceled))).await;
-    cancel(&opened, OperationId::generate(), Canceled::Unknown).await;
+    cancel(&opened, urgent.id, Asked::Refused(Refusal::AlreadyEnded(State::Canceled))).await;
+    cancel(&opened, OperationId::generate(), Asked::Unknown).await;
     opened.close().await;
 }
 
-async fn cancel(opened: &Opened, id: OperationId, expect: Canceled) {
-    assert_eq!(opened.store.write(Cancel { id, by: None }).await.unwrap(), expect);
+async fn cancel(opened: &Opened, id: OperationId, expect: Asked) {
+    let event = Event::CancelRequested { by: None };
+    assert_eq!(opened.store.write(Ask { id, event }).await.unwrap(), expect);
 }
 
 #[tokio::test]
@@ -335,7 +350,8 @@ async fn an_idempotency_key_stands_for_one_operation_whoever_comes_first() {
         async move {
             let operation = operation("a", &[("site:a", LockMode::Exclusive)]);
             let key = Some("key".to_owned());
-            let submit = Submit { operation, idempotency_key: key, request_mac: [mac; 32] };
+            let terms = Terms::default();
+            let submit = Submit { operation, terms, idempotency_key: key, request_mac: [mac; 32] };
             store.write(submit).await.unwrap()
         }
     };
@@ -362,16 +378,19 @@ async fn the_outbox_holds_what_the_broker_has_not_confirmed() {
     let operation = operation("a", &[("site:a", LockMode::Exclusive)]);
     opened.submit(&operation).await;
     let attempt = operation.attempt_id();
-    let unpublished = opened.store.unpublished(10).await.unwrap();
+    let main = "main".parse().unwrap();
+    let unpublished = opened.store.unpublished(&main, 10).await.unwrap();
     assert_eq!(unpublished.len(), 1);
     assert_eq!(opened.store.queued(unpublished[0]).await.unwrap(), Some(operation));
     happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
-    assert!(opened.store.unpublished(10).await.unwrap().is_empty());
-    assert!(opened.store.unclaimed(0).await.unwrap().is_empty());
-    let unclaimed = opened.store.unclaimed(i64::MAX).await.unwrap();
-    assert_eq!(unclaimed, [(attempt, "main".parse().unwrap())]);
+    assert!(opened.store.unpublished(&main, 10).await.unwrap().is_empty());
+    assert!(opened.store.backends_to_publish().await.unwrap().is_empty());
+    assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap(), [attempt]);
     happened(&opened, attempt, Event::Unclaimed { attempt: attempt.attempt }).await;
-    assert_eq!(opened.store.unpublished(10).await.unwrap().len(), 1);
+    assert_eq!(opened.store.unpublished(&main, 10).await.unwrap().len(), 1);
+    let pause = Pause { backend: main, request: PauseRequest::default() };
+    opened.store.write(pause).await.unwrap();
+    assert!(opened.store.backends_to_publish().await.unwrap().is_empty(), "it is paused");
     opened.close().await;
 }
 
@@ -409,11 +428,11 @@ async fn a_store_that_can_not_be_written_says_so_and_comes_back() {
     // Somebody else holds the write lock for longer than the store waits for it.
     let mut other = super::open::writer(&path).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let error = opened.store.write(Cancel { id: first.id, by: None }).await.unwrap_err();
+    let error = opened.store.write(Happened(vec![])).await.unwrap_err();
     assert!(error.is_passing(), "{error}");
     assert_eq!(opened.state(first.id).await, State::Claimed, "reading goes on");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    cancel(&opened, first.id, Canceled::Accepted).await;
+    cancel(&opened, first.id, Asked::Accepted).await;
     sqlx::Connection::close(other).await.unwrap();
     opened.close().await;
 }

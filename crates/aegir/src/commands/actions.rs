@@ -1,0 +1,76 @@
+//! `aegir cancel`, `aegir retry` and `aegir lost`.
+
+use std::process::ExitCode;
+
+use aegir_protocol::api::{ActionRequest, OperationSummary};
+use aegir_protocol::id::OperationId;
+use aegir_service::exit::Exit;
+
+use super::Context;
+use crate::arguments::{Action, Lost};
+use crate::client::ANSWER_TIMEOUT;
+use crate::error::Error;
+use crate::terminal::{confirm, print, print_json};
+
+pub(super) async fn cancel(context: &Context, arguments: &Action) -> Result<ExitCode, Error> {
+    let id = context.client.resolve(&arguments.id).await?;
+    act(context, id, "cancel", arguments, |summary| match summary.state.outcome() {
+        Some(_) => format!("Operation {id} is {}.\n", summary.state),
+        None => format!(
+            "Operation {id} is {}; canceling was asked for. Watch it with `aegir log -f {id}`.\n",
+            summary.state
+        ),
+    })
+    .await
+}
+
+pub(super) async fn retry(context: &Context, arguments: &Action) -> Result<ExitCode, Error> {
+    let id = context.client.resolve(&arguments.id).await?;
+    act(context, id, "retry", arguments, |summary| {
+        format!(
+            "Operation {id} is {} for attempt {}. Watch it with `aegir log -f {id}`.\n",
+            summary.state, summary.attempt
+        )
+    })
+    .await
+}
+
+pub(super) async fn lost(context: &Context, arguments: &Lost) -> Result<ExitCode, Error> {
+    let id = context.client.resolve(&arguments.action.id).await?;
+    if !arguments.yes {
+        let detail = context.client.operation(id).await?;
+        let node = detail.attempts.last().and_then(|attempt| attempt.node.as_ref());
+        let node = node.map_or("its node".to_owned(), |node| format!("node {node}"));
+        let question = format!(
+            "Attempt {} at {} of {} {} is on {node}. If anything of it still runs there or on its minions, a \
+             further attempt may run beside it (see `aegir lost --help`). Give it up?",
+            detail.summary.attempt,
+            detail.summary.name,
+            detail.summary.target.kind,
+            detail.summary.target.name
+        );
+        confirm(&question)?;
+    }
+    act(context, id, "lost", &arguments.action, |summary| {
+        format!("Operation {id} is {}. Try it again with `aegir retry {id}`.\n", summary.state)
+    })
+    .await
+}
+
+async fn act(
+    context: &Context,
+    id: OperationId,
+    action: &str,
+    arguments: &Action,
+    text: impl FnOnce(&OperationSummary) -> String,
+) -> Result<ExitCode, Error> {
+    let body = ActionRequest { requested_by: arguments.requested_by.clone() };
+    let path = format!("/api/v1/operations/{id}/{action}");
+    let summary: OperationSummary = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+    if context.json {
+        print_json(&summary)?;
+    } else {
+        print(text(&summary).as_bytes())?;
+    }
+    Ok(Exit::Success.into())
+}

@@ -1,0 +1,43 @@
+//! `aegir backends`, `aegir pause` and `aegir resume`.
+
+use std::process::ExitCode;
+
+use aegir_protocol::api::{BackendList, PauseRequest};
+use aegir_protocol::name::BackendName;
+use aegir_service::exit::Exit;
+use serde_json::json;
+
+use super::Context;
+use crate::arguments::Pause;
+use crate::client::ANSWER_TIMEOUT;
+use crate::error::Error;
+use crate::render::catalog;
+use crate::terminal::{print, print_json};
+
+pub(super) async fn list(context: &Context) -> Result<ExitCode, Error> {
+    let list = context.client.get("/api/v1/backends").await?;
+    show(context, &list)
+}
+
+pub(super) async fn pause(context: &Context, arguments: &Pause) -> Result<ExitCode, Error> {
+    let request =
+        PauseRequest { requested_by: arguments.requested_by.clone(), reason: arguments.reason.clone() };
+    let path = format!("/api/v1/backends/{}/pause", arguments.backend);
+    let list = context.client.post(&path, &request, ANSWER_TIMEOUT).await?;
+    show(context, &list)
+}
+
+pub(super) async fn resume(context: &Context, backend: &BackendName) -> Result<ExitCode, Error> {
+    let path = format!("/api/v1/backends/{backend}/resume");
+    let list = context.client.post(&path, &json!({}), ANSWER_TIMEOUT).await?;
+    show(context, &list)
+}
+
+fn show(context: &Context, list: &BackendList) -> Result<ExitCode, Error> {
+    if context.json {
+        print_json(list)?;
+    } else {
+        print(catalog::backends(&context.look, &list.backends).as_bytes())?;
+    }
+    Ok(Exit::Success.into())
+}

@@ -1,0 +1,104 @@
+//! What happens to Operations.
+
+use std::time::Duration;
+
+use aegir_protocol::id::Attempt;
+use aegir_protocol::message::BootTime;
+use aegir_protocol::name::NodeName;
+use aegir_protocol::state::{Outcome, Reason};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Every lock that it needs is held for it.
+    LocksTaken,
+    /// The broker has confirmed an attempt.
+    Published {
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// An attempt was published a while ago, and no node has claimed it or says that it has it.
+    Unclaimed {
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// A node asks whether it may start an attempt.
+    Claimed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Who asks.
+        node: NodeName,
+        /// When it asked, by its own clock: goes back with the grant.
+        asked_at: BootTime,
+        /// Whether the backend is paused, so that nothing may start.
+        paused: bool,
+    },
+    /// The transcript begins: the runner is alive.
+    Started {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Whose runner.
+        node: NodeName,
+    },
+    /// The transcript ends.
+    Finished {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Whose runner.
+        node: NodeName,
+        /// How it ended.
+        outcome: Outcome,
+        /// Why.
+        reason: Reason,
+    },
+    /// A node reports the end of an attempt whose transcript has none.
+    Reported {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Who says so.
+        node: NodeName,
+        /// How it ended.
+        outcome: Outcome,
+        /// Why.
+        reason: Reason,
+    },
+    /// The last lease of an attempt, and the margin after it, are over.
+    LeaseOver {
+        /// Which attempt.
+        attempt: Attempt,
+        /// How many grants there had been when the time began.
+        grants: u32,
+    },
+    /// The time before a further attempt is over.
+    BackoffOver {
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// Somebody wants a further attempt.
+    RetryRequested {
+        /// Who.
+        by: Option<String>,
+    },
+    /// The manifest asks for a further attempt.
+    RetryDue {
+        /// How long from now.
+        after: Duration,
+    },
+    /// An operator says that an attempt is lost: nobody is going to hear of it again.
+    DeclaredLost {
+        /// Who.
+        by: Option<String>,
+    },
+    /// A heartbeat lists an attempt, waiting or running.
+    Seen {
+        /// Which attempt.
+        attempt: Attempt,
+        /// On which node.
+        node: NodeName,
+    },
+    /// Somebody calls the Operation off.
+    CancelRequested {
+        /// Who.
+        by: Option<String>,
+    },
+}
