@@ -1,4 +1,4 @@
-//! What tests need of the world: a broker, minions, daemons, free ports.
+//! What tests need of the world: a broker, a network that fails, minions, daemons, free ports.
 //!
 //! Nothing here waits without a deadline, and nothing that it starts outlives the test, even one that is
 //! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
@@ -10,6 +10,7 @@ pub mod minion;
 pub mod nginx;
 pub mod port;
 pub mod process;
+pub mod proxy;
 
 pub use broker::Broker;
 pub use cluster::Cluster;
@@ -17,3 +18,4 @@ pub use daemon::{Dispatcherd, Relayd};
 pub use minion::Minion;
 pub use nginx::Nginx;
 pub use process::Process;
+pub use proxy::Proxy;
