@@ -14,6 +14,7 @@
 //! nothing outside this crate has to know. lapin's automatic recovery stays off: it hides outages, gives up
 //! after a while and leaves out what ends a channel, so that a supervisor is needed in any case.
 
+mod additions;
 mod backoff;
 pub mod config;
 mod connect;
@@ -24,6 +25,7 @@ mod publish;
 pub mod publisher;
 mod pump;
 pub mod session;
+mod signs;
 mod supervise;
 pub mod topology;
 

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::publisher::{Prepared, PublishError};
+use crate::signs::Told;
 
 /// The header with a message's number within its session.
 const NUMBER: &str = "x-aegir-number";
@@ -64,10 +65,11 @@ type Publishing = Pin<Box<dyn Future<Output = Confirmed> + Send>>;
 pub(crate) async fn run(
     channel: Channel,
     mut jobs: mpsc::Receiver<Job>,
+    told: Told,
     ended: CancellationToken,
 ) -> Result<(), lapin::Error> {
     let outcome = tokio::select! {
-        outcome = carry(&channel, &mut jobs) => outcome,
+        outcome = carry(&channel, &mut jobs, &told) => outcome,
         () = ended.cancelled() => Ok(()),
     };
     jobs.close();
@@ -77,7 +79,7 @@ pub(crate) async fn run(
     outcome
 }
 
-async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>) -> Result<(), lapin::Error> {
+async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>, told: &Told) -> Result<(), lapin::Error> {
     let mut number = 0;
     let mut under_way: FuturesUnordered<Publishing> = FuturesUnordered::new();
     let mut returned = HashSet::new();
@@ -118,7 +120,7 @@ async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>) -> Result<(), 
         if !running {
             return Ok(());
         }
-        settle(batch, &mut returned)?;
+        settle(batch, &mut returned, told)?;
     }
 }
 
@@ -144,7 +146,7 @@ async fn publish(channel: Channel, number: i64, job: Job) -> Confirmed {
 
 /// Tells the callers of a batch. `returned` keeps the numbers of returned messages whose own confirm is still to
 /// come.
-fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>) -> Result<(), lapin::Error> {
+fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>, told: &Told) -> Result<(), lapin::Error> {
     let mut failure = None;
     let mut answered = Vec::with_capacity(batch.len());
     for (entry, result) in batch {
@@ -168,6 +170,7 @@ fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>) -> Result<(), lapi
     }
     for (entry, outcome) in answered {
         let outcome = if returned.remove(&entry.number) {
+            told.found_no_queue();
             Err(PublishError::Unroutable { exchange: entry.exchange, routing_key: entry.routing_key })
         } else {
             outcome

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::additions::Additions;
 pub use crate::backoff::Retry;
 use crate::config::Config;
 use crate::consumer::{Consume, ConsumeControl, Deliveries};
@@ -187,6 +188,7 @@ impl Builder {
             config: self.config,
             name: self.name,
             topology: self.topology,
+            additions: Additions::default(),
             outlets: self.outlets,
             retry: self.retry,
             status,
@@ -236,7 +238,8 @@ impl Link {
     }
 
     /// Adds to the topology. It is declared now if there is a session, and in every later one; `Ok` without a
-    /// session means that it is remembered.
+    /// session means that it is remembered. If the broker then refuses it, it is forgotten, and a message for it
+    /// finds no queue: ask again to learn why.
     ///
     /// # Errors
     ///

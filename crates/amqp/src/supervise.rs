@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::additions::Additions;
 use crate::backoff::{Retry, random};
 use crate::config::Config;
 use crate::connect::{Names, OpenError, Opened, STEP, declare, open, open_channel};
@@ -17,7 +18,8 @@ use crate::probe::probe;
 use crate::publish::{self, Job};
 use crate::publisher::{Publisher, WINDOW};
 use crate::pump::{self, Outlet, PumpError};
-use crate::session::{Command, DeclareError, Progress, Status};
+use crate::session::{Command, Progress, Status};
+use crate::signs::Told;
 use crate::topology::Topology;
 
 /// How often the supervisor shows that it lives and looks whether the connections do.
@@ -26,6 +28,8 @@ const TICK: Duration = Duration::from_secs(1);
 const GOOD: Duration = Duration::from_secs(30);
 /// How long parts and connections may take to end.
 const END: Duration = Duration::from_secs(2);
+/// How soon after it was declared a topology may be declared again, because a message found no queue.
+const REDECLARE: Duration = Duration::from_secs(1);
 /// The wait after a message that cannot be read. Short, because it is the count of deliveries that ends it.
 const UNREADABLE: Duration = Duration::from_millis(20);
 
@@ -34,6 +38,7 @@ pub(crate) struct Supervisor {
     pub(crate) config: Config,
     pub(crate) name: String,
     pub(crate) topology: Topology,
+    pub(crate) additions: Additions,
     pub(crate) outlets: Vec<Outlet>,
     pub(crate) retry: Retry,
     pub(crate) status: watch::Sender<Status>,
@@ -82,7 +87,7 @@ impl Supervisor {
         loop {
             let attempt = tokio::select! {
                 () = cancel.cancelled() => break,
-                attempt = self.ticking(self.open(plan.ask_first)) => attempt,
+                attempt = ticking(self.progress.clone(), self.open(plan.ask_first)) => attempt,
             };
             plan.ask_first = matches!(attempt, Err(OpenError::Silent(_)));
             let wait = match attempt {
@@ -124,12 +129,14 @@ impl Supervisor {
         tracing::info!(broker = address, "disconnected from the broker");
     }
 
-    async fn open(&self, ask_first: bool) -> Result<Opened, OpenError> {
+    async fn open(&mut self, ask_first: bool) -> Result<Opened, OpenError> {
         if ask_first {
             let uri = self.config.target()?.uri;
             probe(&uri, STEP).await.map_err(|_| OpenError::Silent("asked whether it is there"))?;
         }
-        open(&self.config, &self.name, &self.topology).await
+        let opened = open(&self.config, &self.name, &self.topology).await?;
+        self.additions.declare_all(&opened.consuming).await?;
+        Ok(opened)
     }
 
     fn lost(&self, attempt: u32, error: String) {
@@ -145,21 +152,7 @@ impl Supervisor {
             tokio::select! {
                 () = &mut end => return,
                 _ = tick.tick() => self.progress.note(),
-                Some(command) = commands.recv() => {
-                    self.topology.add(command.topology);
-                    let _ = command.answer.send(Ok(()));
-                }
-            }
-        }
-    }
-
-    async fn ticking<T>(&self, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        let mut tick = interval(TICK);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                _ = tick.tick() => self.progress.note(),
+                Some(command) = commands.recv() => self.additions.remember(command),
             }
         }
     }
@@ -174,9 +167,10 @@ impl Supervisor {
     ) -> End {
         let ended = CancellationToken::new();
         let mut parts = JoinSet::new();
-        let Opened { publishing, consuming, channel, mut names } = opened;
+        let Opened { publishing, consuming, channel, names } = opened;
+        let told = Told::new();
         let (line, jobs) = mpsc::channel(WINDOW);
-        let publish = publish::run(channel.clone(), jobs, ended.clone());
+        let publish = publish::run(channel.clone(), jobs, told.clone(), ended.clone());
         parts.spawn(async move {
             match publish.await {
                 Ok(()) => End::lost("publishing ended"),
@@ -193,8 +187,8 @@ impl Supervisor {
                 self.line.send_replace(Some(line));
                 self.status.send_replace(Status::Up);
                 let limit = one_by_one.then_some(GOOD);
-                let mut watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel };
-                self.watch(&mut watch, &mut names, &mut parts, commands, cancel, limit).await
+                let watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel, told };
+                self.watch(watch, &mut parts, commands, cancel, limit).await
             }
             Some(Err(error)) => End::lost(error),
             None => End::Cancelled,
@@ -238,8 +232,7 @@ impl Supervisor {
 
     async fn watch(
         &mut self,
-        session: &mut Watch<'_>,
-        names: &mut Names,
+        session: Watch<'_>,
         parts: &mut JoinSet<End>,
         commands: &mut mpsc::Receiver<Command>,
         cancel: &CancellationToken,
@@ -249,6 +242,7 @@ impl Supervisor {
         let mut consuming_events = events(session.consuming);
         let mut tick = interval(TICK);
         let until = Instant::now() + limit.unwrap_or_default();
+        let mut declared = Instant::now();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return End::Cancelled,
@@ -285,48 +279,47 @@ impl Supervisor {
                         return End::lost("all messages can be read again");
                     }
                 }
+                () = session.told.unroutable(), if declared.elapsed() >= REDECLARE => {
+                    let end = tokio::select! {
+                        () = cancel.cancelled() => return End::Cancelled,
+                        end = self.declare_again(session.consuming) => end,
+                    };
+                    if let Err(error) = end {
+                        return End::lost(error);
+                    }
+                    declared = Instant::now();
+                }
                 Some(command) = commands.recv() => {
                     let end = tokio::select! {
-                        () = cancel.cancelled() => Some(End::Cancelled),
-                        end = self.declare(session.consuming, names, command) => end,
+                        () = cancel.cancelled() => return End::Cancelled,
+                        end = self.additions.declare(session.consuming, command) => end,
                     };
-                    if let Some(end) = end {
-                        return end;
+                    if let Err(error) = end {
+                        return End::lost(error);
                     }
                 }
             }
         }
     }
 
-    /// Declares at run time what is not there yet. What the broker refuses is not remembered, or one clashing
-    /// queue would end every later session.
-    async fn declare(&mut self, connection: &Connection, names: &mut Names, command: Command) -> Option<End> {
-        let Command { mut topology, answer } = command;
-        topology.subtract(&self.topology);
-        let mut end = None;
-        let outcome = match declare(connection, &topology, names).await {
-            Ok(()) => {
-                self.topology.add(topology);
-                Ok(())
-            }
-            Err(OpenError::Mismatch { object, error }) => {
-                tracing::error!(object, error, "something on the broker clashes with what we declare");
-                Err(DeclareError::Mismatch { object, error })
-            }
-            Err(OpenError::Declare { object, source }) if connection.status().connected() => {
-                Err(DeclareError::Refused { object, error: source.to_string() })
-            }
-            Err(error @ OpenError::TooLong(_)) => {
-                Err(DeclareError::Refused { object: "a name".to_owned(), error: error.to_string() })
-            }
-            Err(error) => {
-                self.topology.add(topology);
-                end = Some(End::lost(&error));
-                Err(DeclareError::Lost(error.to_string()))
-            }
-        };
-        let _ = answer.send(outcome);
-        end
+    /// A message found no queue. If it is one of ours that somebody deleted, it is there again after this; those
+    /// that we consume are missed by their consumers too, and come back with the next session.
+    async fn declare_again(&mut self, connection: &Connection) -> Result<(), OpenError> {
+        tracing::debug!("a message found no queue: everything is declared again");
+        declare(connection, &self.topology.lasting(), &mut Names::new()).await?;
+        self.additions.declare_all(connection).await
+    }
+}
+
+/// Does something while it is shown that there is progress.
+async fn ticking<T>(progress: Progress, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    let mut tick = interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tick.tick() => progress.note(),
+        }
     }
 }
 
@@ -335,6 +328,7 @@ struct Watch<'a> {
     publishing: &'a Connection,
     consuming: &'a Connection,
     channel: &'a lapin::Channel,
+    told: Told,
 }
 
 impl Watch<'_> {

@@ -196,11 +196,12 @@ impl Topology {
             && other.bindings.iter().all(|binding| self.bindings.contains(binding))
     }
 
-    /// Removes what `other` has.
-    pub(crate) fn subtract(&mut self, other: &Self) {
-        self.exchanges.retain(|exchange| !other.exchanges.contains(exchange));
-        self.queues.retain(|queue| !other.queues.contains(queue));
-        self.bindings.retain(|binding| !other.bindings.contains(binding));
+    /// What outlives a session.
+    pub(crate) fn lasting(&self) -> Self {
+        let mut lasting = self.clone();
+        lasting.queues.retain(|queue| queue.lifetime == Lifetime::Durable);
+        lasting.bindings.retain(|binding| lasting.queues.iter().any(|queue| queue.name == binding.queue));
+        lasting
     }
 
     /// Adds a queue and binds it.
