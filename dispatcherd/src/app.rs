@@ -144,7 +144,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let prefetch = u16::try_from(config.slots).unwrap_or(u16::MAX);
     let (operations, intake_control) =
         builder.consume(Consume::queue(operations_queue(&config.backend), prefetch));
-    let (controls, _) = builder.consume(Consume::queue(control_queue(&terms.node), control::PREFETCH));
+    let (controls, _) =
+        builder.consume(Consume::queue(control_queue(&terms.node), control::PREFETCH).alone());
     let sessions = TaskTracker::new();
     let session_cancel = CancellationToken::new();
     let link = builder.start(session_cancel.clone(), &sessions);

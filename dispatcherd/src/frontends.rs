@@ -79,7 +79,7 @@ impl Frontends {
     /// Waits until there is a session with the broker, and the broker takes messages.
     pub async fn up(&self) {
         let mut status = self.status.clone();
-        if status.wait_for(|status| matches!(status, Status::Up)).await.is_err() {
+        if status.wait_for(Status::is_up).await.is_err() {
             // The session supervisor is gone, and this process with it in a moment.
             std::future::pending::<()>().await;
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use aegir_amqp::Link;
+use aegir_amqp::{Link, Status};
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
 use aegir_protocol::message::Heartbeat;
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_service::systemd::{self, Notifier};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
@@ -43,17 +45,20 @@ pub struct Pulse {
 
 impl Pulse {
     /// Beats at once when the session comes up, and then regularly, until the node stops.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let cancel = self.node.cancel.clone();
         let _ = cancel.run_until_cancelled(self.beat_on()).await;
         self.heartbeat.retire();
     }
 
-    async fn beat_on(&mut self) {
+    async fn beat_on(&self) {
         let mut status = self.link.status();
         let mut ticks = interval(HEARTBEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = String::new();
+        // Under way beside the rest, so that a broker that is slow to answer does not hold up the status line.
+        let mut last_outage = None;
+        let mut beating = FuturesUnordered::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -62,28 +67,30 @@ impl Pulse {
                         return;
                     }
                 }
+                Some(()) = beating.next() => continue,
             }
-            let up = status.borrow_and_update().is_up();
+            let session = status.borrow_and_update().clone();
             if self.link.idle() < SUPERVISOR_STUCK {
                 self.heartbeat.beat();
             }
-            let line = self.line(up);
+            last_outage = outage(&session).or(last_outage);
+            let line = self.line(&session);
             if line != shown {
                 self.notifier.status(&line);
                 shown = line;
             }
-            if up {
-                self.beat().await;
+            if session.is_up() && beating.is_empty() {
+                beating.push(self.beat(last_outage.clone()));
             }
         }
     }
 
-    fn line(&self, up: bool) -> String {
+    fn line(&self, session: &Status) -> String {
         let (waiting, running) = {
             let census = self.census.borrow();
             (census.waiting.len(), census.running.len())
         };
-        let broker = if up { "" } else { "; the broker is away" };
+        let broker = if *session == Status::Up { String::new() } else { format!("; {session}") };
         let intake = match &*self.accepting.borrow() {
             None => String::new(),
             Some(why) => format!("; takes nothing: {why}"),
@@ -91,7 +98,7 @@ impl Pulse {
         format!("{running} running, {waiting} waiting{broker}{intake}")
     }
 
-    async fn beat(&self) {
+    async fn beat(&self, last_outage: Option<String>) {
         let census = self.census.borrow().clone();
         let heartbeat = Heartbeat {
             node: self.node.terms.node.clone(),
@@ -103,6 +110,7 @@ impl Pulse {
             running: census.running,
             spool_bytes: self.node.ships.spool_bytes(),
             accepting: self.accepting.borrow().is_none(),
+            last_outage,
         };
         for frontend in &self.frontends {
             let beat = self.node.frontends.beat(frontend, &heartbeat);
@@ -110,5 +118,16 @@ impl Pulse {
                 tracing::debug!(%frontend, %error, "a heartbeat was not sent");
             }
         }
+    }
+}
+
+/// What is the matter, if the session is not as it should be. That there is none yet, at the start, is no outage.
+fn outage(session: &Status) -> Option<String> {
+    match session {
+        Status::Connecting { last_error: Some(_), .. }
+        | Status::Silent { .. }
+        | Status::Blocked { .. }
+        | Status::Mismatch { .. } => Some(session.to_string()),
+        Status::Connecting { last_error: None, .. } | Status::Up | Status::Stopped => None,
     }
 }

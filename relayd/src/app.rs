@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_amqp::{Builder, Consume, Link, Topology, topology};
+use aegir_amqp::{Builder, Consume, Link, Status, Topology, topology};
 use aegir_service::directory::{DirectoryError, StateDirectory};
 use aegir_service::shutdown::{Tasks, drain};
 use aegir_service::systemd::Notifier;
@@ -116,11 +116,11 @@ impl App {
         let frontend = &config.frontend;
         let name = format!("relayd {frontend}");
         let mut builder = Builder::new(config.broker.clone(), name, Topology::of_frontend(frontend));
-        let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch)).0;
+        let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch).alone()).0;
         let from_nodes = consume(topology::transcripts_queue(frontend), transcripts::PREFETCH);
         let from_frontends = consume(topology::requests_queue(frontend), requests::PREFETCH);
         let heartbeats = Consume::queue(topology::status_queue(frontend), status::PREFETCH);
-        let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival());
+        let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival().alone());
         let link = builder.start(stop.link.clone(), &links);
 
         let relay = Relay::new(Parts {
@@ -239,14 +239,12 @@ async fn watch_broker(link: Link, notifier: Notifier, cancel: CancellationToken)
                     break;
                 }
                 let text = match &*status.borrow_and_update() {
-                    aegir_amqp::Status::Up => "ready".to_owned(),
-                    aegir_amqp::Status::Connecting { last_error, .. } => match last_error {
-                        Some(error) => format!("connecting to the broker: {error}"),
-                        None => "connecting to the broker".to_owned(),
-                    },
-                    aegir_amqp::Status::Blocked { reason } => format!("the broker takes no messages: {reason}"),
-                    aegir_amqp::Status::Mismatch { object, error } => format!("{object}: {error}"),
-                    aegir_amqp::Status::Stopped => break,
+                    Status::Up => "ready".to_owned(),
+                    status @ (Status::Connecting { .. }
+                    | Status::Silent { .. }
+                    | Status::Blocked { .. }
+                    | Status::Mismatch { .. }) => status.to_string(),
+                    Status::Stopped => break,
                 };
                 notifier.status(&text);
             }

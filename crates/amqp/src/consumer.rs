@@ -29,13 +29,22 @@ pub struct Consume {
     pub(crate) queue: String,
     pub(crate) prefetch: u16,
     pub(crate) on_arrival: bool,
+    pub(crate) alone: bool,
 }
 
 impl Consume {
     /// A queue, by the name in the topology, with at most `prefetch` unsettled deliveries at once (at least one).
     #[must_use]
     pub fn queue(name: impl Into<String>, prefetch: u16) -> Self {
-        Self { queue: name.into(), prefetch: prefetch.max(1), on_arrival: false }
+        Self { queue: name.into(), prefetch: prefetch.max(1), on_arrival: false, alone: false }
+    }
+
+    /// Says that nobody else consumes this queue. A probe is then sent through it every so often, and a session in
+    /// which none comes back is made anew.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
     }
 
     /// Acknowledges deliveries as they are taken from the broker: for heartbeats, which nobody needs twice.
@@ -123,10 +132,17 @@ pub struct Delivery {
     acker: Option<Acker>,
     /// Whether a reader has it. What is dropped before that was nobody's mistake.
     handed: bool,
+    /// Counts it as unsettled.
+    _unsettled: Arc<()>,
 }
 
 impl Delivery {
-    pub(crate) fn new(from: lapin::message::Delivery, queue: Arc<str>, publisher: Publisher) -> Self {
+    pub(crate) fn new(
+        from: lapin::message::Delivery,
+        queue: Arc<str>,
+        publisher: Publisher,
+        unsettled: Arc<()>,
+    ) -> Self {
         Self {
             body: from.data.into(),
             properties: from.properties,
@@ -137,6 +153,7 @@ impl Delivery {
             publisher,
             acker: Some(from.acker),
             handed: false,
+            _unsettled: unsettled,
         }
     }
 

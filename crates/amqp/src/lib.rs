@@ -16,6 +16,7 @@
 
 mod additions;
 mod backoff;
+mod canary;
 pub mod config;
 mod connect;
 pub mod consumer;
@@ -26,6 +27,7 @@ pub mod publisher;
 mod pump;
 pub mod session;
 mod signs;
+mod status;
 mod supervise;
 pub mod topology;
 

@@ -168,6 +168,9 @@ fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>, told: &Told) -> Re
         };
         answered.push((entry, outcome));
     }
+    if failure.is_none() {
+        told.answered(answered.len());
+    }
     for (entry, outcome) in answered {
         let outcome = if returned.remove(&entry.number) {
             told.found_no_queue();

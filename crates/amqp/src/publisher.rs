@@ -315,9 +315,11 @@ impl Pending {
 fn late(status: &watch::Receiver<Status>) -> PublishError {
     match &*status.borrow() {
         Status::Blocked { reason } => PublishError::Blocked { reason: reason.clone() },
-        Status::Connecting { .. } | Status::Up | Status::Mismatch { .. } | Status::Stopped => {
-            PublishError::TimedOut
-        }
+        Status::Connecting { .. }
+        | Status::Up
+        | Status::Silent { .. }
+        | Status::Mismatch { .. }
+        | Status::Stopped => PublishError::TimedOut,
     }
 }
 

@@ -12,8 +12,10 @@ use lapin::{Channel, Consumer};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::canary::KIND;
 use crate::consumer::{Consume, Delivery};
 use crate::publisher::Publisher;
+use crate::signs::Heard;
 
 /// A consumer as the session keeps it, from one connection to the next.
 #[derive(Clone, Debug)]
@@ -40,10 +42,11 @@ pub(crate) async fn run(
     prefetch: u16,
     mut outlet: Outlet,
     publisher: Publisher,
+    heard: Arc<Heard>,
     ended: CancellationToken,
 ) -> Result<(), PumpError> {
     tokio::select! {
-        outcome = consume(&channel, &name, prefetch, &mut outlet, &publisher) => outcome,
+        outcome = consume(&channel, &name, prefetch, &mut outlet, &publisher, &heard) => outcome,
         () = ended.cancelled() => Ok(()),
     }
 }
@@ -54,6 +57,7 @@ async fn consume(
     prefetch: u16,
     outlet: &mut Outlet,
     publisher: &Publisher,
+    heard: &Heard,
 ) -> Result<(), PumpError> {
     let queue: Arc<str> = outlet.consume.queue.as_str().into();
     let failed = |source| PumpError::Failed { queue: queue.to_string(), source };
@@ -68,7 +72,7 @@ async fn consume(
             .basic_consume(name.clone(), ShortString::default(), options, FieldTable::default())
             .await
             .map_err(failed)?;
-        drain(channel, &mut consumer, outlet, publisher, &queue).await?;
+        drain(channel, &mut consumer, outlet, publisher, heard, &queue).await?;
     }
 }
 
@@ -78,6 +82,7 @@ async fn drain(
     consumer: &mut Consumer,
     outlet: &mut Outlet,
     publisher: &Publisher,
+    heard: &Heard,
     queue: &Arc<str>,
 ) -> Result<(), PumpError> {
     let failed = |source| PumpError::Failed { queue: queue.to_string(), source };
@@ -85,7 +90,9 @@ async fn drain(
     loop {
         let next = async {
             // First the room, then the delivery, so that none is held here where nobody can settle it.
+            heard.reader_is_busy(true);
             let room = outlet.sender.reserve().await.ok()?;
+            heard.reader_is_busy(false);
             Some((room, consumer.next().await))
         };
         let pause = async {
@@ -109,12 +116,16 @@ async fn drain(
         };
         match delivery {
             Some(Ok(delivery)) => {
-                let mut delivery = Delivery::new(delivery, Arc::clone(queue), publisher.clone());
-                if outlet.consume.on_arrival {
+                let unsettled = heard.delivered();
+                let mut delivery = Delivery::new(delivery, Arc::clone(queue), publisher.clone(), unsettled);
+                let canary = delivery.kind() == Some(KIND);
+                if outlet.consume.on_arrival || canary {
                     // If the session is lost just now, the stream says so next.
                     let _ = delivery.acknowledge().await;
                 }
-                room.send(delivery);
+                if !canary {
+                    room.send(delivery);
+                }
             }
             Some(Err(source)) => return Err(failed(source)),
             // After this the stream is never ready again.

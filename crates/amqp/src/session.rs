@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::consumer::{Consume, ConsumeControl, Deliveries};
 use crate::publisher::Publisher;
 use crate::pump::Outlet;
+pub use crate::status::Status;
 use crate::supervise::Supervisor;
 use crate::topology::Topology;
 
@@ -27,42 +28,6 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// How long [`Link::declare`] may take: as long as an attempt to connect, which it may have to wait for.
 const DECLARE: Duration = Duration::from_secs(45);
 const COMMANDS: usize = 16;
-
-/// Where the session stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// There is no session; one is being made or the next attempt is waited for.
-    Connecting {
-        /// How many attempts have failed since the last session.
-        attempt: u32,
-        /// Why the last session ended or the last attempt failed.
-        last_error: Option<String>,
-    },
-    /// Connected, declared, consuming.
-    Up,
-    /// As [`Up`](Self::Up), but the broker takes no messages.
-    Blocked {
-        /// What the broker says: "low on memory", "low on disk".
-        reason: String,
-    },
-    /// Something on the broker has other arguments than what we declare. Tried again slowly.
-    Mismatch {
-        /// Which queue or exchange.
-        object: String,
-        /// What the broker says, and what to do.
-        error: String,
-    },
-    /// The link was cancelled.
-    Stopped,
-}
-
-impl Status {
-    /// Whether messages can be published and are delivered.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        *self == Self::Up
-    }
-}
 
 /// Why something could not be declared at run time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +96,7 @@ pub struct Builder {
     outlets: Vec<Outlet>,
     confirm: Duration,
     retry: Retry,
+    silence: Option<Duration>,
 }
 
 impl Builder {
@@ -144,6 +110,7 @@ impl Builder {
             outlets: Vec::new(),
             confirm: CONFIRM,
             retry: Retry::default(),
+            silence: None,
         }
     }
 
@@ -169,6 +136,14 @@ impl Builder {
         self
     }
 
+    /// How often a probe is sent through the broker to each [`alone`](Consume::alone) consumer, and how long it may
+    /// take; the heartbeats' interval unless set.
+    #[must_use]
+    pub fn probe_every(mut self, silence: Duration) -> Self {
+        self.silence = Some(silence);
+        self
+    }
+
     /// Starts the supervisor, which runs until `cancel` and then closes the connections. Messages that are still
     /// to be confirmed are the caller's to wait for before that.
     #[must_use]
@@ -177,6 +152,8 @@ impl Builder {
         let line = watch::Sender::new(None);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let publisher = Publisher::new(line.subscribe(), status.subscribe(), self.confirm);
+        let silence =
+            self.silence.unwrap_or(Duration::from_secs(self.config.heartbeat_seconds.max(1).into()));
         let progress = Progress::new();
         let link = Link {
             publisher: publisher.clone(),
@@ -191,6 +168,7 @@ impl Builder {
             additions: Additions::default(),
             outlets: self.outlets,
             retry: self.retry,
+            silence,
             status,
             line,
             publisher,

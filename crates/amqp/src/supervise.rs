@@ -1,5 +1,6 @@
 //! The supervisor: the one path by which a session begins, for the first time and every other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt as _};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::additions::Additions;
 use crate::backoff::{Retry, random};
+use crate::canary::Canary;
 use crate::config::Config;
 use crate::connect::{Names, OpenError, Opened, STEP, declare, open, open_channel};
 use crate::probe::probe;
@@ -19,7 +21,7 @@ use crate::publish::{self, Job};
 use crate::publisher::{Publisher, WINDOW};
 use crate::pump::{self, Outlet, PumpError};
 use crate::session::{Command, Progress, Status};
-use crate::signs::Told;
+use crate::signs::{Heard, Told};
 use crate::topology::Topology;
 
 /// How often the supervisor shows that it lives and looks whether the connections do.
@@ -41,6 +43,7 @@ pub(crate) struct Supervisor {
     pub(crate) additions: Additions,
     pub(crate) outlets: Vec<Outlet>,
     pub(crate) retry: Retry,
+    pub(crate) silence: Duration,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) line: watch::Sender<Option<mpsc::Sender<Job>>>,
     pub(crate) publisher: Publisher,
@@ -182,10 +185,11 @@ impl Supervisor {
             started = self.start_pumps(&consuming, &names, &mut parts, &ended, one_by_one) => Some(started),
         };
         let end = match started {
-            Some(Ok(())) => {
+            Some(Ok(heard)) => {
                 // First the way, then the word that it is open.
                 self.line.send_replace(Some(line));
                 self.status.send_replace(Status::Up);
+                self.start_canary(told.clone(), heard, &mut parts, &ended);
                 let limit = one_by_one.then_some(GOOD);
                 let watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel, told };
                 self.watch(watch, &mut parts, commands, cancel, limit).await
@@ -209,16 +213,21 @@ impl Supervisor {
         parts: &mut JoinSet<End>,
         ended: &CancellationToken,
         one_by_one: bool,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Vec<Arc<Heard>>, OpenError> {
+        let mut alone = Vec::new();
         for outlet in &self.outlets {
             let queue = &outlet.consume.queue;
             let name = names.get(queue).unwrap_or(queue);
-            let name = ShortString::try_new(name.as_str()).map_err(|_| OpenError::TooLong(name.clone()))?;
+            let short = ShortString::try_new(name.as_str()).map_err(|_| OpenError::TooLong(name.clone()))?;
             let prefetch = if one_by_one { 1 } else { outlet.consume.prefetch };
+            let heard = Arc::new(Heard::new(name.clone(), prefetch));
+            if outlet.consume.alone {
+                alone.push(Arc::clone(&heard));
+            }
             let channel = open_channel(consuming).await?;
             let (outlet, publisher, ended) = (outlet.clone(), self.publisher.clone(), ended.clone());
             parts.spawn(async move {
-                match pump::run(channel, name, prefetch, outlet, publisher, ended).await {
+                match pump::run(channel, short, prefetch, outlet, publisher, heard, ended).await {
                     Ok(()) => End::lost("consuming ended"),
                     Err(error @ PumpError::Cancelled { .. }) => End::lost(error),
                     Err(PumpError::Failed { queue, source }) => {
@@ -227,7 +236,19 @@ impl Supervisor {
                 }
             });
         }
-        Ok(())
+        Ok(alone)
+    }
+
+    fn start_canary(
+        &self,
+        told: Told,
+        heard: Vec<Arc<Heard>>,
+        parts: &mut JoinSet<End>,
+        ended: &CancellationToken,
+    ) {
+        let (publisher, status) = (self.publisher.clone(), self.status.clone());
+        let canary = Canary { publisher, status, told, heard, every: self.silence }.run(ended.clone());
+        parts.spawn(async move { End::lost(canary.await.unwrap_or_else(|| "probing ended".to_owned())) });
     }
 
     async fn watch(

@@ -221,6 +221,10 @@ pub struct Heartbeat {
     pub spool_bytes: u64,
     /// Whether it takes new Operations.
     pub accepting: bool,
+    /// What was last the matter between it and the broker since it started, for people. While that lasts nobody hears
+    /// of it, so it is told afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_outage: Option<String>,
 }
 
 /// What `aegir.transcripts.<frontend>` carries.

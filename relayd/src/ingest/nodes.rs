@@ -123,6 +123,7 @@ mod tests {
             running: Vec::new(),
             spool_bytes: 0,
             accepting: true,
+            last_outage: None,
         }
     }
 

@@ -39,6 +39,7 @@ pub struct RelayMetrics {
     operations: Family<Labels, Gauge>,
     nodes: Family<Labels, Gauge>,
     broker_up: Gauge,
+    broker_status: Family<Labels, Gauge>,
 }
 
 impl RelayMetrics {
@@ -47,14 +48,15 @@ impl RelayMetrics {
     pub fn new(counters: &Counters) -> Self {
         let mut metrics = Metrics::new("relayd");
         let (operations, nodes) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
-        let broker_up = Gauge::default();
+        let (broker_up, broker_status) = (Gauge::default(), Family::<Labels, Gauge>::default());
         metrics.register("operations", "Operations by state", operations.clone());
         metrics.register("nodes", "Nodes that were heard of since the start", nodes.clone());
         metrics.register("broker_up", "Whether the broker takes and delivers messages", broker_up.clone());
+        metrics.register("broker_status", "1 for how it stands with the broker", broker_status.clone());
         metrics.register("store_commits", "Transactions committed", counters.commits.clone());
         metrics.register("store_failures", "Transactions that failed", counters.failures.clone());
         metrics.register("transcript_bytes", "Transcript bytes stored", counters.transcript_bytes.clone());
-        Self { metrics, operations, nodes, broker_up }
+        Self { metrics, operations, nodes, broker_up, broker_status }
     }
 }
 
@@ -96,14 +98,10 @@ impl Relay {
         let address = &self.0.broker_address;
         match &*self.0.link.status().borrow() {
             Status::Up => Ok(()),
-            Status::Connecting { attempt, last_error } => {
-                let why = last_error.as_deref().unwrap_or("the first attempt is under way");
-                Err(format!("not connected to the broker {address} ({attempt} attempts failed): {why}"))
-            }
-            Status::Blocked { reason } => Err(format!("the broker {address} takes no messages: {reason}")),
-            Status::Mismatch { object, error } => {
-                Err(format!("{object} on the broker {address} is not as it should be: {error}"))
-            }
+            status @ (Status::Connecting { .. }
+            | Status::Silent { .. }
+            | Status::Blocked { .. }
+            | Status::Mismatch { .. }) => Err(format!("{address}: {status}")),
             Status::Stopped => Err("relayd is stopping".to_owned()),
         }
     }
@@ -127,6 +125,11 @@ impl Relay {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         metrics.broker_up.set(i64::from(self.broker_state().is_ok()));
+        let status = self.0.link.status().borrow().word();
+        for word in Status::WORDS {
+            let gauge = metrics.broker_status.get_or_create(&vec![("status", word)]);
+            gauge.set(i64::from(word == status));
+        }
         Ok(metrics.metrics.encode())
     }
 }

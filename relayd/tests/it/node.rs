@@ -123,6 +123,7 @@ impl Node {
             running,
             spool_bytes: 0,
             accepting: true,
+            last_outage: None,
         };
         let outgoing = Outgoing::new(topology::STATUS, self.frontend.as_str(), encode(&heartbeat));
         self.publish(outgoing.transient()).await;

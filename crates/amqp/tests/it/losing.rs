@@ -6,7 +6,7 @@ use std::time::Duration;
 use aegir_amqp::{Consume, Outgoing, PublishError, Status};
 use aegir_testkit::Broker;
 
-use crate::harness::{Running, builder, next, unique, with_queue, within};
+use crate::harness::{Running, builder, eventually, next, unique, with_queue, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
@@ -83,6 +83,29 @@ async fn a_broker_that_hangs_is_given_up_and_found_again() {
     broker.resume().unwrap();
     running.is_up().await;
     within(publisher.publish(Outgoing::new("", &queue, "x"))).await.unwrap();
+    running.stop().await;
+}
+
+/// RabbitMQ 3.10 forgets a quorum queue's log when it is killed directly after the queue was made, and comes back with
+/// a queue that has no leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_the_broker_has_forgotten_is_named_with_the_way_out() {
+    let mut broker = Broker::private().await.unwrap();
+    let queue = unique("forgotten");
+    let mut builder = builder(&broker, with_queue(&queue, &[])).probe_every(Duration::from_secs(2));
+    let (_deliveries, _control) = builder.consume(Consume::queue(&queue, 50).alone());
+    let running = Running::up(builder).await;
+    let publisher = running.link.publisher();
+    within(publisher.publish(Outgoing::new("", &queue, "x"))).await.unwrap();
+    // What a kill at this moment may leave behind, made certain.
+    broker.forget(&queue).await.unwrap();
+    broker.restart().await.unwrap();
+    let status = running.becomes(|status| matches!(status, Status::Silent { .. })).await;
+    let told = status.to_string();
+    assert!(told.contains(&queue) && told.contains("rabbitmqctl delete_queue"), "{told}");
+    broker.control(&["delete_queue", &queue]).await.unwrap();
+    eventually(async || publisher.publish(Outgoing::new("", &queue, "x")).await.ok()).await;
+    running.becomes(|status| *status == Status::Up).await;
     running.stop().await;
 }
 
