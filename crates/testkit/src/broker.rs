@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::authority::{Authority, Identity};
 use crate::port::free_port;
 use crate::process::{Process, tail};
 
@@ -28,6 +29,7 @@ pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
 const CONTROL: Duration = Duration::from_secs(60);
+const LOG: Duration = Duration::from_secs(60);
 
 /// A broker for tests.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ struct Node {
     directory: PathBuf,
     name: String,
     amqp_port: u16,
+    tls_port: Option<u16>,
     dist_port: u16,
     epmd_port: u16,
     // Before `epmd`, so that it is dropped first.
@@ -58,6 +61,18 @@ pub struct Builder {
     dist_port: Option<u16>,
     epmd_port: Option<u16>,
     node_name: Option<String>,
+    settings: String,
+    advanced: String,
+    tls: Option<Tls>,
+}
+
+/// Who the node is to those who come over TLS.
+#[derive(Debug)]
+struct Tls {
+    authority: String,
+    identity: Identity,
+    /// Whether they must show a certificate of the same authority.
+    mutual: bool,
 }
 
 impl Builder {
@@ -90,6 +105,28 @@ impl Builder {
         self
     }
 
+    /// A line for the end of its `rabbitmq.conf`, such as `consumer_timeout = 5000`.
+    #[must_use]
+    pub fn setting(mut self, line: &str) -> Self {
+        self.settings.push_str(line);
+        self.settings.push('\n');
+        self
+    }
+
+    /// Its `advanced.config`: Erlang terms, for what `rabbitmq.conf` has no name for.
+    #[must_use]
+    pub fn advanced(mut self, terms: &str) -> Self {
+        terms.clone_into(&mut self.advanced);
+        self
+    }
+
+    /// Listens for TLS too, as `identity`. With `mutual`, clients must show a certificate of the same authority.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority, identity: Identity, mutual: bool) -> Self {
+        self.tls = Some(Tls { authority: authority.certificate().to_owned(), identity, mutual });
+        self
+    }
+
     /// Starts the node and waits until it answers AMQP clients.
     ///
     /// # Errors
@@ -106,10 +143,16 @@ impl Builder {
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let directory = directory.canonicalize().context("the broker's directory has no absolute path")?;
         let label = self.node_name.unwrap_or_else(|| format!("aegir-{}", uuid::Uuid::new_v4().simple()));
-        configure(&directory, amqp_port)?;
+        let mut settings = self.settings;
+        let tls_port = self.tls.as_ref().map(|_| free_port()).transpose()?;
+        if let (Some(tls), Some(port)) = (&self.tls, tls_port) {
+            settings.push_str(&tls.configure(&directory, port)?);
+        }
+        configure(&directory, amqp_port, &settings, &self.advanced)?;
         let epmd = start_epmd(&directory, epmd_port).await?;
         let name = format!("{label}@localhost");
-        let mut node = Node { directory, name, amqp_port, dist_port, epmd_port, server: None, _epmd: epmd };
+        let mut node =
+            Node { directory, name, amqp_port, tls_port, dist_port, epmd_port, server: None, _epmd: epmd };
         node.start().await?;
         let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
         Ok(Broker { url, node: Some(node), _directory: None })
@@ -130,7 +173,16 @@ impl Broker {
     #[must_use]
     pub fn builder(directory: &Path) -> Builder {
         let directory = directory.to_owned();
-        Builder { directory, amqp_port: None, dist_port: None, epmd_port: None, node_name: None }
+        Builder {
+            directory,
+            amqp_port: None,
+            dist_port: None,
+            epmd_port: None,
+            node_name: None,
+            settings: String::new(),
+            advanced: "[].\n".to_owned(),
+            tls: None,
+        }
     }
 
     /// The broker that `AEGIR_TEST_AMQP_URL` names, or a private node in a temporary directory. A test that
@@ -175,10 +227,42 @@ impl Broker {
         }
     }
 
+    /// The port for AMQP clients that come over TLS.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn tls_port(&self) -> anyhow::Result<u16> {
+        self.node.as_ref().and_then(|node| node.tls_port).context("this broker does not speak TLS")
+    }
+
     /// The last lines of the node's log.
     #[must_use]
     pub fn log_tail(&self) -> String {
         self.node.as_ref().map(|node| tail(&node.log())).unwrap_or_default()
+    }
+
+    /// All of the node's log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let read = |node: &Node| std::fs::read(node.log()).unwrap_or_default();
+        String::from_utf8_lossy(&self.node.as_ref().map(read).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the node's log holds a text.
+    ///
+    /// # Errors
+    ///
+    /// If it does not within a minute; the message shows the end of the log.
+    pub async fn logs(&self, text: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + LOG;
+        while !self.log().contains(text) {
+            if Instant::now() > end {
+                bail!("the broker does not log {text:?}; its log ends:\n{}", self.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Kills the node at once, as a power cut would.
@@ -257,6 +341,22 @@ impl Broker {
         self.control(&["eval", "ok = dets:sync(ra_directory_reverse)."]).await.map(drop)
     }
 
+    /// Makes the node forget a quorum queue's log, as one that is killed before [`sync`](Self::sync) may, and kills
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`control`](Self::control) and [`kill`](Self::kill).
+    pub async fn forget(&mut self, queue: &str) -> anyhow::Result<()> {
+        let forget = format!(
+            "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)), \
+             {{Name, _}} = amqqueue:get_pid(Q), \
+             ok = dets:delete(ra_directory_reverse, Name), ok = dets:sync(ra_directory_reverse)."
+        );
+        self.control(&["eval", &forget]).await?;
+        self.kill().await
+    }
+
     fn node_mut(&mut self) -> anyhow::Result<&mut Node> {
         self.node.as_mut().with_context(|| format!("{URL_VARIABLE} is set: this is not our node"))
     }
@@ -308,6 +408,7 @@ impl Node {
             .env("RABBITMQ_MNESIA_BASE", inside("data"))
             .env("RABBITMQ_LOG_BASE", inside("logs"))
             .env("RABBITMQ_PID_FILE", inside("pid"))
+            .env("ERL_CRASH_DUMP", inside("erl_crash.dump"))
             // No busy waiting: a dozen of these run at once on small machines.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
@@ -330,7 +431,31 @@ impl Node {
     }
 }
 
-fn configure(directory: &Path, amqp_port: u16) -> anyhow::Result<()> {
+impl Tls {
+    /// Writes the files, and gives the settings that name them.
+    fn configure(&self, directory: &Path, port: u16) -> anyhow::Result<String> {
+        let files = [
+            ("ca.pem", &self.authority),
+            ("certificate.pem", &self.identity.certificate),
+            ("key.pem", &self.identity.key),
+        ];
+        for (name, text) in files {
+            std::fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))?;
+        }
+        let at = directory.display();
+        Ok(format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\n\
+             ssl_options.cacertfile = {at}/ca.pem\n\
+             ssl_options.certfile = {at}/certificate.pem\n\
+             ssl_options.keyfile = {at}/key.pem\n\
+             ssl_options.verify = verify_peer\n\
+             ssl_options.fail_if_no_peer_cert = {}\n",
+            self.mutual
+        ))
+    }
+}
+
+fn configure(directory: &Path, amqp_port: u16, settings: &str, advanced: &str) -> anyhow::Result<()> {
     for name in ["home", "data", "logs"] {
         std::fs::create_dir_all(directory.join(name)).context("cannot make the broker's directories")?;
     }
@@ -340,11 +465,12 @@ fn configure(directory: &Path, amqp_port: u16) -> anyhow::Result<()> {
          log.console.level = info\n\
          log.file = false\n\
          disk_free_limit.absolute = 1MB\n\
-         raft.wal_max_size_bytes = 67108864\n"
+         raft.wal_max_size_bytes = 67108864\n\
+         {settings}"
     );
     let files = [
         ("rabbitmq.conf", configuration.as_str()),
-        ("advanced.config", "[].\n"),
+        ("advanced.config", advanced),
         ("enabled_plugins", "[].\n"),
     ];
     for (name, text) in files {

@@ -10,10 +10,11 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::broker::Broker;
+use crate::broker::{self, Broker};
 use crate::daemon::{Dispatcherd, DispatcherdBuilder, Relayd, RelaydBuilder, binary};
 use crate::minion::Minion;
 use crate::nginx::Nginx;
+use crate::proxy::Proxy;
 
 /// How long a catalog may take from dispatcherd to relayd.
 const CATALOG: Duration = Duration::from_secs(60);
@@ -30,9 +31,20 @@ pub struct Cluster {
     pub nginx: Nginx,
     /// The minion, which hosts call `web1`.
     pub minion: Minion,
+    /// The way from each daemon to the broker, if [`Builder::faulty_network`] asked for it.
+    pub network: Option<Network>,
     /// Between the two.
     pub broker: Broker,
     directory: TempDir,
+}
+
+/// Two proxies, so that each daemon can have troubles of its own.
+#[derive(Debug)]
+pub struct Network {
+    /// Between relayd and the broker.
+    pub relayd: Proxy,
+    /// Between dispatcherd and the broker.
+    pub dispatcherd: Proxy,
 }
 
 /// A step that describes a daemon further.
@@ -43,6 +55,9 @@ type Step<B> = Box<dyn FnOnce(B) -> B + Send>;
 pub struct Builder {
     relayd: Vec<Step<RelaydBuilder>>,
     dispatcherd: Vec<Step<DispatcherdBuilder>>,
+    broker: Vec<Step<broker::Builder>>,
+    faulty_network: bool,
+    tls: Option<String>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -69,6 +84,28 @@ impl Builder {
         self
     }
 
+    /// Describes the broker further, which is then a private one.
+    #[must_use]
+    pub fn broker(mut self, step: impl FnOnce(broker::Builder) -> broker::Builder + Send + 'static) -> Self {
+        self.broker.push(Box::new(step));
+        self
+    }
+
+    /// Puts a [`Proxy`] between each daemon and the broker.
+    #[must_use]
+    pub fn faulty_network(mut self) -> Self {
+        self.faulty_network = true;
+        self
+    }
+
+    /// Lets both daemons reach the broker over TLS, with these lines in their `[broker]` sections. The broker is to
+    /// be described so that it listens for it.
+    #[must_use]
+    pub fn daemons_over_tls(mut self, settings: &str) -> Self {
+        self.tls = Some(settings.to_owned());
+        self
+    }
+
     /// Starts everything and waits until relayd has the backend's catalog.
     ///
     /// # Errors
@@ -78,7 +115,27 @@ impl Builder {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("content")).context("cannot make the content root")?;
-        let broker = Broker::for_tests().await?;
+        let broker = if self.broker.is_empty() {
+            Broker::for_tests().await?
+        } else {
+            let builder = Broker::builder(&at("broker"));
+            self.broker.into_iter().fold(builder, |builder, step| step(builder)).start().await?
+        };
+        let tls = self.tls.unwrap_or_default();
+        let url = match tls.as_str() {
+            "" => broker.url().to_owned(),
+            _ => format!("amqps://guest:guest@127.0.0.1:{}/%2f", broker.tls_port()?),
+        };
+        let network = if self.faulty_network {
+            let proxy = || Proxy::start(&url);
+            Some(Network { relayd: proxy()?, dispatcherd: proxy()? })
+        } else {
+            None
+        };
+        let (relayd_url, dispatcherd_url) = match &network {
+            Some(network) => (network.relayd.url(), network.dispatcherd.url()),
+            None => (url.as_str(), url.as_str()),
+        };
         // Of a broker that others use too, only queues of its own.
         let name = match broker.port() {
             Ok(_) => "main".to_owned(),
@@ -86,10 +143,14 @@ impl Builder {
         };
         let minion = Minion::start(&at("minion")).await?;
         let nginx = Nginx::start(&at("nginx")).await?;
-        let relayd = Relayd::builder(&at("relayd"), broker.url()).frontend(&name).default_backend(&name);
+        let relayd = Relayd::builder(&at("relayd"), relayd_url)
+            .broker_setting(&tls)
+            .frontend(&name)
+            .default_backend(&name);
         let relayd = self.relayd.into_iter().fold(relayd, |builder, step| step(builder)).start().await?;
         let node = if name == "main" { "node1" } else { name.as_str() };
-        let dispatcherd = Dispatcherd::builder(&at("dispatcherd"), broker.url())
+        let dispatcherd = Dispatcherd::builder(&at("dispatcherd"), dispatcherd_url)
+            .broker_setting(&tls)
             .frontend(&name)
             .backend(&name)
             .node(node)
@@ -97,7 +158,7 @@ impl Builder {
             .identity_file(&minion.identity_file);
         let dispatcherd =
             self.dispatcherd.into_iter().fold(dispatcherd, |builder, step| step(builder)).start().await?;
-        let cluster = Cluster { dispatcherd, relayd, nginx, minion, broker, directory };
+        let cluster = Cluster { dispatcherd, relayd, nginx, minion, network, broker, directory };
         cluster.wait_for_catalog().await?;
         Ok(cluster)
     }

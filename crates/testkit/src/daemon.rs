@@ -3,6 +3,7 @@
 mod binaries;
 mod broker_section;
 mod dispatcherd;
+mod notifications;
 mod relayd;
 mod runners;
 

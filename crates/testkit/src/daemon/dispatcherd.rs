@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
-use tokio::net::UnixDatagram;
 
 use super::binaries::binary;
 use super::broker_section::{broker_section, quoted};
+use super::notifications::{Notifications, WATCHDOG_MICROSECONDS};
 use super::runners::end_runners;
 use crate::process::Process;
 
@@ -24,6 +24,7 @@ pub struct Dispatcherd {
     runtime: PathBuf,
     node: String,
     process: Option<Process>,
+    notifications: Option<Notifications>,
 }
 
 /// How to start one; every setting has a default.
@@ -31,6 +32,7 @@ pub struct Dispatcherd {
 pub struct DispatcherdBuilder {
     directory: PathBuf,
     broker_url: String,
+    broker_settings: String,
     backend: String,
     node: String,
     frontend: String,
@@ -108,6 +110,21 @@ impl DispatcherdBuilder {
         self
     }
 
+    /// Another way to the broker: a proxy, or TLS.
+    #[must_use]
+    pub fn broker_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.broker_url);
+        self
+    }
+
+    /// A line for the `[broker]` section of its config file, such as `heartbeat_seconds = 1`.
+    #[must_use]
+    pub fn broker_setting(mut self, line: &str) -> Self {
+        self.broker_settings.push_str(line);
+        self.broker_settings.push('\n');
+        self
+    }
+
     /// A section for the end of its config file, such as `[limits]` with its lines.
     #[must_use]
     pub fn section(mut self, text: &str) -> Self {
@@ -146,13 +163,13 @@ impl DispatcherdBuilder {
             list(roles),
             list(self.content_roots),
             self.settings,
-            broker_section(&self.broker_url, &directory)?,
+            broker_section(&self.broker_url, &self.broker_settings, &directory)?,
             quoted(repository.join("dispatcherd/ansible")),
             self.programs,
             self.sections,
         );
         fs::write(directory.join("dispatcherd.toml"), text).context("cannot write dispatcherd.toml")?;
-        Ok(Dispatcherd { directory, runtime, node: self.node, process: None })
+        Ok(Dispatcherd { directory, runtime, node: self.node, process: None, notifications: None })
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -178,6 +195,7 @@ impl Dispatcherd {
         DispatcherdBuilder {
             directory: directory.to_owned(),
             broker_url: broker_url.to_owned(),
+            broker_settings: String::new(),
             backend: "main".to_owned(),
             node: "node1".to_owned(),
             frontend: "main".to_owned(),
@@ -210,22 +228,15 @@ impl Dispatcherd {
         if self.process.is_some() {
             bail!("dispatcherd runs already");
         }
-        let socket = self.directory.join("notify");
-        if socket.exists() {
-            fs::remove_file(&socket).context("cannot remove the old notification socket")?;
-        }
-        let notifications = UnixDatagram::bind(&socket).context("cannot make the notification socket")?;
+        let notifications = Notifications::listen(&self.directory.join("notify"))?;
         let mut command = self.command()?;
-        command.env("NOTIFY_SOCKET", &socket).args(["serve", "--config"]).arg(self.config());
+        command.env("NOTIFY_SOCKET", notifications.path()).env("WATCHDOG_USEC", WATCHDOG_MICROSECONDS);
+        command.args(["serve", "--config"]).arg(self.config());
         let mut process = Process::spawn("dispatcherd", command, &self.directory.join("dispatcherd.log"))?;
-        let ready = async || {
-            let mut message = [0; 4096];
-            let length = notifications.try_recv(&mut message).ok()?;
-            let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            text.lines().any(|line| line == "READY=1").then_some(())
-        };
+        let ready = async || notifications.is_ready().then_some(());
         process.until("readiness", START, ready).await?;
         self.process = Some(process);
+        self.notifications = Some(notifications);
         Ok(())
     }
 
@@ -268,6 +279,18 @@ impl Dispatcherd {
     #[must_use]
     pub fn runtime_directory(&self) -> &Path {
         &self.runtime
+    }
+
+    /// The last status line that it told systemd.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.notifications.as_ref().map(Notifications::status).unwrap_or_default()
+    }
+
+    /// How often it has fed systemd's watchdog since its start, which it does three times in three seconds.
+    #[must_use]
+    pub fn watchdogs(&self) -> u64 {
+        self.notifications.as_ref().map(Notifications::watchdogs).unwrap_or_default()
     }
 
     /// The process, while it runs.

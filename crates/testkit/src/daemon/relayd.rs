@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::binaries::binary;
 use super::broker_section::{broker_section, quoted};
+use super::notifications::{Notifications, WATCHDOG_MICROSECONDS};
 use crate::port::free_port;
 use crate::process::Process;
 
@@ -25,6 +26,7 @@ pub struct Relayd {
     directory: PathBuf,
     port: u16,
     process: Option<Process>,
+    notifications: Option<Notifications>,
     client: reqwest::Client,
 }
 
@@ -33,6 +35,7 @@ pub struct Relayd {
 pub struct RelaydBuilder {
     directory: PathBuf,
     broker_url: String,
+    broker_settings: String,
     port: Option<u16>,
     frontend: String,
     default_backend: String,
@@ -70,6 +73,21 @@ impl RelaydBuilder {
         self
     }
 
+    /// Another way to the broker: a proxy, or TLS.
+    #[must_use]
+    pub fn broker_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.broker_url);
+        self
+    }
+
+    /// A line for the `[broker]` section of its config file, such as `heartbeat_seconds = 1`.
+    #[must_use]
+    pub fn broker_setting(mut self, line: &str) -> Self {
+        self.broker_settings.push_str(line);
+        self.broker_settings.push('\n');
+        self
+    }
+
     /// A section for the end of its config file.
     #[must_use]
     pub fn section(mut self, text: &str) -> Self {
@@ -94,12 +112,12 @@ impl RelaydBuilder {
             quoted(&self.default_backend),
             quoted(directory.join("state")),
             self.settings,
-            broker_section(&self.broker_url, &directory)?,
+            broker_section(&self.broker_url, &self.broker_settings, &directory)?,
             self.sections,
         );
         fs::write(directory.join("relayd.toml"), text).context("cannot write relayd.toml")?;
         let client = reqwest::Client::builder().timeout(REQUEST).no_proxy().build()?;
-        Ok(Relayd { directory, port, process: None, client })
+        Ok(Relayd { directory, port, process: None, notifications: None, client })
     }
 
     /// Starts it and waits until it is ready, its session with the broker included.
@@ -121,6 +139,7 @@ impl Relayd {
         RelaydBuilder {
             directory: directory.to_owned(),
             broker_url: broker_url.to_owned(),
+            broker_settings: String::new(),
             port: None,
             frontend: "main".to_owned(),
             default_backend: "main".to_owned(),
@@ -160,7 +179,9 @@ impl Relayd {
         if self.process.is_some() {
             bail!("relayd runs already");
         }
+        let notifications = Notifications::listen(&self.directory.join("notify"))?;
         let mut command = self.command()?;
+        command.env("NOTIFY_SOCKET", notifications.path()).env("WATCHDOG_USEC", WATCHDOG_MICROSECONDS);
         command.args(["serve", "--config"]).arg(self.config());
         let mut process = Process::spawn("relayd", command, &self.directory.join("relayd.log"))?;
         let url = format!("{}/{probe}", self.url());
@@ -171,6 +192,7 @@ impl Relayd {
         };
         process.until(probe, START, ready).await?;
         self.process = Some(process);
+        self.notifications = Some(notifications);
         Ok(())
     }
 
@@ -223,6 +245,18 @@ impl Relayd {
     pub fn token(&self) -> anyhow::Result<String> {
         let text = fs::read_to_string(self.token_file()).context("relayd has made no API token yet")?;
         Ok(text.trim().to_owned())
+    }
+
+    /// The last status line that it told systemd.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.notifications.as_ref().map(Notifications::status).unwrap_or_default()
+    }
+
+    /// How often it has fed systemd's watchdog since its start, which it does three times in three seconds.
+    #[must_use]
+    pub fn watchdogs(&self) -> u64 {
+        self.notifications.as_ref().map(Notifications::watchdogs).unwrap_or_default()
     }
 
     /// The process, while it runs.
