@@ -171,6 +171,8 @@ impl Config {
         config.ssh.identity_file.iter_mut().for_each(beside);
         config.broker.password_file.iter_mut().for_each(beside);
         config.broker.ca_file.iter_mut().for_each(beside);
+        config.broker.certificate_file.iter_mut().for_each(beside);
+        config.broker.key_file.iter_mut().for_each(beside);
         beside(&mut config.ansible.plugins);
         // A name without a slash is looked up in `PATH`.
         if config.ansible.playbook.components().count() > 1 {

@@ -71,6 +71,8 @@ impl Config {
             &mut config.http.socket,
             &mut config.broker.password_file,
             &mut config.broker.ca_file,
+            &mut config.broker.certificate_file,
+            &mut config.broker.key_file,
         ];
         for file in files.into_iter().flatten() {
             *file = beside(path, file);

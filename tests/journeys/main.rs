@@ -10,4 +10,5 @@ mod output;
 mod restarts;
 mod secrets;
 mod tutorial;
+mod tls;
 mod world;

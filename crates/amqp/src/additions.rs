@@ -85,6 +85,7 @@ async fn add(connection: &Connection, topology: &Topology) -> Result<Result<(), 
             error @ (OpenError::Declare { .. }
             | OpenError::Config(_)
             | OpenError::Connect(_)
+            | OpenError::Tls { .. }
             | OpenError::Silent(_)
             | OpenError::Channel(_)),
         ) => return Err(error),

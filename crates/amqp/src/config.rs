@@ -9,6 +9,8 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::tls;
+
 /// The largest frame that we agree to, in bytes. lapin keeps two buffers of 32 frames for each connection: with
 /// RabbitMQ's 128 KiB they were 16 MiB of a daemon's idle memory, with this they are 2. A larger message takes more
 /// frames, which costs nothing that can be measured.
@@ -28,8 +30,12 @@ pub struct Config {
     pub username: Option<String>,
     /// A file with the password. It must not be readable by everybody.
     pub password_file: Option<PathBuf>,
-    /// A PEM file with certificates to trust besides the system's, for `amqps`.
+    /// A PEM file with the certificates to trust, for `amqps`; the system's when absent.
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate by which the broker knows us, if it asks for one.
+    pub certificate_file: Option<PathBuf>,
+    /// A PEM file with that certificate's key. It must not be readable by everybody.
+    pub key_file: Option<PathBuf>,
     /// How often both sides show that they are alive, in seconds. A broker that is silent for twice as long is
     /// given up.
     pub heartbeat_seconds: u16,
@@ -42,6 +48,8 @@ impl Default for Config {
             username: None,
             password_file: None,
             ca_file: None,
+            certificate_file: None,
+            key_file: None,
             heartbeat_seconds: 10,
         }
     }
@@ -55,6 +63,8 @@ impl fmt::Debug for Config {
             .field("username", &self.username)
             .field("password_file", &self.password_file)
             .field("ca_file", &self.ca_file)
+            .field("certificate_file", &self.certificate_file)
+            .field("key_file", &self.key_file)
             .field("heartbeat_seconds", &self.heartbeat_seconds)
             .finish()
     }
@@ -78,6 +88,9 @@ pub enum ConfigError {
     /// A file with a secret is open to everybody.
     #[error("{} can be read by everybody: chmod o= it, and change the secret in it", .0.display())]
     OpenToAll(PathBuf),
+    /// A certificate without its key, or the other way round.
+    #[error("broker.certificate_file and broker.key_file belong together: set both, or none")]
+    HalfAnIdentity,
     /// Without heartbeats a dead broker would never be noticed.
     #[error("broker.heartbeat_seconds must be at least 1")]
     Heartbeat,
@@ -134,17 +147,16 @@ impl Config {
         if let Some(password) = self.password()? {
             password.expose_secret().clone_into(&mut uri.authority.userinfo.password);
         }
-        let cert_chain = self.ca_file.as_deref().map(read).transpose()?;
-        Ok(Target { uri, tls: OwnedTLSConfig { identity: None, cert_chain } })
+        let tls = match uri.scheme {
+            AMQPScheme::AMQPS => tls::settings(self)?,
+            AMQPScheme::AMQP => OwnedTLSConfig::default(),
+        };
+        Ok(Target { uri, tls })
     }
 
     fn password(&self) -> Result<Option<SecretString>, ConfigError> {
         if let Some(path) = &self.password_file {
-            let metadata =
-                std::fs::metadata(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-            if metadata.permissions().mode() & 0o004 != 0 {
-                return Err(ConfigError::OpenToAll(path.clone()));
-            }
+            private(path)?;
             return Ok(Some(first_line(&read(path)?)));
         }
         let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
@@ -154,11 +166,27 @@ impl Config {
     }
 }
 
+/// What is agreed with the broker, in seconds. lapin looks every half interval whether two have passed, so that it
+/// finds a silent broker up to two and a half late; with this it is within two of what the config says.
+fn agreed(heartbeat_seconds: u16) -> u16 {
+    (heartbeat_seconds - heartbeat_seconds.div_ceil(5)).max(1)
+}
+
 fn first_line(text: &str) -> SecretString {
     text.lines().next().unwrap_or_default().into()
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+/// Refuses a file that everybody may read.
+pub(crate) fn private(path: &Path) -> Result<(), ConfigError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    if metadata.permissions().mode() & 0o004 != 0 {
+        return Err(ConfigError::OpenToAll(path.to_owned()));
+    }
+    Ok(())
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
@@ -166,12 +194,6 @@ fn parse(url: &str) -> Result<AMQPUri, ConfigError> {
     let mut uri: AMQPUri = url.parse().map_err(|reason: String| {
         // The reason can quote the URL.
         ConfigError::Url(if reason.contains(url) { "it is no URL".to_owned() } else { reason })
-/// What is agreed with the broker, in seconds. lapin looks every half interval whether two have passed, so that it
-/// finds a silent broker up to two and a half late; with this it is within two of what the config says.
-fn agreed(heartbeat_seconds: u16) -> u16 {
-    (heartbeat_seconds - heartbeat_seconds.div_ceil(5)).max(1)
-}
-
     })?;
     // The parser forgets an IPv6 address and falls back to its default host.
     let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -229,6 +251,39 @@ mod tests {
         assert!(matches!(config.check(), Err(ConfigError::OpenToAll(_))));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(config.target().unwrap().uri.authority.userinfo.password, "s3cret");
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together_and_the_key_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(directory.path().join(name));
+        for name in ["ca", "certificate", "key"] {
+            std::fs::write(directory.path().join(name), "PEM").unwrap();
+        }
+        std::fs::set_permissions(directory.path().join("key"), std::fs::Permissions::from_mode(0o644))
+            .unwrap();
+        let half = Config {
+            ca_file: path("ca"),
+            certificate_file: path("certificate"),
+            ..Config::from_url("amqps://h")
+        };
+        assert!(matches!(half.check(), Err(ConfigError::HalfAnIdentity)));
+        let whole = Config { key_file: path("key"), ..half };
+        assert!(matches!(whole.check(), Err(ConfigError::OpenToAll(_))));
+        std::fs::set_permissions(directory.path().join("key"), std::fs::Permissions::from_mode(0o600))
+            .unwrap();
+        whole.check().unwrap();
+        let nowhere = Config { ca_file: path("nowhere"), ..whole };
+        assert!(matches!(nowhere.check(), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn a_silent_broker_is_found_within_two_heartbeats() {
+        for seconds in 2..=u16::MAX {
+            let agreed = u32::from(agreed(seconds));
+            assert!(agreed * 5 <= u32::from(seconds) * 4, "{seconds}: {agreed}");
+        }
+        assert_eq!(agreed(1), 1);
     }
 
     #[test]

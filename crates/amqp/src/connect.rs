@@ -9,6 +9,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
 use crate::config::{Config, ConfigError, Target};
+use crate::tls::advice;
 use crate::topology::{Argument, Binding, Exchange, Lifetime, Queue, Routing, Topology};
 
 /// How long one step may take: a connection, a declaration.
@@ -23,6 +24,8 @@ pub(crate) enum OpenError {
     Config(#[from] ConfigError),
     #[error("cannot connect: {0}")]
     Connect(#[source] lapin::Error),
+    #[error("cannot connect: {source}; {advice}")]
+    Tls { source: lapin::Error, advice: &'static str },
     #[error("the broker did not answer within {STEP:?} while we {0}")]
     Silent(&'static str),
     #[error("cannot declare {object}: {source}")]
@@ -67,7 +70,13 @@ async fn connect(target: &Target, name: String) -> Result<Connection, OpenError>
     let runtime = lapin::runtime::default_runtime().map_err(OpenError::Connect)?;
     let connecting =
         Connection::connect_uri_with_config(target.uri.clone(), properties, target.tls.clone(), runtime);
-    within("connected", connecting).await?.map_err(OpenError::Connect)
+    within("connected", connecting).await?.map_err(|source| match source.kind() {
+        ErrorKind::IOError(error) => match advice(error) {
+            Some(advice) => OpenError::Tls { source, advice },
+            None => OpenError::Connect(source),
+        },
+        _ => OpenError::Connect(source),
+    })
 }
 
 pub(crate) async fn open_channel(connection: &Connection) -> Result<Channel, OpenError> {

@@ -29,6 +29,7 @@ pub mod session;
 mod signs;
 mod status;
 mod supervise;
+mod tls;
 pub mod topology;
 
 pub use config::Config;

@@ -6,4 +6,5 @@ mod declaring;
 mod harness;
 mod losing;
 mod publishing;
+mod tls;
 mod unreadable;
