@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aegir_protocol::api::OperationDetail;
 use aegir_protocol::state::{Outcome, State};
-use aegir_testkit::Dispatcherd;
+use aegir_testkit::{Cluster, Dispatcherd};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -27,6 +27,12 @@ fn marks(file: &Path) -> Result<Vec<(u32, u64)>> {
 
 fn outcomes(detail: &OperationDetail) -> Vec<Option<Outcome>> {
     detail.attempts.iter().map(|attempt| attempt.outcome).collect()
+}
+
+/// A relayd that gives an attempt up so long after its lease.
+async fn with_margin(seconds: u64) -> Result<World> {
+    let setting = format!("lease_margin_seconds = {seconds}");
+    World::of(Cluster::builder().relayd(move |relayd| relayd.setting(&setting))).await
 }
 
 /// Waits until an attempt has left its first mark.
@@ -86,7 +92,7 @@ async fn what_failed_is_tried_again_as_its_manifest_says_and_then_by_hand() -> R
 
 #[tokio::test]
 async fn what_a_silent_node_had_under_a_lease_goes_on_at_another_and_never_at_both() -> Result<()> {
-    let mut world = World::with_relayd("lease_margin_seconds = 3").await?;
+    let mut world = with_margin(3).await?;
     let file = world.directory().join("marks");
     let id = world.client.submit(&request("leased", &file, 8)).await?;
     acts(&world, &id, &file, 1).await?;
@@ -119,7 +125,7 @@ async fn what_a_silent_node_had_under_a_lease_goes_on_at_another_and_never_at_bo
 
 #[tokio::test]
 async fn a_lease_is_renewed_over_restarts_of_everybody() -> Result<()> {
-    let mut world = World::with_relayd("lease_margin_seconds = 1").await?;
+    let mut world = with_margin(1).await?;
     let file = world.directory().join("marks");
     let id = world.client.submit(&request("leased", &file, 12)).await?;
     acts(&world, &id, &file, 1).await?;

@@ -7,7 +7,7 @@ use aegir_protocol::state::State;
 
 use crate::world::World;
 
-fn sleep(seconds: u64) -> Value {
+pub(crate) fn sleep(seconds: u64) -> Value {
     json!({
         "name": "noisy.sleep",
         "target": {"kind": "site", "name": "restart.test"},
@@ -19,7 +19,7 @@ fn ticks(seconds: u64) -> Vec<u8> {
     (0..seconds * 10).flat_map(|n| format!("tick {n}\n").into_bytes()).collect()
 }
 
-async fn started(world: &World, request: &Value) -> Result<String> {
+pub(crate) async fn started(world: &World, request: &Value) -> Result<String> {
     let id = world.client.submit(request).await?;
     // A little output, so that the child is past its start.
     world
@@ -29,7 +29,7 @@ async fn started(world: &World, request: &Value) -> Result<String> {
     Ok(id)
 }
 
-async fn is_whole(world: &World, id: &str, seconds: u64) -> Result<()> {
+pub(crate) async fn is_whole(world: &World, id: &str, seconds: u64) -> Result<()> {
     let detail = world.client.ended(id).await?;
     ensure!(detail.summary.state == State::Succeeded, "{detail:#?}");
     ensure!(detail.attempts.len() == 1, "{detail:#?}");

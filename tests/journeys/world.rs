@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aegir_amqp::{Consume, Deliveries, Link, Outgoing, Topology};
 use aegir_testkit::Cluster;
+use aegir_testkit::cluster::Builder;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -45,14 +46,13 @@ impl Tap {
 impl World {
     /// Everything, with the roles of these journeys beside the shipped ones.
     pub(crate) async fn start() -> Result<Self> {
-        Self::with_relayd("").await
+        Self::of(Cluster::builder()).await
     }
 
-    /// The same with a setting of relayd's.
-    pub(crate) async fn with_relayd(setting: &'static str) -> Result<Self> {
+    /// The same of a cluster that is described further.
+    pub(crate) async fn of(builder: Builder) -> Result<Self> {
         let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
-        let cluster = Cluster::builder()
-            .relayd(move |relayd| relayd.setting(setting))
+        let cluster = builder
             .dispatcherd(move |dispatcherd| {
                 dispatcherd
                     .roles(&roles)
@@ -85,9 +85,13 @@ impl World {
         self.cluster.dispatcherd.state_directory().join("operations").join(id).join("1")
     }
 
+    pub(crate) fn transcript_at_the_node(&self, id: &str) -> PathBuf {
+        self.attempt_directory(id).join("transcript")
+    }
+
     /// relayd's copy of the transcript and the node's are the same bytes, and both are whole.
     pub(crate) async fn copies_are_equal(&self, id: &str) -> Result<()> {
-        let path = self.attempt_directory(id).join("transcript");
+        let path = self.transcript_at_the_node(id);
         let theirs = std::fs::read(&path).with_context(|| format!("no copy at {}", path.display()))?;
         let ours = self.client.raw(id).await?;
         ensure!(
