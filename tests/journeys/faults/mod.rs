@@ -2,6 +2,7 @@
 
 mod alarms;
 mod canary;
+mod flow;
 mod network;
 mod process;
 mod queues;
