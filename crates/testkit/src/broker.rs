@@ -3,32 +3,25 @@
 //! The node has its own name, ports, cookie, data and `epmd`, listens on 127.0.0.1 only and is gone when the
 //! [`Broker`] is dropped or the process that holds it ends. It runs without plug-ins.
 
-use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+mod configuration;
+mod node;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::authority::{Authority, Identity};
 use crate::port::free_port;
 use crate::process::{Process, tail};
+use configuration::{Tls, configure};
+use node::{Node, start_epmd};
 
-/// Where the distribution keeps RabbitMQ's own scripts. Those in `/usr/sbin` change the user and insist on the
-/// system's configuration.
-const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// Names a broker that tests use instead of starting one.
 pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
-/// How long a node may take to start. One takes three seconds alone and far longer when a whole test run starts
-/// a dozen at once.
-const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
-const CONTROL: Duration = Duration::from_secs(60);
 const LOG: Duration = Duration::from_secs(60);
 
 /// A broker for tests.
@@ -37,20 +30,6 @@ pub struct Broker {
     url: String,
     node: Option<Node>,
     _directory: Option<TempDir>,
-}
-
-/// A node that we started.
-#[derive(Debug)]
-struct Node {
-    directory: PathBuf,
-    name: String,
-    amqp_port: u16,
-    tls_port: Option<u16>,
-    dist_port: u16,
-    epmd_port: u16,
-    // Before `epmd`, so that it is dropped first.
-    server: Option<Process>,
-    _epmd: Process,
 }
 
 /// How to start a private node; every field has a default.
@@ -64,15 +43,6 @@ pub struct Builder {
     settings: String,
     advanced: String,
     tls: Option<Tls>,
-}
-
-/// Who the node is to those who come over TLS.
-#[derive(Debug)]
-struct Tls {
-    authority: String,
-    identity: Identity,
-    /// Whether they must show a certificate of the same authority.
-    mutual: bool,
 }
 
 impl Builder {
@@ -366,144 +336,9 @@ impl Broker {
     }
 }
 
-impl Node {
-    fn log(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    async fn start(&mut self) -> anyhow::Result<()> {
-        let mut server = Process::spawn("rabbitmq-server", self.command("rabbitmq-server")?, &self.log())?;
-        let port = self.amqp_port;
-        server
-            .until("an answer to an AMQP client", START, async || answers(port).await.then_some(()))
-            .await?;
-        self.server = Some(server);
-        Ok(())
-    }
-
-    /// One of RabbitMQ's scripts with the environment that makes it ours and nobody else's.
-    fn command(&self, script: &str) -> anyhow::Result<Command> {
-        let program = Path::new(SCRIPTS).join(script);
-        if !program.exists() {
-            bail!(
-                "{} is missing: install rabbitmq-server, or name a broker in {URL_VARIABLE}",
-                program.display()
-            );
-        }
-        let inside = |name: &str| self.directory.join(name);
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
-            .env("LC_ALL", "C.UTF-8")
-            .env("HOME", inside("home"))
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            .env("RABBITMQ_NODENAME", &self.name)
-            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
-            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-            .env("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf"))
-            .env("RABBITMQ_ADVANCED_CONFIG_FILE", inside("advanced.config"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside("enabled_plugins"))
-            .env("RABBITMQ_MNESIA_BASE", inside("data"))
-            .env("RABBITMQ_LOG_BASE", inside("logs"))
-            .env("RABBITMQ_PID_FILE", inside("pid"))
-            .env("ERL_CRASH_DUMP", inside("erl_crash.dump"))
-            // No busy waiting: a dozen of these run at once on small machines.
-            .env(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
-            );
-        Ok(command)
-    }
-
-    async fn control(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = self.command("rabbitmqctl")?;
-        command.arg("--quiet").args(arguments.iter().map(OsStr::new));
-        let output = tempfile::NamedTempFile::new_in(&self.directory).context("no room for its output")?;
-        let mut process = Process::spawn("rabbitmqctl", command, output.path())?;
-        let status = process.wait(CONTROL).await?;
-        let text = std::fs::read_to_string(output.path()).context("cannot read rabbitmqctl's output")?;
-        if !status.success() {
-            bail!("rabbitmqctl {arguments:?} failed ({status}): {text}");
-        }
-        Ok(text)
-    }
-}
-
-impl Tls {
-    /// Writes the files, and gives the settings that name them.
-    fn configure(&self, directory: &Path, port: u16) -> anyhow::Result<String> {
-        let files = [
-            ("ca.pem", &self.authority),
-            ("certificate.pem", &self.identity.certificate),
-            ("key.pem", &self.identity.key),
-        ];
-        for (name, text) in files {
-            std::fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))?;
-        }
-        let at = directory.display();
-        Ok(format!(
-            "listeners.ssl.1 = 127.0.0.1:{port}\n\
-             ssl_options.cacertfile = {at}/ca.pem\n\
-             ssl_options.certfile = {at}/certificate.pem\n\
-             ssl_options.keyfile = {at}/key.pem\n\
-             ssl_options.verify = verify_peer\n\
-             ssl_options.fail_if_no_peer_cert = {}\n",
-            self.mutual
-        ))
-    }
-}
-
-fn configure(directory: &Path, amqp_port: u16, settings: &str, advanced: &str) -> anyhow::Result<()> {
-    for name in ["home", "data", "logs"] {
-        std::fs::create_dir_all(directory.join(name)).context("cannot make the broker's directories")?;
-    }
-    let configuration = format!(
-        "listeners.tcp.1 = 127.0.0.1:{amqp_port}\n\
-         log.console = true\n\
-         log.console.level = info\n\
-         log.file = false\n\
-         disk_free_limit.absolute = 1MB\n\
-         raft.wal_max_size_bytes = 67108864\n\
-         {settings}"
-    );
-    let files = [
-        ("rabbitmq.conf", configuration.as_str()),
-        ("advanced.config", advanced),
-        ("enabled_plugins", "[].\n"),
-    ];
-    for (name, text) in files {
-        std::fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))?;
-    }
-    Ok(())
-}
-
-/// Starts `epmd` in the foreground. Without this the node would start one as a daemon, which outlives it.
-async fn start_epmd(directory: &Path, port: u16) -> anyhow::Result<Process> {
-    let mut command = Command::new("epmd");
-    command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
-    let mut epmd = Process::spawn("epmd", command, &directory.join("epmd.log"))?;
-    let connect = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok();
-    epmd.until("a connection", START, connect).await?;
-    Ok(epmd)
-}
-
-/// Whether a broker answers the protocol header with its first frame.
-async fn answers(port: u16) -> bool {
-    let exchange = async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
-        let mut first = [0];
-        stream.read_exact(&mut first).await?;
-        std::io::Result::Ok(first[0])
-    };
-    // A method frame: connection.start.
-    matches!(tokio::time::timeout(Duration::from_secs(5), exchange).await, Ok(Ok(1)))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::node::answers;
     use super::*;
 
     #[tokio::test]
