@@ -111,6 +111,8 @@ class Log {
       if (!this.drawing) follow.checked = atEnd;
     });
     follow.addEventListener("change", () => this.scroll());
+    // Lines wrap anew in another width, and the end is elsewhere then.
+    new ResizeObserver(() => this.scroll()).observe(box);
   }
 
   add(line) {
@@ -199,7 +201,7 @@ class Tasks {
   }
 
   row(title) {
-    const outcome = element("span", "outcome", "to do");
+    const outcome = element("span", "outcome idle", "to do");
     const took = element("span", "beside");
     const row = element("li");
     row.append(element("span", "", `${title} `), outcome, " ", took);
@@ -231,9 +233,17 @@ class Tasks {
     if (from) row.took.textContent = duration(at - from);
   }
 
+  /** What has not begun by the end will not, and of what has not ended nobody knows the outcome. */
+  end() {
+    for (const row of this.rows) {
+      if (row.outcome.textContent === "to do") this.set(row, "not run");
+      if (row.outcome.textContent === "running") this.set(row, "unknown");
+    }
+  }
+
   set(row, outcome) {
     row.outcome.textContent = outcome;
-    row.outcome.className = `outcome ${OUTCOME_LOOK[outcome] ?? ""}`;
+    row.outcome.className = `outcome ${OUTCOME_LOOK[outcome] ?? "idle"}`;
   }
 }
 
@@ -247,7 +257,7 @@ function operationPage(main) {
     log.scroll();
   });
   const tasks = new Tasks(byId("tasks"));
-  const announce = byId("connection");
+  const announce = byId("announce");
   let attempt = Number(main.dataset.attempt);
   let revision = Number(main.dataset.revision);
   let count = 0;
@@ -357,6 +367,7 @@ function operationPage(main) {
       source.close();
       clearInterval(timer);
       elapsed();
+      tasks.end();
       announce.textContent = `The Operation has ended: ${byId("state").textContent}.`;
     });
   };

@@ -3,11 +3,13 @@
 
 mod attempts;
 mod bad_input;
+mod browser;
 mod client;
 mod deploy;
 mod documents;
 mod faults;
 mod output;
+mod page;
 mod restarts;
 mod secrets;
 mod tls;

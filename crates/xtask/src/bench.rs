@@ -56,7 +56,7 @@ impl Figure {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     const BINARIES: &str = "AEGIR_BIN_DIR";
     if std::env::var_os(BINARIES).is_none() {
-        deps::ensure()?;
+        deps::ensure(deps::For::Daemons)?;
         workspace::cargo(&["build", "--release", "-p", "relayd", "-p", "dispatcherd"])?;
         // The test kit takes the daemons from there; a process can't change its own environment safely.
         let mut again =

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something is missing, does not start, or the page is not what was deployed.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    deps::ensure()?;
+    deps::ensure(deps::For::Daemons)?;
     let ports = Ports::from_base(arguments.port_base);
     let directory = directory(arguments.port_base)?;
     let stage = Stage::enter(&directory)?;

@@ -18,7 +18,7 @@ struct Program {
 
 /// Paths are given where it matters which one is found: RabbitMQ's scripts in `/usr/sbin` insist on the
 /// system's own node, and Ansible is to use the distribution's Python on the minion.
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: &[Program] = &[
     Program {
         name: "rabbitmq-server",
         places: &["/usr/lib/rabbitmq/bin/rabbitmq-server"],
@@ -37,6 +37,43 @@ const PROGRAMS: [Program; 9] = [
     Program { name: "python3", places: &["/usr/bin/python3"], package: "python3" },
     Program { name: "git", places: &[], package: "git" },
 ];
+
+/// What only tests run: a browser for relayd's page, and the languages of its script and of the API's example.
+const FOR_TESTS: &[Program] = &[
+    Program { name: "chromium", places: &[], package: "chromium" },
+    Program { name: "chromedriver", places: &[], package: "chromium-driver" },
+    Program { name: "node", places: &[], package: "nodejs" },
+    Program { name: "php", places: &[], package: "php-cli" },
+    Program {
+        name: "PHP's extension curl",
+        // Of PHP 8.2 in Debian 12 and 8.4 in Debian 13.
+        places: &["/usr/lib/php/20220829/curl.so", "/usr/lib/php/20240924/curl.so"],
+        package: "php-curl",
+    },
+];
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum For {
+    /// The daemons and what they work with.
+    Daemons,
+    /// Every test.
+    Tests,
+}
+
+impl For {
+    fn programs(self) -> impl Iterator<Item = &'static Program> {
+        let more: &[Program] = match self {
+            Self::Daemons => &[],
+            Self::Tests => FOR_TESTS,
+        };
+        PROGRAMS.iter().chain(more)
+    }
+
+    fn missing(self) -> Vec<&'static Program> {
+        self.programs().filter(|program| !program.is_there()).collect()
+    }
+}
 
 /// Installs packages, their services left alone: a package's own RabbitMQ or nginx would take ports, and none of
 /// them is wanted. `policy-rc.d` is Debian's way to say so; it is put away afterwards.
@@ -72,8 +109,8 @@ impl Program {
 ///
 /// # Errors
 /// When one is missing and can't be installed from here; the message says what to do by hand.
-pub(crate) fn ensure() -> anyhow::Result<()> {
-    let missing = missing();
+pub(crate) fn ensure(what: For) -> anyhow::Result<()> {
+    let missing = what.missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -96,15 +133,11 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     println!("Installing {} with apt-get. Their services will not be started.", packages.join(", "));
     install.args(["/bin/sh", "-c", INSTALL, "install"]).args(&packages).stdin(Stdio::inherit());
     workspace::run(install).map_err(|error| error.context(format!("`{by_hand}` did not work")))?;
-    let missing: Vec<_> = self::missing().iter().map(|program| program.name).collect();
+    let missing: Vec<_> = what.missing().iter().map(|program| program.name).collect();
     if !missing.is_empty() {
         bail!("still missing after the installation: {}", missing.join(", "));
     }
     Ok(())
-}
-
-fn missing() -> Vec<&'static Program> {
-    PROGRAMS.iter().filter(|program| !program.is_there()).collect()
 }
 
 /// What runs the words after it as root: `env` where we are root, `sudo` where it asks for nothing or where

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
-        Command::Deps => deps::ensure(),
+        Command::Deps => deps::ensure(deps::For::Tests),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     match done {

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something can't be installed or built, or a test fails.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    deps::ensure()?;
+    deps::ensure(deps::For::Tests)?;
     // Tests start the daemons as programs: cargo builds those for no test by itself.
     workspace::cargo(&["build", "--workspace", "--bins"])?;
     let nextest = has_nextest();
