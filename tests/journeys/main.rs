@@ -10,6 +10,7 @@ mod documents;
 mod faults;
 mod output;
 mod page;
+mod php;
 mod restarts;
 mod secrets;
 mod tls;
