@@ -4,7 +4,9 @@
 //! goals stand beside the figures.
 
 mod latency;
+mod limits;
 mod memory;
+mod neighbour;
 mod rate;
 mod stage;
 mod syncs;
@@ -81,20 +83,29 @@ fn directory() -> PathBuf {
     workspace::target().join("bench")
 }
 
-async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
-    let directory = directory();
-    if directory.exists() {
-        std::fs::remove_dir_all(&directory)
-            .with_context(|| format!("cannot empty {}", directory.display()))?;
+/// An empty directory for all that runs.
+fn scratch() -> anyhow::Result<PathBuf> {
+    let scratch = directory().join("run");
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot empty {}", scratch.display()))?;
     }
+    std::fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    Ok(scratch)
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
+    let directory = scratch()?;
     let mut stage = stage::Stage::start(&directory).await?;
     let mut figures = Vec::new();
     figures.extend(stage.readiness());
     figures.extend(memory::idle(&mut stage).await?);
-    figures.extend(latency::measure(&stage, arguments.seconds * 200).await?);
+    figures.extend(latency::measure(&stage, arguments.seconds).await?);
     figures.extend(rate::measure(&stage, arguments.operations).await?);
     figures.extend(syncs::measure(&mut stage, &directory).await?);
-    figures.extend(throughput::measure(&mut stage, arguments.lines).await?);
+    let (throughput, rate) = throughput::measure(&mut stage, arguments.lines).await?;
+    figures.extend(throughput);
+    figures.extend(limits::measure(&stage, &directory, arguments.lines, rate).await?);
+    figures.extend(neighbour::measure(&stage, arguments.seconds).await?);
     stage.stop().await?;
     Ok(figures)
 }

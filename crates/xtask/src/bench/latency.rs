@@ -3,33 +3,64 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Figure;
 use super::stage::Stage;
 
-pub(super) async fn measure(stage: &Stage, lines: u64) -> anyhow::Result<Vec<Figure>> {
-    let id = stage.submit("ticks", "ticks.test", lines).await?;
+/// A program that prints its number and the time, at a fixed rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticks {
+    /// Lines a second.
+    pub(super) rate: u64,
+    /// How many lines.
+    pub(super) count: u64,
+}
+
+impl Ticks {
+    pub(super) fn variables(self) -> Value {
+        json!({"count": self.count, "rate": self.rate})
+    }
+}
+
+/// What each line took, in nanoseconds, the shortest first.
+pub(super) struct Latencies(Vec<f64>);
+
+impl Latencies {
+    /// In milliseconds: so long or shorter took this share of all lines.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(super) fn percentile(&self, share: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * share) as usize] / 1e6
+    }
+}
+
+pub(super) async fn measure(stage: &Stage, seconds: u64) -> anyhow::Result<Vec<Figure>> {
+    let taken = of(stage, "ticks.test", Ticks { rate: 200, count: seconds * 200 }).await?;
+    Ok(vec![
+        Figure::new("write to SSE client at 200 lines/s, p50", taken.percentile(0.50), "ms").goal("5"),
+        Figure::new("write to SSE client at 200 lines/s, p99", taken.percentile(0.99), "ms"),
+        Figure::new("write to SSE client at 200 lines/s, max", taken.percentile(1.0), "ms"),
+    ])
+}
+
+/// Runs the program and listens until its end.
+pub(super) async fn of(stage: &Stage, site: &str, ticks: Ticks) -> anyhow::Result<Latencies> {
+    let id = stage.submit("ticks", site, &ticks.variables()).await?;
     let path = format!("/api/v1/operations/{id}/events");
     let request = stage.relayd.request(reqwest::Method::GET, &path)?;
     let mut answer = request.timeout(Duration::from_secs(600)).send().await?.error_for_status()?;
-    let (mut buffer, mut latencies) = (Vec::new(), Vec::new());
+    let (mut buffer, mut taken) = (Vec::new(), Vec::new());
     while let Some(piece) = answer.chunk().await? {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         buffer.extend_from_slice(&piece);
         while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            latencies.extend(times(&line).map(|time| now.as_nanos() as f64 - time));
+            taken.extend(times(&line).map(|time| now.as_nanos() as f64 - time));
         }
     }
-    ensure!(latencies.len() as u64 == lines, "{} of {lines} lines arrived", latencies.len());
-    latencies.sort_by(f64::total_cmp);
-    let percentile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize] / 1e6;
-    Ok(vec![
-        Figure::new("write to SSE client at 200 lines/s, p50", percentile(0.50), "ms").goal("5"),
-        Figure::new("write to SSE client at 200 lines/s, p99", percentile(0.99), "ms"),
-        Figure::new("write to SSE client at 200 lines/s, max", percentile(1.0), "ms"),
-    ])
+    ensure!(taken.len() as u64 == ticks.count, "{} of {} lines arrived", taken.len(), ticks.count);
+    taken.sort_by(f64::total_cmp);
+    Ok(Latencies(taken))
 }
 
 /// The times that a line of the stream carries, if it is the data of an `output` record.
@@ -38,5 +69,6 @@ fn times(line: &[u8]) -> impl Iterator<Item = f64> {
         line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
     let text = record.filter(|record| record["kind"] == "output");
     let text = text.and_then(|record| Some(record["body"]["text"].as_str()?.to_owned())).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<f64>>().into_iter()
+    let time = |line: &str| line.split_once(' ')?.1.parse().ok();
+    text.lines().filter_map(time).collect::<Vec<f64>>().into_iter()
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
 
 use super::Figure;
 use super::stage::Stage;
@@ -13,8 +14,9 @@ const CLIENTS: usize = 8;
 pub(super) async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Vec<Figure>> {
     let begin = Instant::now();
     let sites: Vec<String> = (0..count).map(|number| format!("nothing-{number}.test")).collect();
+    let variables = json!({});
     let ids: Vec<String> = stream::iter(&sites)
-        .map(|site| stage.submit("nothing", site, 1))
+        .map(|site| stage.submit("nothing", site, &variables))
         .buffer_unordered(CLIENTS)
         .try_collect()
         .await?;

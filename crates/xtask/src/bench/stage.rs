@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegir_testkit::{Broker, Dispatcherd, Relayd};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -13,7 +13,7 @@ use super::Figure;
 pub(super) struct Stage {
     pub(super) dispatcherd: Dispatcherd,
     pub(super) relayd: Relayd,
-    broker: Broker,
+    pub(super) broker: Broker,
     relayd_ready: Duration,
     dispatcherd_ready: Duration,
 }
@@ -32,6 +32,8 @@ impl Stage {
             .roles(&roles)
             .allow_programs()
             .setting("slots = 8")
+            // One that prints without end is to go on until it is called off.
+            .section("[limits]\noutput_bytes = 68719476736")
             .start()
             .await?;
         dispatcherd.stop().await?;
@@ -70,22 +72,64 @@ impl Stage {
     }
 
     /// Submits an Operation of the role `bench`, and gives its id.
-    pub(super) async fn submit(&self, operation: &str, site: &str, count: u64) -> anyhow::Result<String> {
+    pub(super) async fn submit(
+        &self,
+        operation: &str,
+        site: &str,
+        variables: &Value,
+    ) -> anyhow::Result<String> {
         let request = json!({
             "name": format!("bench.{operation}"),
             "target": {"kind": "site", "name": site},
-            "variables": {"site": {"count": count}},
+            "variables": {"site": variables},
         });
         let (status, answer) = self.relayd.post("/api/v1/operations", &request).await?;
         let id = answer["id"].as_str().with_context(|| format!("{status}: {answer}"))?;
         Ok(id.to_owned())
     }
 
+    /// Waits until an Operation runs.
+    pub(super) async fn runs(&self, id: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            if self.detail(id).await?["summary"]["state"] == "running" {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        bail!("{id} does not run")
+    }
+
+    /// How many bytes of its transcript are committed.
+    pub(super) async fn transcript_bytes(&self, id: &str) -> anyhow::Result<u64> {
+        let detail = self.detail(id).await?;
+        detail["attempts"][0]["transcript_bytes"].as_u64().with_context(|| format!("{detail:#}"))
+    }
+
+    /// Calls an Operation off and waits for its end.
+    pub(super) async fn cancel(&self, id: &str) -> anyhow::Result<()> {
+        let (status, answer) =
+            self.relayd.post(&format!("/api/v1/operations/{id}/cancel"), &json!({})).await?;
+        ensure!(status == 202, "{status}: {answer}");
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end {
+            if self.detail(id).await?["summary"]["state"] == "canceled" {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        bail!("{id} was not canceled in a minute")
+    }
+
+    async fn detail(&self, id: &str) -> anyhow::Result<Value> {
+        Ok(self.relayd.get(&format!("/api/v1/operations/{id}")).await?.1)
+    }
+
     /// Waits until an Operation has succeeded and its transcript is whole.
     pub(super) async fn succeeded(&self, id: &str) -> anyhow::Result<Value> {
         let end = Instant::now() + Duration::from_secs(600);
         while Instant::now() < end {
-            let (_, detail) = self.relayd.get(&format!("/api/v1/operations/{id}")).await?;
+            let detail = self.detail(id).await?;
             match detail["summary"]["state"].as_str() {
                 Some("succeeded") if detail["attempts"][0]["transcript_complete"] == true => {
                     return Ok(detail);

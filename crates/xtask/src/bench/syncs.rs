@@ -37,7 +37,7 @@ pub(super) async fn measure(stage: &mut Stage, directory: &Path) -> anyhow::Resu
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     for number in 0..OPERATIONS {
-        let id = stage.submit("nothing", &format!("sync-{number}.test"), 1).await?;
+        let id = stage.submit("nothing", &format!("sync-{number}.test"), &serde_json::json!({})).await?;
         stage.succeeded(&id).await?;
     }
     let pid = rustix::process::Pid::from_child(&strace);

@@ -3,15 +3,17 @@
 use std::time::Instant;
 
 use anyhow::ensure;
+use serde_json::json;
 
 use super::Figure;
 use super::memory::{mebibytes, pids};
 use super::stage::Stage;
 
 /// Bytes of a line, its newline included.
-const LINE: u64 = 100;
+pub(super) const LINE: u64 = 100;
 
-pub(super) async fn measure(stage: &mut Stage, lines: u64) -> anyhow::Result<Vec<Figure>> {
+/// Also gives the rate in MB a second.
+pub(super) async fn measure(stage: &mut Stage, lines: u64) -> anyhow::Result<(Vec<Figure>, f64)> {
     // A tenth first: memory that grows with the length of a log shows as a difference.
     run(stage, lines / 10, "short.test").await?;
     let (relayd, dispatcherd) = pids(stage)?;
@@ -20,20 +22,22 @@ pub(super) async fn measure(stage: &mut Stage, lines: u64) -> anyhow::Result<Vec
     let after = (mebibytes(relayd, "VmHWM")?, mebibytes(dispatcherd, "VmHWM")?);
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let count = lines as f64;
-    Ok(vec![
+    let rate = count / seconds * 100.0 / 1e6;
+    let figures = vec![
         Figure::new("log lines, stdout to committed", count / seconds, "lines/s").goal("150000"),
-        Figure::new("  the same in bytes", count / seconds * 100.0 / 1e6, "MB/s"),
+        Figure::new("  the same in bytes", rate, "MB/s"),
         Figure::new("relayd: peak memory after a tenth of the lines", before.0, "MiB"),
         Figure::new("relayd: peak memory after all of them", after.0, "MiB").goal("no more"),
         Figure::new("dispatcherd: peak memory after a tenth of the lines", before.1, "MiB"),
         Figure::new("dispatcherd: peak memory after all of them", after.1, "MiB").goal("no more"),
-    ])
+    ];
+    Ok((figures, rate))
 }
 
 /// Submits, waits until all is committed, and gives the seconds in between. What arrived is counted.
 async fn run(stage: &Stage, lines: u64, site: &str) -> anyhow::Result<f64> {
     let begin = Instant::now();
-    let id = stage.submit("lines", site, lines).await?;
+    let id = stage.submit("lines", site, &json!({"count": lines})).await?;
     stage.succeeded(&id).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
