@@ -12,8 +12,9 @@ pub const MAX_CHUNK: usize = 1024 * 1024;
 pub const MAX_RECORD: usize = 256 * 1024;
 /// The most bytes of a child's stream that one `output` record holds.
 pub const MAX_OUTPUT: usize = 64 * 1024;
-/// The most unreceipted transcript bytes on the broker for one attempt.
-pub const ATTEMPT_WINDOW: u64 = 4 * 1024 * 1024;
+/// The most unreceipted transcript bytes on the broker for one attempt. Others wait behind them in the frontend's
+/// queue: a larger window is not faster, only longer to wait in.
+pub const ATTEMPT_WINDOW: u64 = 1024 * 1024;
 /// The most unreceipted transcript bytes on the broker for one frontend.
 pub const FRONTEND_WINDOW: u64 = 32 * 1024 * 1024;
 /// How many bytes of chunks the broker holds for one frontend before it refuses more (`reject-publish`):
