@@ -3,6 +3,7 @@
 //! Everything is measured from outside, through the API that users have. Nothing here passes or fails: the
 //! goals stand beside the figures.
 
+mod broker_kill;
 mod latency;
 mod limits;
 mod memory;
@@ -22,7 +23,10 @@ use crate::{deps, workspace};
 
 /// What to measure, and how much of it.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// How many lines of 100 bytes one Task prints
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     lines: u64,
@@ -32,6 +36,13 @@ pub(crate) struct Arguments {
     /// How many Operations that do nothing are submitted
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     operations: usize,
+}
+
+/// What takes longer, and is measured by itself.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+enum Part {
+    /// Kill the broker under a stream of lines, here and under Celery, and count what arrives
+    BrokerKill,
 }
 
 /// One figure, with the goal that it is measured against.
@@ -67,6 +78,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return workspace::run(again);
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    match arguments.part {
+        Some(Part::BrokerKill) => {
+            return runtime.block_on(broker_kill::run(&scratch()?, &directory().join("broker-kill.json")));
+        }
+        None => {}
+    }
     let figures = runtime.block_on(measure(arguments))?;
     for figure in &figures {
         let goal = figure.goal.map(|goal| format!("   (goal: {goal})")).unwrap_or_default();

@@ -106,19 +106,19 @@ impl Stage {
         detail["attempts"][0]["transcript_bytes"].as_u64().with_context(|| format!("{detail:#}"))
     }
 
-    /// Calls an Operation off and waits for its end.
+    /// Calls an Operation off and waits for its end, which comes when all that it printed has arrived.
     pub(super) async fn cancel(&self, id: &str) -> anyhow::Result<()> {
         let (status, answer) =
             self.relayd.post(&format!("/api/v1/operations/{id}/cancel"), &json!({})).await?;
         ensure!(status == 202, "{status}: {answer}");
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(600);
         while Instant::now() < end {
             if self.detail(id).await?["summary"]["state"] == "canceled" {
                 return Ok(());
             }
             sleep(Duration::from_millis(5)).await;
         }
-        bail!("{id} was not canceled in a minute")
+        bail!("{id} was not canceled in ten minutes")
     }
 
     async fn detail(&self, id: &str) -> anyhow::Result<Value> {

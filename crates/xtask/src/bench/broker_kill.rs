@@ -1,0 +1,128 @@
+//! The same stream of lines through this system and through Celery, with the broker killed in the middle.
+//!
+//! 400 lines a second for 20 seconds; SIGKILL to the broker after 6 seconds, started again after 8. Each line
+//! carries its number, so that what arrives can be judged.
+
+mod celery;
+
+use std::path::Path;
+use std::time::Duration;
+
+use aegir_testkit::Broker;
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::latency::Ticks;
+use super::stage::Stage;
+
+const STREAM: Ticks = Ticks { rate: 400, count: 8_000 };
+const KILLED: Duration = Duration::from_secs(6);
+const BACK: Duration = Duration::from_secs(8);
+
+/// What became of the lines of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Verdict {
+    sent: u64,
+    /// Never arrived.
+    lost: u64,
+    /// Arrived again.
+    repeated: u64,
+    /// Arrived for the first time behind a later one.
+    out_of_order: u64,
+}
+
+impl Verdict {
+    fn of(sent: u64, arrived: impl IntoIterator<Item = u64>) -> Self {
+        let (mut seen, mut latest) = (std::collections::HashSet::new(), None);
+        let (mut repeated, mut out_of_order) = (0, 0);
+        for number in arrived {
+            if !seen.insert(number) {
+                repeated += 1;
+                continue;
+            }
+            if latest > Some(number) {
+                out_of_order += 1;
+            }
+            latest = latest.max(Some(number));
+        }
+        Self { sent, lost: sent - seen.len() as u64, repeated, out_of_order }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    system: &'static str,
+    verdict: Verdict,
+    /// Of the lost ones, those that the sender was told about.
+    refused: u64,
+}
+
+/// Runs every system, prints a table and writes it as JSON.
+pub(super) async fn run(directory: &Path, json: &Path) -> anyhow::Result<()> {
+    let celery = celery::Celery::install()?;
+    let verdict = here(&directory.join("aegir")).await?;
+    let mut rows = vec![Row { system: "relayd and dispatcherd", verdict, refused: 0 }];
+    for (system, confirm) in [("Celery 5.6.2", false), ("Celery 5.6.2, confirm_publish", true)] {
+        let directory = directory.join(if confirm { "celery-confirmed" } else { "celery" });
+        let mut broker = Broker::start(&directory.join("broker")).await?;
+        let mut stream = celery.start(&directory, &mut broker, confirm).await?;
+        kill_and_restart(&mut broker).await?;
+        let (verdict, refused) = stream.verdict().await?;
+        rows.push(Row { system, verdict, refused });
+        broker.stop().await?;
+    }
+    let head = ("sent", "lost", "told to the sender", "repeated", "out of order");
+    println!("{:<30} {:>6} {:>6} {:>20} {:>9} {:>13}", "", head.0, head.1, head.2, head.3, head.4);
+    for Row { system, verdict, refused } in &rows {
+        let Verdict { sent, lost, repeated, out_of_order } = verdict;
+        println!("{system:<30} {sent:>6} {lost:>6} {refused:>20} {repeated:>9} {out_of_order:>13}");
+    }
+    let text = serde_json::to_vec_pretty(&rows)?;
+    std::fs::write(json, text).with_context(|| format!("cannot write {}", json.display()))?;
+    println!("written to {}", json.display());
+    Ok(())
+}
+
+/// From the moment at which the stream begins.
+async fn kill_and_restart(broker: &mut Broker) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    sleep_until(begin + KILLED).await;
+    broker.kill().await?;
+    sleep_until(begin + BACK).await;
+    broker.restart().await
+}
+
+async fn here(directory: &Path) -> anyhow::Result<Verdict> {
+    let mut stage = Stage::start(directory).await?;
+    // RabbitMQ 3.10 forgets a quorum queue that is only seconds old when it is killed.
+    stage.broker.sync().await?;
+    let id = stage.submit("ticks", "stream.test", &STREAM.variables()).await?;
+    stage.runs(&id).await?;
+    kill_and_restart(&mut stage.broker).await?;
+    stage.succeeded(&id).await?;
+    let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
+    let printed = stage.relayd.request(reqwest::Method::GET, &path)?.send().await?.error_for_status()?;
+    let numbers: Option<Vec<u64>> =
+        printed.text().await?.lines().map(|line| line.split_once(' ')?.0.parse().ok()).collect();
+    stage.stop().await?;
+    Ok(Verdict::of(STREAM.count, numbers.context("a line arrived torn")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_comes_twice_or_comes_late_is_counted() {
+        let verdict = |arrived: &[u64]| {
+            let Verdict { lost, repeated, out_of_order, .. } = Verdict::of(4, arrived.iter().copied());
+            (lost, repeated, out_of_order)
+        };
+        assert_eq!(verdict(&[0, 1, 2, 3]), (0, 0, 0));
+        assert_eq!(verdict(&[0, 3]), (2, 0, 0));
+        assert_eq!(verdict(&[0, 1, 1, 0, 2, 3]), (0, 2, 0));
+        assert_eq!(verdict(&[3, 0, 1, 2]), (0, 0, 3));
+        assert_eq!(verdict(&[]), (4, 0, 0));
+    }
+}
