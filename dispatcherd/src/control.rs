@@ -1,4 +1,4 @@
-//! What relayd tells this node: grants, receipts, replays, cancels, echoes.
+//! What relayd tells this node: grants, receipts, replays, what it does not know, cancels, echoes.
 
 use std::sync::Arc;
 
@@ -53,6 +53,12 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
                     operation_id = %replay.operation, attempt = replay.attempt.get(), offset = replay.offset,
                     "relayd asks for a transcript that is not here any more"
                 );
+            }
+        }
+        ToNode::Unknown(unknown) => {
+            let (operation, attempt) = (unknown.operation, unknown.attempt.get());
+            if !node.ships.unknown(unknown) {
+                tracing::debug!(operation_id = %operation, attempt, "relayd does not know what has ended");
             }
         }
         ToNode::Grant(grant) => {

@@ -48,6 +48,7 @@ messages! {
     Chunk = "aegir.chunk/0",
     Receipt = "aegir.receipt/0",
     Replay = "aegir.replay/0",
+    Unknown = "aegir.unknown/0",
     Cancel = "aegir.cancel/0",
     Report = "aegir.report/0",
     Echo = "aegir.echo/0",
@@ -156,6 +157,17 @@ pub struct Replay {
     pub offset: u64,
 }
 
+/// relayd has no such attempt: the node is to stop sending its transcript, and to keep it for its operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unknown {
+    /// Which Operation.
+    pub operation: OperationId,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Why, in a sentence for the node's operator.
+    pub reason: Reason,
+}
+
 /// The node is to call an attempt off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cancel {
@@ -251,6 +263,8 @@ pub enum ToNode {
     Receipt(Receipt),
     /// What is missing.
     Replay(Replay),
+    /// Stop sending the transcript of an attempt that is not known.
+    Unknown(Unknown),
     /// Call an attempt off.
     Cancel(Cancel),
     /// Answer this.
@@ -376,6 +390,7 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, DecodeError> {
         Grant::SCHEMA => body(&incoming).map(ToNode::Grant),
         Receipt::SCHEMA => body(&incoming).map(ToNode::Receipt),
         Replay::SCHEMA => body(&incoming).map(ToNode::Replay),
+        Unknown::SCHEMA => body(&incoming).map(ToNode::Unknown),
         Cancel::SCHEMA => body(&incoming).map(ToNode::Cancel),
         Echo::SCHEMA => body(&incoming).map(ToNode::Echo),
         _ => Err(unexpected(incoming.schema)),
@@ -429,6 +444,7 @@ fn unexpected(schema: String) -> DecodeError {
         Chunk::SCHEMA,
         Receipt::SCHEMA,
         Replay::SCHEMA,
+        Unknown::SCHEMA,
         Cancel::SCHEMA,
         Report::SCHEMA,
         Echo::SCHEMA,

@@ -20,6 +20,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("chunk", of::<message::Chunk>()),
         ("receipt", of::<message::Receipt>()),
         ("replay", of::<message::Replay>()),
+        ("unknown", of::<message::Unknown>()),
         ("cancel", of::<message::Cancel>()),
         ("report", of::<message::Report>()),
         ("echo", of::<message::Echo>()),

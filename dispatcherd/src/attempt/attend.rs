@@ -12,13 +12,13 @@ use aegir_protocol::state::{Outcome, Reason};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::end::{end, report};
+use super::end::{end, insist, report};
 use super::prepare::{Prepared, prepare};
 use crate::journal::Tombstone;
 use crate::launch;
 use crate::node::Node;
 use crate::runner::end_leftovers;
-use crate::ship::{Shipment, Shipped, finished};
+use crate::ship::{ShipError, Shipment, Shipped, finished};
 use crate::slots::Event;
 
 /// How long after an error a transcript is looked at again, and how often when no runner writes any more.
@@ -97,11 +97,21 @@ async fn ship(
     shipment: &mut Shipment,
     gone: &CancellationToken,
 ) -> Result<Shipped, Reason> {
-    let transcript = node.journal.directory(attempt).transcript();
+    let directory = node.journal.directory(attempt);
     let mut looks = 0;
     loop {
-        let error = match node.shipper.ship(attempt, frontend, &transcript, shipment, gone).await {
+        let error = match node.shipper.ship(attempt, frontend, &directory, shipment, gone).await {
             Ok(shipped) => return Ok(shipped),
+            Err(ShipError::Unknown(unknown)) => {
+                tracing::error!(
+                    operation_id = %attempt.operation, attempt = attempt.attempt.get(), reason = %unknown.reason,
+                    path = %directory.path().display(),
+                    "relayd does not know an attempt; its transcript is kept here and not sent any more"
+                );
+                insist(node, attempt, move |node| node.journal.mark_unknown(&unknown)).await;
+                shipment.known_again().await;
+                continue;
+            }
             Err(error) => error,
         };
         tracing::error!(

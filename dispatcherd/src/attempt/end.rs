@@ -104,7 +104,7 @@ pub(super) async fn end(node: &Arc<Node>, tombstone: Tombstone) {
 }
 
 /// Writes to the journal until it succeeds: without it the attempt would not end.
-async fn insist(
+pub(super) async fn insist(
     node: &Arc<Node>,
     attempt: AttemptId,
     write: impl Fn(&Node) -> Result<(), JournalError> + Send + Sync + 'static,

@@ -72,6 +72,13 @@ impl AttemptDirectory {
         self.0.join("child.json")
     }
 
+    /// What relayd says that has no such attempt: an [`aegir_protocol::message::Unknown`] as JSON. Its transcript is
+    /// kept until relayd knows it again, or an operator lets go of it.
+    #[must_use]
+    pub fn unknown(&self) -> PathBuf {
+        self.0.join("unknown.json")
+    }
+
     /// What the runner's own messages go to: not the transcript, but why there may be none.
     #[must_use]
     pub fn runner_log(&self) -> PathBuf {

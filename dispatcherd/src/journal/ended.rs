@@ -1,7 +1,7 @@
 //! How an attempt ended: what must still be told, and what stays.
 
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::message::{Cancel, Report};
+use aegir_protocol::message::{Cancel, Report, Unknown};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::{Outcome, Reason};
 use jiff::Timestamp;
@@ -77,6 +77,16 @@ impl Journal {
         let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
         let bytes = serde_json::to_vec(cancel).expect("a cancel has string keys");
         place(&self.directory(attempt).cancel(), &bytes)
+    }
+
+    /// Marks an attempt that relayd does not know.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark_unknown(&self, unknown: &Unknown) -> Result<(), JournalError> {
+        let attempt = AttemptId { operation: unknown.operation, attempt: unknown.attempt };
+        let bytes = serde_json::to_vec(unknown).expect("such a message has string keys");
+        place(&self.directory(attempt).unknown(), &bytes)
     }
 
     /// Keeps what must be told until it is told.

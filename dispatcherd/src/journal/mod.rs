@@ -9,6 +9,8 @@
 //! | `transcript` | a runner was started |
 //! | `operation.json` | journaled: delivered, acknowledged, not started |
 //!
+//! Beside them, `unknown.json` says that relayd has no such attempt; its transcript stays.
+//!
 //! A file is complete when it is there: all but `operation.json` and `transcript` appear by a rename, an
 //! `operation.json` that is torn was never acknowledged, and a transcript's torn last line is not read.
 

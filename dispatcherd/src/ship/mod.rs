@@ -11,6 +11,7 @@ mod notes;
 mod shipper;
 mod tail;
 mod turns;
+mod voyage;
 mod window;
 
 pub use notes::{Notes, Shipment, Ships};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::message::{Receipt, Replay};
+use aegir_protocol::message::{Receipt, Replay, Unknown};
 use tokio::sync::watch;
 
 /// The last receipt and the last replay of one attempt. A later one stands for all before it, so nothing
@@ -23,6 +23,8 @@ pub struct Notes {
     pub replays: u64,
     /// From where relayd misses bytes.
     pub replay: u64,
+    /// What relayd says when it has no such attempt, unless it has said something else since.
+    pub unknown: Option<Unknown>,
 }
 
 /// All attempts whose transcripts are on their way. Cheap to clone.
@@ -65,6 +67,7 @@ impl Ships {
         let attempt = AttemptId { operation: receipt.operation, attempt: receipt.attempt };
         self.note(attempt, |notes| {
             notes.receipts += 1;
+            notes.unknown = None;
             // One that is told again, from before, must not hide that all has arrived.
             if !notes.complete {
                 notes.offset = receipt.offset;
@@ -79,7 +82,14 @@ impl Ships {
         self.note(attempt, |notes| {
             notes.replays += 1;
             notes.replay = replay.offset;
+            notes.unknown = None;
         })
+    }
+
+    /// Passes on that relayd has no such attempt. Says whether anybody is there to hear it.
+    pub fn unknown(&self, unknown: Unknown) -> bool {
+        let attempt = AttemptId { operation: unknown.operation, attempt: unknown.attempt };
+        self.note(attempt, |notes| notes.unknown = Some(unknown))
     }
 
     /// Bytes of transcripts here that relayd has not receipted.
@@ -99,6 +109,16 @@ impl Ships {
 
     fn entries(&self) -> MutexGuard<'_, HashMap<AttemptId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shipment {
+    /// Waits until relayd says anything but that it has no such attempt.
+    pub async fn known_again(&mut self) {
+        if self.notes.wait_for(|notes| notes.unknown.is_none()).await.is_err() {
+            // Somebody else took this attempt's place, which nothing in this program does.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -128,7 +148,7 @@ mod tests {
         assert!(ships.receipt(&receipt(1, false)));
         assert!(ships.receipt(&receipt(9, true)));
         assert!(ships.receipt(&receipt(1, false)));
-        let expect = Notes { receipts: 3, offset: 9, complete: true, replays: 0, replay: 0 };
+        let expect = Notes { receipts: 3, offset: 9, complete: true, ..Notes::default() };
         assert_eq!(*shipment.notes.borrow(), expect);
         drop(shipment);
         assert!(!ships.receipt(&receipt(9, true)));

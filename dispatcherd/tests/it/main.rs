@@ -5,4 +5,5 @@
 mod life;
 mod relayd;
 mod restarts;
+mod shipping;
 mod world;

@@ -10,8 +10,8 @@ use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{
-    Cancel, Claim, Echo, Echoed, Grant, Heartbeat, Message, Receipt, Replay, Report, ToFrontend, decode,
-    decode_to_frontend, encode,
+    Cancel, Claim, Echo, Echoed, Grant, Heartbeat, Message, Receipt, Replay, Report, ToFrontend, Unknown,
+    decode, decode_to_frontend, encode,
 };
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::operation::Operation;
@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) grant: Option<bool>,
     /// Whether receipts are sent.
     pub(crate) receipts: bool,
+    /// Whether it says of each attempt whose chunks come that it has no such attempt.
+    pub(crate) unknown: bool,
     /// The chunks that are taken for lost, by their number.
     pub(crate) lose: Vec<u64>,
     pub(crate) transcripts: HashMap<AttemptId, Vec<u8>>,
@@ -93,6 +95,7 @@ impl Relayd {
         let state = Arc::new(Mutex::new(State {
             grant: Some(true),
             receipts: true,
+            unknown: false,
             lose: Vec::new(),
             transcripts: HashMap::new(),
             claims: Vec::new(),
@@ -207,6 +210,11 @@ impl Hand {
                         let replay = Replay { operation: header.operation, attempt: header.attempt, offset };
                         self.tell(&header.node, &replay).await;
                     }
+                    Some(Answer::Unknown) => {
+                        let (operation, attempt) = (header.operation, header.attempt);
+                        let reason = Code::NoSuchOperation.because("a test says so");
+                        self.tell(&header.node, &Unknown { operation, attempt, reason }).await;
+                    }
                     None => {}
                 }
             }
@@ -241,6 +249,7 @@ impl Hand {
 enum Answer {
     Receipt(u64, bool),
     Replay(u64),
+    Unknown,
 }
 
 impl State {
@@ -249,6 +258,9 @@ impl State {
         assert!(payload.ends_with(b"\n"), "a chunk holds whole records");
         if self.lose.contains(&self.chunks) {
             return None;
+        }
+        if self.unknown {
+            return Some(Answer::Unknown);
         }
         let has = self.transcripts.entry(attempt).or_default();
         let end = has.len() as u64;

@@ -5,7 +5,7 @@
 
 use aegir_amqp::topology::CONTROL;
 use aegir_amqp::{Outgoing, Publisher};
-use aegir_protocol::message::{Cancel, Echo, Grant, Message as _, Receipt, Replay, ToNode, encode};
+use aegir_protocol::message::{Cancel, Echo, Grant, Message as _, Receipt, Replay, ToNode, Unknown, encode};
 use aegir_protocol::name::NodeName;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -77,6 +77,7 @@ fn outgoing(node: &NodeName, message: &ToNode) -> Outgoing {
         ToNode::Grant(grant) => (Grant::SCHEMA, encode(grant)),
         ToNode::Receipt(receipt) => (Receipt::SCHEMA, encode(receipt)),
         ToNode::Replay(replay) => (Replay::SCHEMA, encode(replay)),
+        ToNode::Unknown(unknown) => (Unknown::SCHEMA, encode(unknown)),
         ToNode::Cancel(cancel) => (Cancel::SCHEMA, encode(cancel)),
         ToNode::Echo(echo) => (Echo::SCHEMA, encode(echo)),
     };

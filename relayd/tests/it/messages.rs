@@ -5,7 +5,7 @@ use aegir_amqp::topology::{DEAD, STATUS, TRANSCRIPTS};
 use aegir_amqp::{Builder, Config, Consume, Outgoing, Topology};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::message::{Grant, Report, encode};
+use aegir_protocol::message::{Grant, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +62,8 @@ async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
     let letter = within(dead.recv()).await.unwrap();
     assert_eq!(letter.header(CODE).as_deref(), Some(Code::NoSuchOperation.as_str()));
     letter.done().await.unwrap();
+    let ToNode::Unknown(unknown) = node.told().await else { panic!("the node was not told") };
+    assert_eq!(unknown.operation, grant.operation);
 
     let id = world.submit("a").await;
     assert_eq!(node.carry_out(1).await.0, id);

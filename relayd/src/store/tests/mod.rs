@@ -252,8 +252,15 @@ async fn chunks_may_overlap_repeat_and_leave_gaps() {
     assert_eq!(opened.chunk(id, at(1), &whole[at(1)..]).await, Settled::Done);
     let behind = opened.chunk(id, whole.len(), b"{}\n").await;
     assert!(matches!(behind, Settled::Bury(Code::TranscriptMismatch, _)), "{behind:?}");
-    let unknown = opened.chunk(OperationId::generate(), 0, b"{}\n").await;
-    assert!(matches!(unknown, Settled::Bury(Code::NoSuchOperation, _)), "{unknown:?}");
+
+    let other = OperationId::generate();
+    let asked = Arc::<[Ingest]>::from([chunk(other, 0, b"{}\n"), chunk(other, 3, b"{}\n")]);
+    let unknown = opened.store.write(asked).await.unwrap();
+    let buried = |settled: &Settled| matches!(settled, Settled::Bury(Code::NoSuchOperation, _));
+    assert!(unknown.iter().all(buried), "{unknown:?}");
+    let told = opened.seen.messages();
+    let told: Vec<_> = told.iter().filter(|message| matches!(message, ToNode::Unknown(_))).collect();
+    assert!(matches!(told[..], [ToNode::Unknown(unknown)] if unknown.operation == other), "{told:?}");
 
     // Each record is found by its number, whatever chunk it came in.
     for (index, line) in lines.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{AttemptId, OperationId};
-use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode};
+use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode, Unknown};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::Verifier;
@@ -137,7 +137,7 @@ impl Batch {
     async fn store_chunk(&mut self, header: &Chunk, payload: &Bytes) -> Result<Settled, StoreError> {
         let attempt = AttemptId { operation: header.operation, attempt: header.attempt };
         let mut tail = match self.known(attempt).await? {
-            None => return Ok(unknown(header.operation)),
+            None => return Ok(self.disown(header)),
             Some(Known::Open(tail)) => *tail,
             Some(Known::Closed(end)) => return Ok(self.after_the_end(header, payload, end)),
         };
@@ -182,6 +182,23 @@ impl Batch {
         self.tell_ledger(header, started, finished.map(|finished| (finished.outcome, finished.reason)))
             .await?;
         Ok(Settled::Done)
+    }
+
+    /// Tells the node that its attempt is not known here, once for all of its chunks in this batch: it would send
+    /// them for ever.
+    fn disown(&mut self, header: &Chunk) -> Settled {
+        let attempt = AttemptId { operation: header.operation, attempt: header.attempt };
+        let message = format!("there is no attempt {attempt} here");
+        let told = ToNode::Unknown(Unknown {
+            operation: header.operation,
+            attempt: header.attempt,
+            reason: Code::NoSuchOperation.because(message.clone()),
+        });
+        let told = (header.node.clone(), told);
+        if !self.effects.messages.contains(&told) {
+            self.effects.messages.push(told);
+        }
+        Settled::Bury(Code::NoSuchOperation, message)
     }
 
     /// What happens to the Operation by what a chunk says.
