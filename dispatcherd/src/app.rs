@@ -30,6 +30,7 @@ use crate::node::Node;
 use crate::planner::Terms;
 use crate::ship::{Shipper, Ships, Turns};
 use crate::slots::{self, Census, Event, Slots};
+use crate::spool::{Level, Limit};
 
 /// How long tasks may take to end. Runners go on, so there is little to do.
 const DRAIN: Duration = Duration::from_millis(1500);
@@ -167,7 +168,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     });
     let notifier = Notifier::new();
     let (census, census_read) = watch::channel(Census::default());
-    let (accepting, accepting_read) = watch::channel(None);
+    let (closed, closed_read) = watch::channel(None);
+    let (level, level_read) = watch::channel(Level::default());
 
     let heartbeat = notifier.heartbeat("slots", STUCK);
     let decide = slots::run(Arc::clone(&node), Slots::new(slots), events_read, census, heartbeat);
@@ -180,12 +182,20 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         deliveries: operations,
         control: intake_control,
         census: census_read.clone(),
-        accepting,
+        spool: level_read,
+        closed,
     };
     node.tasks.spawn("intake", intake.run());
     node.tasks.spawn("control", control::run(Arc::clone(&node), controls));
     let announcer = Announcer { library, to: config.frontends.clone(), frontends, catalog, reload };
     node.spawn("catalog", announcer.run());
+    let limit = Limit {
+        node: Arc::clone(&node),
+        bytes: config.limits.spool_bytes,
+        census: census_read.clone(),
+        level,
+    };
+    node.spawn("spool", limit.run());
     node.spawn("sweep", sweep(Arc::clone(&node)));
     let watchdog = notifier.clone();
     let watchdog_cancel = node.cancel.clone();
@@ -196,7 +206,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         frontends: config.frontends.clone(),
         slots: config.slots,
         census: census_read,
-        accepting: accepting_read,
+        closed: closed_read,
         link: link.clone(),
         notifier: notifier.clone(),
         heartbeat: notifier.heartbeat("session", STUCK),

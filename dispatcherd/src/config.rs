@@ -104,6 +104,8 @@ pub struct Limits {
     pub task_timeout_seconds: u64,
     /// How long it may print nothing; as long as it likes when absent.
     pub task_quiet_seconds: Option<u64>,
+    /// How many bytes of transcripts may lie here that relayd has not receipted.
+    pub spool_bytes: u64,
 }
 
 fn default_backend() -> BackendName {
@@ -144,7 +146,12 @@ impl Default for Ansible {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { output_bytes: 1024 * 1024 * 1024, task_timeout_seconds: 3600, task_quiet_seconds: None }
+        Self {
+            output_bytes: 1024 * 1024 * 1024,
+            task_timeout_seconds: 3600,
+            task_quiet_seconds: None,
+            spool_bytes: 4 * 1024 * 1024 * 1024,
+        }
     }
 }
 
@@ -246,6 +253,9 @@ impl Config {
         }
         if self.limits.task_quiet_seconds == Some(0) {
             wrong.push("limits.task_quiet_seconds is 0: every Task would be stopped at once".to_owned());
+        }
+        if self.limits.spool_bytes == 0 {
+            wrong.push("limits.spool_bytes is 0: no child could print".to_owned());
         }
         if self.ssh.connect_timeout_seconds == 0 {
             wrong.push("ssh.connect_timeout_seconds is 0: no minion could be reached".to_owned());

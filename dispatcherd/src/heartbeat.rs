@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use aegir_amqp::{Link, Status};
+use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
 use aegir_protocol::message::Heartbeat;
 use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_protocol::state::Reason;
 use aegir_service::systemd::{self, Notifier};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -15,6 +17,7 @@ use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 
 use crate::node::Node;
 use crate::slots::Census;
+use crate::spool;
 
 /// The session's supervisor does something every few seconds. Without anything for this long it is stuck, and
 /// the watchdog is to restart this process.
@@ -33,8 +36,8 @@ pub struct Pulse {
     pub slots: u32,
     /// How many attempts are where.
     pub census: watch::Receiver<Census>,
-    /// Whether Operations are taken, and why not.
-    pub accepting: watch::Receiver<Option<String>>,
+    /// Why no Operations are taken, when that is so.
+    pub closed: watch::Receiver<Option<Reason>>,
     /// The session.
     pub link: Link,
     /// For systemd's status line.
@@ -74,32 +77,48 @@ impl Pulse {
                 self.heartbeat.beat();
             }
             last_outage = outage(&session).or(last_outage);
-            let line = self.line(&session);
+            let blocked = self.blocked().await;
+            let line = self.line(&session, blocked.len());
             if line != shown {
                 self.notifier.status(&line);
                 shown = line;
             }
             if session.is_up() && beating.is_empty() {
-                beating.push(self.beat(last_outage.clone()));
+                beating.push(self.beat(last_outage.clone(), blocked));
             }
         }
     }
 
-    fn line(&self, session: &Status) -> String {
+    /// The attempts whose children wait for room.
+    async fn blocked(&self) -> Vec<AttemptId> {
+        let running = self.census.borrow().running.clone();
+        let blocked = move |node: &Node| {
+            let waits = |attempt: &AttemptId| spool::blocked(&node.journal.directory(*attempt));
+            running.into_iter().filter(waits).collect()
+        };
+        self.node.on_disk(blocked).await
+    }
+
+    fn line(&self, session: &Status, blocked: usize) -> String {
         let (waiting, running) = {
             let census = self.census.borrow();
             (census.waiting.len(), census.running.len())
         };
         let broker = if *session == Status::Up { String::new() } else { format!("; {session}") };
-        let intake = match &*self.accepting.borrow() {
-            None => String::new(),
-            Some(why) => format!("; takes nothing: {why}"),
+        let blocked = match blocked {
+            0 => String::new(),
+            blocked => format!(" ({blocked} of them held up: the disk or the spool is full)"),
         };
-        format!("{running} running, {waiting} waiting{broker}{intake}")
+        let intake = match &*self.closed.borrow() {
+            None => String::new(),
+            Some(reason) => format!("; takes nothing: {reason}"),
+        };
+        format!("{running} running{blocked}, {waiting} waiting{broker}{intake}")
     }
 
-    async fn beat(&self, last_outage: Option<String>) {
+    async fn beat(&self, last_outage: Option<String>, blocked: Vec<AttemptId>) {
         let census = self.census.borrow().clone();
+        let closed = self.closed.borrow().clone();
         let heartbeat = Heartbeat {
             node: self.node.terms.node.clone(),
             backend: self.backend.clone(),
@@ -109,7 +128,9 @@ impl Pulse {
             waiting: census.waiting,
             running: census.running,
             spool_bytes: self.node.ships.spool_bytes(),
-            accepting: self.accepting.borrow().is_none(),
+            accepting: closed.is_none(),
+            closed,
+            blocked,
             last_outage,
         };
         for frontend in &self.frontends {

@@ -34,3 +34,4 @@ pub mod runner;
 pub mod secrets;
 pub mod ship;
 pub mod slots;
+pub mod spool;

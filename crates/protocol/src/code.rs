@@ -172,6 +172,12 @@ codes! {
     TopologyMismatch = "topology_mismatch", 0;
     /// The disk is full.
     DiskFull = "disk_full", 0;
+    /// More transcript bytes than allowed wait for relayd's receipt.
+    SpoolFull = "spool_full", 0;
+    /// An operator wants the node to take nothing new.
+    Draining = "draining", 0;
+    /// An operator has let go of a transcript that relayd had not received.
+    SpoolForgotten = "spool_forgotten", 0;
     /// A role can't be used as it is.
     RoleInvalid = "role_invalid", 0;
 }

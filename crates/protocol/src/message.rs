@@ -233,6 +233,13 @@ pub struct Heartbeat {
     pub spool_bytes: u64,
     /// Whether it takes new Operations.
     pub accepting: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Reason>,
+    /// Attempts that run and whose children wait until there is room for what they print, on the disk or in the
+    /// spool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<AttemptId>,
     /// What was last the matter between it and the broker since it started, for people. While that lasts nobody hears
     /// of it, so it is told afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,8 @@ pub fn init(default_directives: &str) -> Result<(), LoggingError> {
     let registry = tracing_subscriber::registry().with(filter);
     let json = || {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
-        layer.with_writer(io::stderr)
+        // A log on a full disk is not worth a panic, which is what saying so on stderr would end in.
+        layer.log_internal_errors(false).with_writer(io::stderr)
     };
     match format() {
         Format::Journal => match tracing_journald::layer() {
@@ -54,8 +55,8 @@ pub fn init(default_directives: &str) -> Result<(), LoggingError> {
         },
         Format::Json => registry.with(json()).try_init()?,
         Format::Plain { colour } => {
-            let layer = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(io::stderr);
-            registry.with(layer).try_init()?;
+            let layer = tracing_subscriber::fmt::layer().with_ansi(colour);
+            registry.with(layer.log_internal_errors(false).with_writer(io::stderr)).try_init()?;
         }
     }
     if let Some(error) = misunderstood {

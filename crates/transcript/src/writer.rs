@@ -79,6 +79,16 @@ pub enum WriteError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file system is read-only now. Nothing is lost yet.
+    #[error("the file system of {path} is read-only: mount it read-write again")]
+    ReadOnly {
+        /// The transcript.
+        path: PathBuf,
+        /// Where it ends.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The write failed.
     #[error("can't write to {path} at {offset} bytes")]
     Write {
@@ -121,6 +131,7 @@ impl WriteError {
     pub fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::DiskFull,
+            Self::ReadOnly { .. } => Code::StateDirectoryUnwritable,
             Self::Exists { .. }
             | Self::Create { .. }
             | Self::TooLarge { .. }
@@ -128,6 +139,38 @@ impl WriteError {
             | Self::Torn { .. }
             | Self::Sync { .. }
             | Self::Finished { .. } => Code::RunnerFailed,
+        }
+    }
+
+    /// Whether the same record may be appended later, when the file system takes it again. Anything else, such as
+    /// a disk that fails, may have cost bytes that were written before, and waiting would not bring them back.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::ReadOnly { .. } => true,
+            Self::Torn { source, .. } => Refusal::of(source).is_some(),
+            Self::Exists { .. }
+            | Self::Create { .. }
+            | Self::TooLarge { .. }
+            | Self::Write { .. }
+            | Self::Sync { .. }
+            | Self::Finished { .. } => false,
+        }
+    }
+}
+
+/// Why a file system takes nothing at the moment.
+enum Refusal {
+    Full,
+    ReadOnly,
+}
+
+impl Refusal {
+    fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Self::Full),
+            io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
+            _ => None,
         }
     }
 }
@@ -236,11 +279,10 @@ impl Writer {
             tracing::warn!(path = %self.path.display(), offset, %error, "can't cut a torn record off a transcript");
         }
         let path = self.path.clone();
-        Err(match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                WriteError::Full { path, offset, source }
-            }
-            _ => WriteError::Write { path, offset, source },
+        Err(match Refusal::of(&source) {
+            Some(Refusal::Full) => WriteError::Full { path, offset, source },
+            Some(Refusal::ReadOnly) => WriteError::ReadOnly { path, offset, source },
+            None => WriteError::Write { path, offset, source },
         })
     }
 
@@ -290,6 +332,7 @@ mod tests {
         let error = writer.append(&progress("a")).unwrap_err();
         assert!(matches!(error, WriteError::Full { offset: 0, .. }), "{error:?}");
         assert_eq!(error.code(), Code::DiskFull);
+        assert!(error.passes());
         // A device can't be cut back either, which the next append says.
         assert!(matches!(writer.append(&progress("a")), Err(WriteError::Torn { .. })));
         assert_eq!(writer.position(), Position { seq: 0, end: 0 });
@@ -306,6 +349,7 @@ mod tests {
         let first = writer.append(&progress("first")).unwrap();
         let error = writer.append(&progress(&"x".repeat(10_000))).unwrap_err();
         assert!(matches!(error, WriteError::Write { offset, .. } if offset == first.end), "{error:?}");
+        assert!(!error.passes());
         assert_eq!(writer.position(), first);
         let mut content = Vec::new();
         file.rewind().unwrap();

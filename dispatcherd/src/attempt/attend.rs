@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::{end, insist, report};
 use super::prepare::{Prepared, prepare};
-use crate::journal::Tombstone;
+use crate::journal::{self, Tombstone};
 use crate::launch;
 use crate::node::Node;
 use crate::runner::end_leftovers;
@@ -118,7 +118,7 @@ async fn ship(
             operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
             "a transcript can't be shipped"
         );
-        if gone.is_cancelled() {
+        if gone.is_cancelled() && !error.passes() {
             looks += 1;
         }
         if looks >= LOOKS {
@@ -139,8 +139,15 @@ async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>
     // Another one may have it: this process was restarted between starting it and noticing it.
     launch::gone(&directory).await;
     let transcript = directory.transcript();
-    let finished = node.on_disk(move |_| finished(&transcript)).await;
-    if matches!(finished, Ok(Some(_))) {
+    let has_finished = async || loop {
+        let transcript = transcript.clone();
+        match node.on_disk(move |_| finished(&transcript)).await {
+            Err(error) if journal::passes(&error) => tokio::time::sleep(LOOK_AGAIN).await,
+            // One that can't be read is cleared up after like one that is not finished.
+            found => return matches!(found, Ok(Some(_))),
+        }
+    };
+    if has_finished().await {
         return;
     }
     tracing::error!(

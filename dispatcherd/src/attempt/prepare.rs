@@ -10,7 +10,7 @@ use aegir_protocol::message::Lease;
 use aegir_protocol::state::Reason;
 use tokio::process::Child;
 
-use crate::journal::JournalError;
+use crate::journal::{self, JournalError};
 use crate::launch;
 use crate::node::Node;
 use crate::planner;
@@ -38,7 +38,16 @@ enum StartError {
     Spawn(#[source] io::Error),
 }
 
-/// Plans an attempt and starts its runner. What fails for the machine's reasons, such as a full disk, is
+impl StartError {
+    /// Whether it says nothing against the attempt, such as a full disk.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Journal(JournalError { error, .. }) | Self::Spawn(error) => journal::passes(error),
+        }
+    }
+}
+
+/// Plans an attempt and starts its runner. A full disk is waited for; what else fails for the machine's reasons is
 /// tried again for half a minute.
 pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Prepared {
     let mut tries = 0;
@@ -47,15 +56,14 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<
             Ok(prepared) => return prepared,
             Err(error) => error,
         };
-        tries += 1;
+        tries += u32::from(!error.passes());
         tracing::error!(
             operation_id = %attempt.operation, attempt = attempt.attempt.get(), tries, %error,
             "an attempt can't be started"
         );
         if tries >= TRIES {
-            let full = matches!(&error, StartError::Journal(error) if error.is_full());
-            let code = if full { Code::DiskFull } else { Code::RunnerFailed };
-            return Prepared::Rejected(code.because(format!("node {}: {error}", node.terms.node)));
+            let message = format!("node {}: {error}", node.terms.node);
+            return Prepared::Rejected(Code::RunnerFailed.because(message));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -11,11 +11,13 @@ use aegir_protocol::code::Code;
 use aegir_protocol::message;
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_protocol::operation::Operation;
+use aegir_protocol::state::Reason;
 use tokio::sync::watch;
 
 use crate::journal::{Arrival, Taken};
 use crate::node::Node;
 use crate::slots::{Census, Event};
+use crate::spool::Level;
 
 /// How long after a failed write it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -63,6 +65,19 @@ impl Gate {
     }
 }
 
+/// Why nothing is taken, whatever waits here.
+fn closed(spool: Level) -> Option<Reason> {
+    match spool {
+        Level::Open => None,
+        Level::Closed => {
+            Some(Code::SpoolFull.because("relayd has received too little of what lies in the spool"))
+        }
+        Level::Full => {
+            Some(Code::SpoolFull.because("the spool is full, and children wait with what they print"))
+        }
+    }
+}
+
 /// The intake, ready to run.
 #[derive(Debug)]
 pub struct Intake {
@@ -78,8 +93,10 @@ pub struct Intake {
     pub control: ConsumeControl,
     /// How many wait.
     pub census: watch::Receiver<Census>,
-    /// Whether Operations are taken, and why not.
-    pub accepting: watch::Sender<Option<String>>,
+    /// How full the spool is.
+    pub spool: watch::Receiver<Level>,
+    /// Why nothing is taken, when that is so.
+    pub closed: watch::Sender<Option<Reason>>,
 }
 
 impl Intake {
@@ -102,20 +119,35 @@ impl Intake {
                         return;
                     }
                 }
+                changed = self.spool.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
 
     fn regulate(&mut self) {
         let waiting = self.census.borrow_and_update().waiting.len();
+        let closed = closed(*self.spool.borrow_and_update());
         let is = self.control.is_paused();
-        let should = Gate { slots: self.slots }.closed(is, waiting);
+        let should = closed.is_some() || Gate { slots: self.slots }.closed(is, waiting);
+        self.say(closed);
         if should && !is {
             tracing::debug!(waiting, "enough Operations wait here; no more are taken for now");
             self.control.pause();
         } else if is && !should {
             self.control.resume();
         }
+    }
+
+    fn say(&self, closed: Option<Reason>) {
+        self.closed.send_if_modified(|said| {
+            let news = *said != closed;
+            *said = closed;
+            news
+        });
     }
 
     async fn take(&mut self, first: Delivery) {
@@ -167,16 +199,14 @@ impl Intake {
         loop {
             let batch = Arc::clone(&arrivals);
             let error = match self.node.on_disk(move |node| node.journal.take(&batch)).await {
-                Ok(taken) => {
-                    self.accepting.send_if_modified(|why| why.take().is_some());
-                    return taken;
-                }
+                // What keeps it closed besides is said again in the next turn.
+                Ok(taken) => return taken,
                 Err(error) => error,
             };
             self.control.pause();
             let code = if error.is_full() { Code::DiskFull } else { Code::StateDirectoryUnwritable };
             tracing::error!(code = code.as_str(), %error, "Operations can't be taken; it is tried again");
-            self.accepting.send_replace(Some(format!("{code}: {error}")));
+            self.say(Some(code.because(error.to_string())));
             tokio::time::sleep(AGAIN).await;
         }
     }

@@ -66,6 +66,19 @@ impl AttemptDirectory {
         self.0.join("lease.json")
     }
 
+    /// Locked (flock, exclusive) by dispatcherd while the spool is full: the runner reads nothing of its children. The
+    /// runner watches its directory for it.
+    #[must_use]
+    pub fn hold(&self) -> PathBuf {
+        self.0.join("hold")
+    }
+
+    /// Locked (flock, exclusive) by the runner while the disk has no room for what its children print.
+    #[must_use]
+    pub fn full(&self) -> PathBuf {
+        self.0.join("full")
+    }
+
     /// Written by the runner before a child may go on: the child's process group, as JSON.
     #[must_use]
     pub fn child(&self) -> PathBuf {

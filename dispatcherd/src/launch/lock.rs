@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -13,10 +14,10 @@ use crate::journal::AttemptDirectory;
 /// this only tells how soon a killed one is noticed.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What a look at an attempt's lock found.
+/// What a look at a lock found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alive {
-    /// Its runner holds the lock.
+    /// Somebody holds it.
     Yes,
     /// Nobody does.
     No,
@@ -24,13 +25,21 @@ pub enum Alive {
 
 /// Whether a runner holds the lock of this directory.
 ///
+/// # Errors
+/// When the lock can't be looked at.
+pub fn alive(directory: &AttemptDirectory) -> io::Result<Alive> {
+    locked(&directory.lock())
+}
+
+/// Whether somebody alive holds the lock on this file.
+///
 /// The lock is asked for and given back at once, and shared, so that two that look do not see each other. A
 /// runner that starts in that very moment has to ask twice.
 ///
 /// # Errors
 /// When the lock can't be looked at.
-pub fn alive(directory: &AttemptDirectory) -> io::Result<Alive> {
-    let file = match File::open(directory.lock()) {
+pub fn locked(path: &Path) -> io::Result<Alive> {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Alive::No),
         Err(error) => return Err(error),

@@ -7,6 +7,6 @@
 mod lock;
 mod process;
 
-pub use lock::{Alive, alive, gone};
+pub use lock::{Alive, alive, gone, locked};
 pub(crate) use process::ended;
 pub use process::{Launcher, start};

@@ -1,6 +1,6 @@
 //! The account that a runner gives: every record goes through here, masked, into the transcript.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
@@ -9,6 +9,7 @@ use aegir_transcript::{WriteError, Writer};
 
 use super::output::Splitter;
 use super::redactor::Redactor;
+use super::room::Room;
 use super::stop::{Stop, Stopper};
 
 /// How many of the last bytes of a Task's standard error are kept for its reason.
@@ -31,15 +32,19 @@ pub(super) struct Account {
     over: bool,
     /// The end of the Task's standard error, masked.
     tail: Vec<u8>,
-    /// Set by the first write that failed; nothing is written after it but the end.
+    room: Room,
+    /// Records that the disk had no room for, in order. Nothing is read while there are any, so that they are what
+    /// one read gave, and what the runner itself has to say.
+    kept: VecDeque<Record>,
+    /// Set by the first write that failed for good; nothing is written after it but the end.
     broken: Option<Reason>,
 }
 
 impl Account {
     /// An account in a new transcript, of at most `limit` bytes of output. What calls for the end of the
-    /// Task (too much output, a full disk) goes to `stopper`.
+    /// Task (too much output, a disk that fails) goes to `stopper`.
     #[must_use]
-    pub(super) fn new(writer: Writer, redactor: Redactor, stopper: Stopper, limit: u64) -> Self {
+    pub(super) fn new(writer: Writer, redactor: Redactor, stopper: Stopper, limit: u64, room: Room) -> Self {
         Self {
             writer,
             redactor,
@@ -50,6 +55,8 @@ impl Account {
             limit,
             over: false,
             tail: Vec::new(),
+            room,
+            kept: VecDeque::new(),
             broken: None,
         }
     }
@@ -146,18 +153,80 @@ impl Account {
         if self.broken.is_some() {
             return;
         }
-        let error = match self.writer.append(record) {
-            Ok(_) => return,
+        if !self.kept.is_empty() || self.write(record).is_err() {
+            self.kept.push_back(record.clone());
+        }
+    }
+
+    /// Writes a record, or finds out that none can be written any more.
+    ///
+    /// # Errors
+    /// When there is no room for it now.
+    fn write(&mut self, record: &Record) -> Result<(), WriteError> {
+        match self.writer.append(record) {
+            Ok(_) => {}
             // Only what a plug-in hands over can be that large. The Task goes on; its result is not lost.
             Err(error @ WriteError::TooLarge { .. }) => {
                 tracing::warn!(%error, kind = record.kind(), "a record was left out");
-                return;
             }
-            Err(error) => error,
-        };
-        let reason = error.code().because(chain(&error));
-        self.broken = Some(reason.clone());
-        self.stopper.stop(Stop::Broken(reason));
+            Err(error) if error.passes() => {
+                if self.kept.is_empty() {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "nothing is read of the children until there is room"
+                    );
+                }
+                self.room.disk_is_full(true);
+                return Err(error);
+            }
+            Err(error) => {
+                let reason = error.code().because(chain(&error));
+                self.broken = Some(reason.clone());
+                self.stopper.stop(Stop::Broken(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was kept.
+    ///
+    /// # Errors
+    /// When there is still no room for all of it.
+    fn catch_up(&mut self) -> Result<(), WriteError> {
+        while let Some(record) = self.kept.pop_front() {
+            if self.broken.is_none()
+                && let Err(error) = self.write(&record)
+            {
+                self.kept.push_front(record);
+                return Err(error);
+            }
+        }
+        self.room.disk_is_full(false);
+        Ok(())
+    }
+
+    /// Whether children may be read, and a Task may begin: nothing waits for room.
+    pub(super) fn flows(&self) -> bool {
+        self.kept.is_empty() && !self.room.spool_full()
+    }
+
+    /// Looks again whether there is room. The caller waits for [`room::LOOK_AGAIN`](super::room::LOOK_AGAIN) before.
+    pub(super) fn look_for_room(&mut self) {
+        if !self.kept.is_empty() {
+            // Until then it is kept.
+            let _ = self.catch_up();
+        }
+    }
+
+    /// Whether a Task may begin: nothing waits for room, and the disk has some.
+    pub(super) fn room_for_a_task(&mut self) -> bool {
+        self.look_for_room();
+        if !self.kept.is_empty() {
+            return false;
+        }
+        let room = self.room.for_a_task();
+        self.room.disk_is_full(!room);
+        room && !self.room.spool_full()
     }
 
     /// The end of what the Task printed as errors, for its reason; the last lines that fit in `most` bytes.
@@ -181,7 +250,9 @@ impl Account {
 
     /// Brings what was written to the disk.
     pub(super) fn sync(&mut self) {
+        // What is kept is synced by whoever ships it.
         if self.broken.is_none()
+            && self.kept.is_empty()
             && let Err(error) = self.writer.sync()
         {
             self.broken = Some(error.code().because(chain(&error)));
@@ -193,11 +264,14 @@ impl Account {
     /// # Errors
     /// When it can't be written; it may be tried again.
     pub(super) fn finish(&mut self, outcome: Outcome, reason: Reason) -> Result<(), WriteError> {
+        self.catch_up()?;
         let (outcome, reason) = match &self.broken {
             Some(broken) => (Outcome::Failed, broken.clone()),
             None => (outcome, self.masked(reason)),
         };
-        self.writer.finish(outcome, reason).map(|_| ())
+        let written = self.writer.finish(outcome, reason).map(|_| ());
+        self.room.disk_is_full(written.as_ref().is_err_and(WriteError::passes));
+        written
     }
 }
 

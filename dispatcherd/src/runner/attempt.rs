@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +21,8 @@ use tokio::task::JoinHandle;
 
 use super::account::Account;
 use super::redactor::Redactor;
-use super::stop::{Stop, Stopper, stops, watch_for_cancel, watch_lease};
+use super::room::{self, LOOK_AGAIN, Room, watch_spool};
+use super::stop::{Stop, Stopper, Stops, stops, watch_for_cancel, watch_lease};
 use super::work::{TaskEnd, Work, remove};
 use super::{ansible, shell};
 use crate::journal::AttemptDirectory;
@@ -29,7 +30,7 @@ use crate::lease::LeaseFile;
 use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask};
 use crate::secrets::{PrivateDirectory, SecretError, Secrets};
 
-/// How often, and after how long, the last record is tried again: a full disk may get room.
+/// How often, and after how long, the last record is tried again when the disk fails. For room it waits without end.
 const FINISH_AGAIN: [u64; 5] = [1, 2, 5, 10, 20];
 
 /// Why nothing was begun. Said on standard error; dispatcherd finds the lock free and no transcript.
@@ -91,7 +92,7 @@ enum BeginError {
 pub fn main(directory: PathBuf) -> ExitCode {
     // To standard error, which dispatcherd keeps beside the transcript.
     if let Err(error) = aegir_service::logging::init("warn") {
-        eprintln!("dispatcherd runner: {}", super::chain(&error));
+        say(&error);
     }
     // One thread, and the drivers looked at after every turn: what a child prints must not delay a timer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
@@ -103,10 +104,15 @@ pub fn main(directory: PathBuf) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("dispatcherd runner: {}", super::chain(&error));
+            say(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// On standard error, which may be a file on a full disk: that must not end the runner, as `eprintln!` would.
+fn say(error: &dyn std::error::Error) {
+    let _ = writeln!(io::stderr(), "dispatcherd runner: {}", super::chain(error));
 }
 
 /// Signals that reach the runner are meant for dispatcherd. They are caught and left unread as long as these
@@ -122,15 +128,20 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let plan = read_plan(&directory)?;
     let writer = Writer::create(&directory.transcript())?;
     let (stopper, stops) = stops(operation.timeout_seconds);
-    let changes = Watcher::new()?.watch_directory(directory.path())?;
-    let watch = tokio::spawn(watch_for_cancel(directory.cancel(), changes, stopper.clone()));
+    let watcher = Watcher::new()?;
+    let changes = || watcher.watch_directory(directory.path());
+    let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
+    let cancel = tokio::spawn(watch_for_cancel(directory.cancel(), changes()?, stopper.clone()));
+    let spool = tokio::spawn(watch_spool(directory.hold(), changes()?, says));
     // What has no lease may go on for ever.
     let lease = || LeaseFile::new(directory.lease());
-    let lease_watch = operation.lease_seconds.map(|_| tokio::spawn(watch_lease(lease(), stopper.clone())));
+    let lease = operation.lease_seconds.map(|_| tokio::spawn(watch_lease(lease(), stopper.clone())));
+    let room = Room::new(directory.clone(), spool_full);
     let attempt = Attempt { operation: &operation, plan: &plan, directory: &directory };
-    let finished = attempt.carry_out(writer, stopper, stops).await;
-    watch.abort();
-    lease_watch.inspect(JoinHandle::abort);
+    let finished = attempt.carry_out(writer, room, stopper, stops).await;
+    cancel.abort();
+    spool.abort();
+    lease.inspect(JoinHandle::abort);
     Ok(finished)
 }
 
@@ -174,14 +185,14 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Whether the last record was written.
-    async fn carry_out(&self, writer: Writer, stopper: Stopper, stops: super::stop::Stops) -> bool {
+    async fn carry_out(&self, writer: Writer, room: Room, stopper: Stopper, stops: Stops) -> bool {
         let limit = self.plan.settings.output_limit_bytes;
         let opened = self.open();
         let redactor = match &opened {
             Ok((_, _, redactor)) => redactor.clone(),
             Err(_) => Redactor::default(),
         };
-        let mut account = Account::new(writer, redactor, stopper, limit);
+        let mut account = Account::new(writer, redactor, stopper, limit, room);
         account.record(&Record::Started(self.started()));
         // relayd shows "running" from here on, and a second runner must find this one's transcript.
         account.sync();
@@ -250,6 +261,9 @@ impl Attempt<'_> {
             if let Some(stop) = work.stops.now().or_else(lease_over) {
                 return (stop.outcome(), stop.reason());
             }
+            if let Err(stop) = room_for_a_task(work).await {
+                return (stop.outcome(), stop.reason());
+            }
             {
                 let mut account = work.account.borrow_mut();
                 account.begin_task(task.number);
@@ -290,16 +304,32 @@ impl Attempt<'_> {
     }
 }
 
-async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {
-    for seconds in FINISH_AGAIN.into_iter().map(Some).chain([None]) {
-        match (account.finish(outcome, reason.clone()), seconds) {
-            (Ok(()), _) => return true,
-            (Err(error), Some(seconds)) => {
-                tracing::warn!(error = super::chain(&error), "the last record can't be written yet");
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-            }
-            (Err(error), None) => eprintln!("dispatcherd runner: {}", super::chain(&error)),
-        }
+/// Waits until there is room for what a Task writes and prints.
+///
+/// # Errors
+/// What stops the attempt before that.
+async fn room_for_a_task(work: &Work<'_>) -> Result<(), Stop> {
+    let mut stops = work.stops.clone();
+    while !work.account.borrow_mut().room_for_a_task() {
+        stops.unless(tokio::time::sleep(LOOK_AGAIN)).await?;
     }
-    false
+    Ok(())
+}
+
+async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {
+    let mut pauses = FINISH_AGAIN.into_iter();
+    loop {
+        let error = match account.finish(outcome, reason.clone()) {
+            Ok(()) => return true,
+            Err(error) => error,
+        };
+        let pause = if error.passes() {
+            LOOK_AGAIN
+        } else {
+            tracing::warn!(error = super::chain(&error), "the last record can't be written");
+            let Some(seconds) = pauses.next() else { return false };
+            Duration::from_secs(seconds)
+        };
+        tokio::time::sleep(pause).await;
+    }
 }

@@ -1,8 +1,8 @@
 //! Carrying a child through to its end, whatever it is: a process here, a program on a minion, later a
 //! warm interpreter. What a child is stands behind [`Child`]; nothing here knows of `waitpid`.
 //!
-//! One loop reads both streams and writes what it reads before it reads on: what the disk can't take stays
-//! in the child's pipe, and the child waits. Between reads it looks at stops and times, so that a flood of
+//! One loop reads both streams and writes what it reads before it reads on: what the disk can't take, or the spool,
+//! stays in the child's pipe, and the child waits. Between reads it looks at stops and times, so that a flood of
 //! output delays neither.
 
 use std::cell::RefCell;
@@ -13,10 +13,11 @@ use std::time::Duration;
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::{Exit, Remains, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::Account;
 use super::ansible::Events;
+use super::room::LOOK_AGAIN;
 use super::stop::{Stop, Stops};
 
 /// How long an interrupted child may take to end by itself.
@@ -31,6 +32,9 @@ const LEAK: Duration = Duration::from_secs(5);
 const LEAK_WHEN_STOPPED: Duration = Duration::from_secs(1);
 /// How much is read at once: what a pipe holds.
 const READ: usize = 64 * 1024;
+/// How much is read without room when a Task was stopped and its child has ended: what is left in two pipes and a
+/// socket. More than that comes from something that does not end, and is not waited for.
+const REST: usize = 1024 * 1024;
 /// After how many reads timers and signals get their turn: a mebibyte of output.
 const READS_IN_A_ROW: u32 = 16;
 
@@ -110,10 +114,22 @@ pub(super) async fn carry<C: Child>(
     let mut patience: Option<Instant> = None;
     let mut reads = 0_u32;
     let mut heard = Instant::now();
+    let mut rest = 0;
     loop {
         let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
         if exit.is_some() && stdout.ended && stderr.ended && events_done {
             break;
+        }
+        let flows = account.borrow().flows();
+        let over = stop.is_some() && exit.is_some();
+        let may_read = flows || (over && rest < REST);
+        if !may_read && !over && exit.is_some() {
+            // What the child has printed is still to be read, however long that takes.
+            patience = Some(Instant::now() + LEAK);
+        }
+        if !flows {
+            // It is not the child that is quiet.
+            heard = Instant::now();
         }
         let quiet = stops.quiet_after(heard);
         tokio::select! {
@@ -146,17 +162,18 @@ pub(super) async fn carry<C: Child>(
                     patience = Some(Instant::now() + LEAK);
                 }
             }
-            read = stdout.read(), if !stdout.ended => {
-                stdout.hand_over(read, host, account);
+            read = stdout.read(), if may_read && !stdout.ended => {
                 reads += 1;
+                rest += usize::from(!flows) * stdout.hand_over(read, host, account);
                 heard = Instant::now();
             }
-            read = stderr.read(), if !stderr.ended => {
-                stderr.hand_over(read, host, account);
+            read = stderr.read(), if may_read && !stderr.ended => {
                 reads += 1;
+                rest += usize::from(!flows) * stderr.hand_over(read, host, account);
                 heard = Instant::now();
             }
-            event = next_event(&mut events), if !events_done => {
+            () = sleep(LOOK_AGAIN), if !flows => account.borrow_mut().look_for_room(),
+            event = next_event(&mut events), if may_read && !events_done => {
                 heard = Instant::now();
                 if let (Some(event), Some(events)) = (event, events.as_deref_mut())
                     && let Err(refused) = events.take(event, account)
@@ -240,7 +257,13 @@ impl<R: AsyncRead + Unpin> Source<R> {
         self.reader.read_buf(&mut self.buffer).await
     }
 
-    fn hand_over(&mut self, read: io::Result<usize>, host: Option<&HostName>, account: &RefCell<Account>) {
+    /// Gives what was read to the account. Says how much that was.
+    fn hand_over(
+        &mut self,
+        read: io::Result<usize>,
+        host: Option<&HostName>,
+        account: &RefCell<Account>,
+    ) -> usize {
         match read {
             Ok(0) => {
                 self.ended = true;
@@ -253,6 +276,7 @@ impl<R: AsyncRead + Unpin> Source<R> {
                 self.close(host, account);
             }
         }
+        self.buffer.len()
     }
 
     fn close(&mut self, host: Option<&HostName>, account: &RefCell<Account>) {

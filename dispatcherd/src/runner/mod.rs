@@ -12,6 +12,7 @@
 //! | `ansible`, `shell` | the runner kinds |
 //! | `child`, `process`, `group` | carrying a child through to its end; processes beside dispatcherd; their groups |
 //! | `stop` | cancel, times, limits |
+//! | `room` | a full disk, a full spool |
 //! | `account`, `output`, `redactor` | records: masked, split into lines, counted |
 //! | `leftovers` | ending what a dead runner has left |
 
@@ -24,6 +25,7 @@ mod leftovers;
 pub mod output;
 mod process;
 pub mod redactor;
+mod room;
 mod shell;
 mod stop;
 mod work;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::voyage::Voyage;
 use super::{Shipment, Turns};
 use crate::frontends::Frontends;
-use crate::journal::AttemptDirectory;
+use crate::journal::{self, AttemptDirectory};
 
 /// What all shipments share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,6 +57,28 @@ pub enum ShipError {
     /// relayd takes nothing of it.
     #[error("relayd does not know this attempt: {}", .0.reason)]
     Unknown(Unknown),
+}
+
+impl ShipError {
+    /// Whether it says nothing against the transcript, such as too many open files.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Follow(
+                FollowError::Open { source, .. }
+                | FollowError::Read { source, .. }
+                | FollowError::Sync { source, .. },
+            )
+            | Self::End { error: source, .. } => journal::passes(source),
+            Self::Watch(_) | Self::Follow(FollowError::Watch { .. }) => true,
+            Self::Follow(
+                FollowError::NotABoundary { .. }
+                | FollowError::Shrunk { .. }
+                | FollowError::RecordTooLong { .. },
+            )
+            | Self::Unknown(_) => false,
+        }
+    }
 }
 
 impl Shipper {

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails here, with the place where it was")]
 
+mod disk;
 mod life;
 mod relayd;
 mod restarts;
 mod shipping;
+mod spool;
 mod world;

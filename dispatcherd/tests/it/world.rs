@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::operation::Operation;
-use aegir_testkit::{Broker, Process};
+use aegir_testkit::{Broker, Process, SmallDisk};
 use dispatcherd::journal::{AttemptDirectory, Tombstone};
 use serde_json::{Value, json};
 
@@ -28,11 +28,22 @@ impl World {
     }
 
     pub(crate) async fn on(broker: Broker, settings: &str) -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), broker, settings).await
+    }
+
+    /// With its journal on a disk of its own; `None` where none can be made.
+    pub(crate) async fn on_a_small_disk(size: &str, settings: &str) -> Option<(SmallDisk, Self)> {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::mount(&directory.path().join("state"), size).unwrap()?;
+        let broker = Broker::for_tests().await.unwrap();
+        Some((disk, Self::in_directory(directory, broker, settings).await))
+    }
+
+    async fn in_directory(directory: tempfile::TempDir, broker: Broker, settings: &str) -> Self {
         let suffix = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("main-{suffix}");
         let node: NodeName = format!("node-{suffix}").parse().unwrap();
         let relayd = Relayd::start(broker.url(), name.parse().unwrap(), name.parse().unwrap()).await;
-        let directory = tempfile::tempdir().unwrap();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = format!(
             "backend = {name:?}\nnode = \"{node}\"\nfrontends = [{name:?}]\nstate_directory = \"state\"\n\

@@ -4,5 +4,6 @@
 
 mod ansible;
 mod case;
+mod full_disk;
 mod minions;
 mod shell;

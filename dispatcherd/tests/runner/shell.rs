@@ -278,7 +278,7 @@ async fn what_a_dead_runner_leaves_can_be_found_and_ended() {
 }
 
 #[test]
-fn a_full_disk_fails_the_attempt_and_not_silently() {
+fn a_disk_that_refuses_for_good_fails_the_attempt_and_not_silently() {
     let case = Case::new().script("exec yes flood");
     let running = {
         let directory = case.directory();

@@ -124,6 +124,8 @@ mod tests {
             spool_bytes: 0,
             accepting: true,
             last_outage: None,
+            closed: None,
+            blocked: Vec::new(),
         }
     }
 

@@ -124,6 +124,8 @@ impl Node {
             spool_bytes: 0,
             accepting: true,
             last_outage: None,
+            closed: None,
+            blocked: Vec::new(),
         };
         let outgoing = Outgoing::new(topology::STATUS, self.frontend.as_str(), encode(&heartbeat));
         self.publish(outgoing.transient()).await;

@@ -10,8 +10,8 @@ use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_protocol::request::Request;
 use aegir_protocol::state::State;
-use aegir_testkit::Broker;
 use aegir_testkit::port::free_port;
+use aegir_testkit::{Broker, SmallDisk};
 use relayd::app::{App, WriterEnded};
 use relayd::config::Config;
 use relayd::relay::Relay;
@@ -44,6 +44,17 @@ struct Running {
 impl World {
     /// A broker and a relayd on it.
     pub(crate) async fn new() -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same with the store on a disk of its own; `None` where none can be made.
+    pub(crate) async fn on_a_small_disk(size: &str) -> Option<(SmallDisk, Self)> {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::mount(&directory.path().join("state"), size).unwrap()?;
+        Some((disk, Self::in_directory(directory).await))
+    }
+
+    async fn in_directory(directory: TempDir) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(format!("debug,sqlx=warn,{}", aegir_amqp::LOG_DIRECTIVE))
             .with_writer(std::io::stderr)
@@ -54,7 +65,7 @@ impl World {
             frontend: format!("f{unique}").parse().unwrap(),
             backend: format!("b{unique}").parse().unwrap(),
             identity: age::x25519::Identity::generate(),
-            directory: tempfile::tempdir().unwrap(),
+            directory,
             running: None,
         };
         world.start().await;

@@ -1,0 +1,109 @@
+//! Holding runners up while the spool is full.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegir_protocol::id::AttemptId;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Level;
+use crate::journal::AttemptDirectory;
+use crate::launch::{Alive, locked};
+use crate::node::Node;
+use crate::slots::Census;
+
+/// How often the spool is measured: what children print between two looks comes on top of the limit.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Measures the spool, and holds runners up.
+#[derive(Debug)]
+pub struct Limit {
+    /// What it is part of.
+    pub node: Arc<Node>,
+    /// How many bytes may lie here.
+    pub bytes: u64,
+    /// What runs.
+    pub census: watch::Receiver<Census>,
+    /// How full the spool is.
+    pub level: watch::Sender<Level>,
+}
+
+impl Limit {
+    /// Goes on for ever. When it is dropped every runner goes on: nobody would measure for it any more.
+    pub async fn run(self) {
+        let mut holds: HashMap<AttemptId, File> = HashMap::new();
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let bytes = self.node.ships.spool_bytes();
+            let before = *self.level.borrow();
+            let level = before.next(bytes, self.bytes);
+            if level != before {
+                say(level, bytes, self.bytes);
+                self.level.send_replace(level);
+            }
+            if level == Level::Full {
+                let running = self.census.borrow().running.clone();
+                holds.retain(|attempt, _| running.contains(attempt));
+                for attempt in running {
+                    if !holds.contains_key(&attempt) {
+                        holds.extend(self.hold(attempt).map(|hold| (attempt, hold)));
+                    }
+                }
+            } else {
+                holds.clear();
+            }
+        }
+    }
+
+    fn hold(&self, attempt: AttemptId) -> Option<File> {
+        match place(&self.node.journal.directory(attempt)) {
+            Ok(hold) => Some(hold),
+            Err(error) => {
+                tracing::error!(
+                    operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+                    "a runner can't be held up although the spool is full"
+                );
+                None
+            }
+        }
+    }
+}
+
+fn say(level: Level, bytes: u64, limit: u64) {
+    match level {
+        Level::Open => tracing::info!(bytes, limit, "the spool has room again"),
+        Level::Closed => {
+            tracing::warn!(bytes, limit, "the spool is nearly full; no new Operations are taken");
+        }
+        Level::Full => tracing::error!(
+            bytes,
+            limit,
+            "the spool is full; children wait until relayd has received more. See `dispatcherd spool ls`"
+        ),
+    }
+}
+
+/// Locks the file before it has its name, so that whoever sees the name finds it locked.
+fn place(directory: &AttemptDirectory) -> io::Result<File> {
+    let new = directory.path().join("hold.new");
+    let file = File::create(&new)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    std::fs::rename(&new, directory.hold())?;
+    Ok(file)
+}
+
+/// Whether the children of an attempt wait, because the disk or the spool is full.
+#[must_use]
+pub fn blocked(directory: &AttemptDirectory) -> bool {
+    // What can't be looked at is not blocked as far as one knows; this is for people only.
+    [directory.full(), directory.hold()]
+        .iter()
+        .any(|path| locked(path).is_ok_and(|alive| alive == Alive::Yes))
+}

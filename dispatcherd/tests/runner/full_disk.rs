@@ -1,0 +1,113 @@
+//! No room for what children print: nothing is lost, and it goes on by itself.
+
+use std::fs::File;
+
+use aegir_protocol::record::{Remains, Stream};
+use aegir_testkit::SmallDisk;
+use dispatcherd::launch::{Alive, locked};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::case::{Case, Running, runs, unique_seconds};
+
+/// A case whose journal is on a disk of its own, with about so much room left.
+fn on_a_small_disk(leave: u64) -> Option<(SmallDisk, Case)> {
+    let case = Case::new();
+    let disk = SmallDisk::mount(&case.path("state"), "8m").unwrap()?;
+    disk.fill(leave).unwrap();
+    Some((disk, case))
+}
+
+fn until_full(running: &mut Running) {
+    running.until("the runner says that the disk is full", |case| {
+        locked(&case.directory().full()).is_ok_and(|alive| alive == Alive::Yes)
+    });
+}
+
+#[test]
+fn a_full_disk_holds_a_child_up_and_loses_nothing() {
+    let Some((disk, case)) = on_a_small_disk(512 * 1024) else { return };
+    let mut running = case.script("seq 1 300000; echo failing >&2; exit 3").start();
+    until_full(&mut running);
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("failed", "task_failed");
+    let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert!(ended.text(Stream::Stdout) == expected, "what was printed differs");
+    assert_eq!(ended.text(Stream::Stderr), "failing\n");
+    assert_eq!(ended.exit().code, Some(3));
+    assert_eq!(locked(&ended.case.directory().full()).unwrap(), Alive::No);
+}
+
+#[test]
+fn a_child_that_ends_before_there_is_room_is_read_to_its_end() {
+    let Some((disk, case)) = on_a_small_disk(160 * 1024) else { return };
+    // More than the disk takes, and what it does not take fits into a pipe: the child ends.
+    let script = format!("head -c 190000 /dev/zero | tr '\\000' x # {}", unique_seconds());
+    let mut running = case.script(&script).start();
+    until_full(&mut running);
+    running.until("the child's end", |_| !runs(&script));
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("succeeded", "completed");
+    assert_eq!(ended.printed(Stream::Stdout).len(), 190_000);
+}
+
+#[test]
+fn a_cancel_ends_a_task_whose_disk_is_full() {
+    let Some((disk, case)) = on_a_small_disk(512 * 1024) else { return };
+    let word = unique_seconds();
+    let mut running = case.program(&["yes", &word]).start();
+    until_full(&mut running);
+    running.cancel();
+    running.until("the child's end", |_| !runs(&word));
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    assert_eq!(ended.task_finished().local, Remains::Gone);
+    let line = format!("{word}\n");
+    let printed = ended.text(Stream::Stdout);
+    assert!(printed.len() > 512 * 1024 / 2, "{}", printed.len());
+    let whole = printed.len() / line.len();
+    assert!(printed.starts_with(&line.repeat(whole)), "what was printed differs");
+}
+
+#[test]
+fn a_time_that_is_over_ends_a_task_whose_disk_is_full() {
+    let Some((disk, mut case)) = on_a_small_disk(512 * 1024) else { return };
+    let word = unique_seconds();
+    case = case.program(&["yes", &word]);
+    case.plan.tasks[0].timeout_seconds = 2;
+    let mut running = case.start();
+    until_full(&mut running);
+    running.until("the child's end", |_| !runs(&word));
+    disk.make_room().unwrap();
+    running.wait().expect("failed", "timed_out");
+}
+
+#[test]
+fn a_task_begins_when_there_is_room() {
+    let Some((disk, case)) = on_a_small_disk(32 * 1024) else { return };
+    let mut running = case.script("echo one").script("echo two").start();
+    until_full(&mut running);
+    assert!(!running.transcript().contains("task_started"));
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("succeeded", "completed");
+    assert_eq!(ended.text(Stream::Stdout), "one\ntwo\n");
+}
+
+#[test]
+fn a_full_spool_holds_the_next_task_up_until_dispatcherd_lets_go_or_dies() {
+    let case = Case::new().script("echo one");
+    let directory = case.directory();
+    std::fs::create_dir_all(directory.path()).unwrap();
+    let hold = File::create(directory.hold()).unwrap();
+    flock(&hold, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let mut running = case.start();
+    running.until("the start", |case| case.directory().transcript().exists());
+    running.cancel();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    assert_eq!(ended.printed(Stream::Stdout), b"");
+
+    let case = Case::new().script("echo one");
+    std::fs::create_dir_all(case.directory().path()).unwrap();
+    // The file is still there, as a dispatcherd that was killed leaves it; nobody holds its lock.
+    drop(File::create(case.directory().hold()).unwrap());
+    case.run().expect("succeeded", "completed");
+}
