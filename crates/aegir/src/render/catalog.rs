@@ -138,16 +138,21 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
         .iter()
         .map(|node| {
             let heartbeat = &node.heartbeat;
-            let state = match (node.silent, heartbeat.accepting) {
-                (true, _) => "silent",
-                (false, true) => "takes Operations",
-                (false, false) => "takes nothing new",
+            let state = match (node.silent, heartbeat.accepting, &heartbeat.closed) {
+                (true, _, _) => "silent".to_owned(),
+                (false, true, _) => "takes Operations".to_owned(),
+                (false, false, None) => "takes nothing new".to_owned(),
+                (false, false, Some(reason)) => format!("takes nothing new ({})", reason.code),
+            };
+            let blocked = match heartbeat.blocked.len() {
+                0 => String::new(),
+                blocked => format!(", {blocked} blocked"),
             };
             let cells = [
                 heartbeat.node.to_string(),
                 heartbeat.backend.to_string(),
-                state.to_owned(),
-                format!("{} of {}", heartbeat.running.len(), heartbeat.slots),
+                state,
+                format!("{} of {}{blocked}", heartbeat.running.len(), heartbeat.slots),
                 heartbeat.waiting.len().to_string(),
                 bytes(heartbeat.spool_bytes),
                 heartbeat.version.clone(),
@@ -163,7 +168,13 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aegir_protocol::code::Code;
+    use aegir_protocol::id::{Attempt, AttemptId, OperationId};
     use serde_json::json;
+
+    fn first(operation: OperationId) -> AttemptId {
+        AttemptId { operation, attempt: Attempt::FIRST }
+    }
 
     fn catalog() -> Catalog {
         serde_json::from_value(json!({
@@ -206,7 +217,13 @@ mod tests {
         .unwrap();
         insta::assert_snapshot!(
             "nodes",
-            nodes(&Look::plain(), &[node.clone(), NodeDetail { silent: true, ..node }])
+            nodes(&Look::plain(), &[node.clone(), NodeDetail { silent: true, ..node.clone() }])
         );
+        let mut closed = node;
+        closed.heartbeat.accepting = false;
+        closed.heartbeat.closed = Some(Code::SpoolFull.because("relayd has received too little"));
+        closed.heartbeat.running = vec!["019235f0-7a3c-7def-8000-000000000001".parse().map(first).unwrap()];
+        closed.heartbeat.blocked = closed.heartbeat.running.clone();
+        insta::assert_snapshot!("closed_nodes", nodes(&Look::plain(), &[closed]));
     }
 }
