@@ -1,7 +1,7 @@
 //! dispatcherd, wired together.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aegir_amqp::topology::{control_queue, operations_queue};
 use aegir_amqp::{Builder, Consume, Topology};
@@ -19,6 +19,7 @@ use crate::attempt;
 use crate::catalog::{self, Announcer, Library};
 use crate::config::{Config, NoNodeName};
 use crate::control;
+use crate::drain::{self, Drain};
 use crate::frontends::Frontends;
 use crate::heartbeat::Pulse;
 use crate::identity::{self, IdentityError};
@@ -147,6 +148,10 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         builder.consume(Consume::queue(operations_queue(&config.backend), prefetch));
     let (controls, _) =
         builder.consume(Consume::queue(control_queue(&terms.node), control::PREFETCH).alone());
+    let draining = drain::wanted(state.path());
+    if draining {
+        intake_control.pause();
+    }
     let sessions = TaskTracker::new();
     let session_cancel = CancellationToken::new();
     let link = builder.start(session_cancel.clone(), &sessions);
@@ -167,13 +172,18 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         cancel,
     });
     let notifier = Notifier::new();
-    let (census, census_read) = watch::channel(Census::default());
+    let (census, census_read) = watch::channel(Census { draining, ..Census::default() });
     let (closed, closed_read) = watch::channel(None);
     let (level, level_read) = watch::channel(Level::default());
 
     let heartbeat = notifier.heartbeat("slots", STUCK);
-    let decide = slots::run(Arc::clone(&node), Slots::new(slots), events_read, census, heartbeat);
-    node.tasks.spawn("slots", decide);
+    let mut deciding = Slots::new(slots);
+    // Before anything is found that could be claimed; later it comes as an event.
+    deciding.on(Event::Draining(draining), Instant::now());
+    node.tasks.spawn("slots", slots::run(Arc::clone(&node), deciding, events_read, census, heartbeat));
+    let drain =
+        Drain { node: Arc::clone(&node), state: state.path().to_owned(), census: census_read.clone() };
+    node.spawn("drain", drain.run());
     recover(&node, found).await;
     let intake = Intake {
         node: Arc::clone(&node),

@@ -102,7 +102,7 @@ impl Pulse {
     fn line(&self, session: &Status, blocked: usize) -> String {
         let (waiting, running) = {
             let census = self.census.borrow();
-            (census.waiting.len(), census.running.len())
+            (census.waiting.len() + census.claiming.len(), census.running.len())
         };
         let broker = if *session == Status::Up { String::new() } else { format!("; {session}") };
         let blocked = match blocked {
@@ -119,13 +119,15 @@ impl Pulse {
     async fn beat(&self, last_outage: Option<String>, blocked: Vec<AttemptId>) {
         let census = self.census.borrow().clone();
         let closed = self.closed.borrow().clone();
+        // What a draining node will not claim is none of its business: relayd may hand it to another one.
+        let waiting = if census.draining { Vec::new() } else { census.waiting };
         let heartbeat = Heartbeat {
             node: self.node.terms.node.clone(),
             backend: self.backend.clone(),
             version: aegir_service::VERSION.to_owned(),
             at: Timestamp::now(),
             slots: self.slots,
-            waiting: census.waiting,
+            waiting: census.claiming.into_iter().chain(waiting).collect(),
             running: census.running,
             spool_bytes: self.node.ships.spool_bytes(),
             accepting: closed.is_none(),

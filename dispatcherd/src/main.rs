@@ -9,8 +9,10 @@ use aegir_service::exit::Exit;
 use clap::{Parser, Subcommand};
 use dispatcherd::app;
 use dispatcherd::config::Config;
+use dispatcherd::drain::{self, command::DrainArguments};
 use dispatcherd::identity;
 use dispatcherd::minions::command::{self, MinionCommand, MinionSettings};
+use dispatcherd::operator::OperatorError;
 
 const CONFIG: &str = "/etc/aegir/dispatcherd.toml";
 
@@ -48,6 +50,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take nothing new and claim nothing that waits; what runs, runs on. Holds over restarts
+    Drain {
+        /// The config file
+        #[arg(long, default_value = CONFIG, env = "AEGIR_DISPATCHERD_CONFIG")]
+        config: PathBuf,
+        #[command(flatten)]
+        arguments: DrainArguments,
+    },
     /// Get to know minions
     Minion {
         /// The config file
@@ -78,6 +88,9 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(&config),
         Command::CheckConfig { config, topology } => check_config(&config, topology),
         Command::Catalog { config, json } => catalog(&config, json),
+        Command::Drain { config, arguments } => {
+            operate(&config, |state, output| drain::command::run(arguments, state, output))
+        }
         Command::Minion { config, command } => return minion(&config, command),
         Command::Runner { directory } => return dispatcherd::runner::main(directory),
     };
@@ -171,6 +184,19 @@ fn catalog(file: &Path, json: bool) -> Outcome {
         }
     }
     print(&text)
+}
+
+/// Carries out what an operator wants of this node, on its state directory.
+fn operate(
+    file: &Path,
+    command: impl FnOnce(&Path, &mut std::io::StdoutLock<'_>) -> Result<(), OperatorError>,
+) -> Outcome {
+    let config = load(file)?;
+    match command(&config.state_path(), &mut std::io::stdout().lock()) {
+        // A reader that has gone away, as `head` does, is no error.
+        Err(OperatorError::File { error, .. }) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|error| (error.exit(), error.to_string())),
+    }
 }
 
 fn minion(file: &Path, command: MinionCommand) -> ExitCode {

@@ -85,13 +85,14 @@ impl Watcher {
         self.watch(path, WatchFlags::MODIFY)
     }
 
-    /// Watches a directory for files that are made in it, moved into it, or closed after writing.
+    /// Watches a directory for files that are made in it, moved into it, closed after writing, or taken away.
     ///
     /// # Errors
     /// When it does not exist, is no directory, or can't be watched.
     pub fn watch_directory(&self, path: &Path) -> Result<Changes, WatchError> {
-        let entries = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE;
-        self.watch(path, entries | WatchFlags::ONLYDIR)
+        let made = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE;
+        let taken = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+        self.watch(path, made | taken | WatchFlags::ONLYDIR)
     }
 
     /// Waits until there is a file at `path`. Its directory must exist.

@@ -66,7 +66,12 @@ impl Gate {
 }
 
 /// Why nothing is taken, whatever waits here.
-fn closed(spool: Level) -> Option<Reason> {
+fn closed(draining: bool, spool: Level) -> Option<Reason> {
+    if draining {
+        return Some(
+            Code::Draining.because("an operator drains this node; `dispatcherd drain --undo` ends that"),
+        );
+    }
     match spool {
         Level::Open => None,
         Level::Closed => {
@@ -129,8 +134,11 @@ impl Intake {
     }
 
     fn regulate(&mut self) {
-        let waiting = self.census.borrow_and_update().waiting.len();
-        let closed = closed(*self.spool.borrow_and_update());
+        let (waiting, draining) = {
+            let census = self.census.borrow_and_update();
+            (census.waiting.len() + census.claiming.len(), census.draining)
+        };
+        let closed = closed(draining, *self.spool.borrow_and_update());
         let is = self.control.is_paused();
         let should = closed.is_some() || Gate { slots: self.slots }.closed(is, waiting);
         self.say(closed);

@@ -92,6 +92,12 @@ impl AttemptDirectory {
         self.0.join("unknown.json")
     }
 
+    /// Left by `dispatcherd spool forget`, empty: the transcript is to be let go of. dispatcherd watches for it.
+    #[must_use]
+    pub fn forget(&self) -> PathBuf {
+        self.0.join("forget")
+    }
+
     /// What the runner's own messages go to: not the transcript, but why there may be none.
     #[must_use]
     pub fn runner_log(&self) -> PathBuf {

@@ -16,12 +16,14 @@
 
 mod directory;
 mod ended;
+mod list;
 mod scan;
 mod sweep;
 mod take;
 
 pub use directory::AttemptDirectory;
 pub use ended::{Pending, Tombstone};
+pub use list::Lying;
 pub use scan::{Found, Standing};
 pub use sweep::Swept;
 pub use take::{Arrival, Taken};

@@ -49,6 +49,8 @@ pub enum Event {
     RunnerGone(AttemptId),
     /// relayd knows the end, and the journal has its tombstone.
     Over(AttemptId),
+    /// Whether nothing that waits is claimed any more.
+    Draining(bool),
     /// Time went by.
     Tick,
 }
@@ -108,22 +110,27 @@ pub struct Slots {
     entries: BTreeMap<AttemptId, Entry>,
     /// Attempts in phase `Waiting`, the oldest first.
     queue: VecDeque<AttemptId>,
+    draining: bool,
 }
 
 /// How many attempts are where: for heartbeats, the status line, and the intake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Journaled and not started.
+    /// Journaled and not claimed.
     pub waiting: Vec<AttemptId>,
+    /// Claimed and not started.
+    pub claiming: Vec<AttemptId>,
     /// With a runner.
     pub running: Vec<AttemptId>,
+    /// Whether nothing that waits is claimed any more.
+    pub draining: bool,
 }
 
 impl Slots {
     /// No attempts, and room for so many runners.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, entries: BTreeMap::new(), queue: VecDeque::new() }
+        Self { capacity, entries: BTreeMap::new(), queue: VecDeque::new(), draining: false }
     }
 
     /// Takes note of an event and says what is to be done, in order.
@@ -156,6 +163,7 @@ impl Slots {
                 self.entries.remove(&attempt);
                 self.queue.retain(|&waiting| waiting != attempt);
             }
+            Event::Draining(draining) => self.draining = draining,
             Event::Tick => {}
         }
         effects.extend(self.claims(now));
@@ -176,10 +184,11 @@ impl Slots {
     /// How many attempts are where.
     #[must_use]
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
+        let mut census = Census { draining: self.draining, ..Census::default() };
         for (&attempt, entry) in &self.entries {
             match entry.phase {
-                Phase::Waiting | Phase::Claiming { .. } => census.waiting.push(attempt),
+                Phase::Waiting => census.waiting.push(attempt),
+                Phase::Claiming { .. } => census.claiming.push(attempt),
                 Phase::Started { .. } => census.running.push(attempt),
                 Phase::Leaving => {}
             }
@@ -286,7 +295,8 @@ impl Slots {
                 effects.push(Effect::Claim(attempt, entry.frontend.clone()));
             }
         }
-        while self.held() < self.capacity
+        while !self.draining
+            && self.held() < self.capacity
             && let Some(next) = self.queue.iter().position(|&waiting| self.earlier(waiting).next().is_none())
             && let Some(attempt) = self.queue.remove(next)
         {
@@ -376,7 +386,23 @@ mod tests {
         assert_eq!(bench.on(Event::RunnerGone(two)), [claim(three)]);
         assert_eq!(bench.on(answer(one, false)), [Effect::Bury(one, None), claim(four)]);
         assert_eq!(bench.on(Event::Over(two)), []);
-        assert_eq!(bench.slots.census(), Census { waiting: vec![three, four], running: vec![] });
+        assert_eq!(bench.slots.census(), Census { claiming: vec![three, four], ..Census::default() });
+    }
+
+    #[test]
+    fn a_draining_node_claims_nothing_new_and_starts_what_it_is_granted() {
+        let mut bench = Bench::new(1);
+        let (one, _) = bench.journaled();
+        assert_eq!(bench.on(Event::Draining(true)), []);
+        let (two, effects) = bench.journaled();
+        assert_eq!(effects, []);
+        bench.now += CLAIM_AGAIN;
+        assert_eq!(bench.on(Event::Tick), [claim(one)], "what was asked for is asked for again");
+        assert_eq!(bench.on(answer(one, true)), [start(one)]);
+        assert_eq!(bench.on(Event::RunnerGone(one)), []);
+        let census = Census { waiting: vec![two], draining: true, ..Census::default() };
+        assert_eq!(bench.slots.census(), census);
+        assert_eq!(bench.on(Event::Draining(false)), [claim(two)]);
     }
 
     #[test]

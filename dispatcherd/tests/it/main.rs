@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails here, with the place where it was")]
 
 mod disk;
+mod draining;
 mod life;
 mod relayd;
 mod restarts;

@@ -1,7 +1,7 @@
 //! A broker, a fake relayd and the real dispatcherd, in a place of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aegir_protocol::id::{AttemptId, OperationId};
@@ -95,6 +95,21 @@ impl World {
 
     pub(crate) fn restart(&mut self) {
         self.dispatcherd = spawn(self.directory.path());
+    }
+
+    /// Runs another of dispatcherd's commands on this node; gives its exit code and what it prints.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.started(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    /// The same, not yet started.
+    pub(crate) fn started(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dispatcherd"));
+        command.args(arguments).env("AEGIR_DISPATCHERD_CONFIG", self.path("dispatcherd.toml"));
+        command
     }
 
     /// Waits until the attempt's tombstone says how it ended.
