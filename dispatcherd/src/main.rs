@@ -13,6 +13,7 @@ use dispatcherd::drain::{self, command::DrainArguments};
 use dispatcherd::identity;
 use dispatcherd::minions::command::{self, MinionCommand, MinionSettings};
 use dispatcherd::operator::OperatorError;
+use dispatcherd::spool::{self, command::SpoolCommand};
 
 const CONFIG: &str = "/etc/aegir/dispatcherd.toml";
 
@@ -58,6 +59,14 @@ enum Command {
         #[command(flatten)]
         arguments: DrainArguments,
     },
+    /// See, save and let go of transcripts that relayd has not received
+    Spool {
+        /// The config file
+        #[arg(long, global = true, default_value = CONFIG, env = "AEGIR_DISPATCHERD_CONFIG")]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
     /// Get to know minions
     Minion {
         /// The config file
@@ -90,6 +99,9 @@ fn main() -> ExitCode {
         Command::Catalog { config, json } => catalog(&config, json),
         Command::Drain { config, arguments } => {
             operate(&config, |state, output| drain::command::run(arguments, state, output))
+        }
+        Command::Spool { config, command } => {
+            operate(&config, |state, output| spool::command::run(command, state, output))
         }
         Command::Minion { config, command } => return minion(&config, command),
         Command::Runner { directory } => return dispatcherd::runner::main(directory),

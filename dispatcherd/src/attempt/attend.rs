@@ -1,6 +1,7 @@
 //! Being there while an attempt runs: its transcript is shipped, its end is noticed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
@@ -12,7 +13,7 @@ use aegir_protocol::state::{Outcome, Reason};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::end::{end, insist, report};
+use super::end::{end, insist, let_go, report};
 use super::prepare::{Prepared, prepare};
 use crate::journal::{self, Tombstone};
 use crate::launch;
@@ -59,8 +60,17 @@ async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, chi
         gone.cancel();
         node.happened(Event::RunnerGone(attempt)).await;
     };
-    let ((), shipped) = tokio::join!(watch, ship(&node, attempt, &frontend, &mut shipment, &gone));
+    let shipping = async {
+        tokio::select! {
+            biased;
+            () = forgotten(&node, attempt, &gone) => None,
+            shipped = ship(&node, attempt, &frontend, &mut shipment, &gone) => Some(shipped),
+        }
+    };
+    let ((), shipped) = tokio::join!(watch, shipping);
+    let receipted = shipment.receipted.load(Ordering::Relaxed);
     drop(shipment);
+    let Some(shipped) = shipped else { return let_go(node, attempt, frontend, receipted).await };
     match shipped {
         Ok(Shipped::Complete(finished)) => {
             tracing::info!(
@@ -125,6 +135,19 @@ async fn ship(
             let message = format!("the transcript on node {} can't be read: {error}", node.terms.node);
             return Err(Code::RunnerFailed.because(message));
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Waits until an operator lets go of the transcript, which counts when its runner is gone.
+async fn forgotten(node: &Arc<Node>, attempt: AttemptId, gone: &CancellationToken) {
+    gone.cancelled().await;
+    let forget = node.journal.directory(attempt).forget();
+    while let Err(error) = node.shipper.watcher.wait_for_file(&forget).await {
+        tracing::error!(
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
+            "`dispatcherd spool forget` can't be waited for; it is tried again"
+        );
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

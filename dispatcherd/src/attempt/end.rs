@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{Cancel, Lease, Report};
 use aegir_protocol::name::FrontendName;
@@ -29,17 +30,45 @@ pub async fn report(
         operation_id = %attempt.operation, attempt = attempt.attempt.get(), outcome = outcome.as_str(),
         code = reason.code, message = reason.message, "attempt over"
     );
-    let report = Report {
-        operation: attempt.operation,
-        attempt: attempt.attempt,
-        node: node.terms.node.clone(),
-        outcome,
-        reason,
-    };
-    let pending = Pending { frontend, report };
+    let pending = pending(&node, attempt, frontend, outcome, reason);
     let kept = pending.clone();
     insist(&node, attempt, move |node| node.journal.keep_report(attempt, &kept)).await;
     tell(node, attempt, pending).await;
+}
+
+fn pending(
+    node: &Node,
+    attempt: AttemptId,
+    frontend: FrontendName,
+    outcome: Outcome,
+    reason: Reason,
+) -> Pending {
+    let (operation, attempt, node) = (attempt.operation, attempt.attempt, node.terms.node.clone());
+    Pending { frontend, report: Report { operation, attempt, node, outcome, reason } }
+}
+
+/// Ends an attempt of whose transcript an operator has let go. relayd would wait for the rest of it for ever, so it is
+/// told, unless it does not know the attempt.
+pub(super) async fn let_go(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, receipted: u64) {
+    let message = format!(
+        "an operator let go of the transcript on node {} when relayd had receipted {receipted} bytes of it; what \
+         became of its Tasks may be known from those, and from the target",
+        node.terms.node
+    );
+    let reason = Code::SpoolForgotten.because(message);
+    tracing::warn!(
+        operation_id = %attempt.operation, attempt = attempt.attempt.get(), receipted,
+        "an operator has let go of a transcript"
+    );
+    let known = !node.journal.directory(attempt).unknown().exists();
+    let pending = pending(&node, attempt, frontend, Outcome::Lost, reason);
+    let kept = pending.clone();
+    insist(&node, attempt, move |node| node.journal.let_go(attempt, &kept)).await;
+    if known {
+        tell(node, attempt, pending).await;
+    } else {
+        end(&node, Tombstone::ended(attempt, pending.report.outcome, pending.report.reason)).await;
+    }
 }
 
 /// Tells relayd an end, however often it takes, and buries the attempt.

@@ -1,5 +1,8 @@
 //! How an attempt ended: what must still be told, and what stays.
 
+use std::fs::File;
+use std::io;
+
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{Cancel, Report, Unknown};
 use aegir_protocol::name::FrontendName;
@@ -96,6 +99,29 @@ impl Journal {
     pub fn keep_report(&self, attempt: AttemptId, pending: &Pending) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec(pending).expect("a report has string keys");
         place(&self.directory(attempt).report(), &bytes)
+    }
+
+    /// Lets go of a transcript: keeps what must be told, then removes the bytes. On a full disk they go first, and the
+    /// file stays until that is written: without both the attempt would look as if it had never started.
+    ///
+    /// # Errors
+    /// When it can't be written or removed; it may be tried again.
+    pub fn let_go(&self, attempt: AttemptId, pending: &Pending) -> Result<(), JournalError> {
+        let transcript = self.directory(attempt).transcript();
+        match self.keep_report(attempt, pending) {
+            Err(error) if error.is_full() => {
+                let emptied = File::options().write(true).open(&transcript).and_then(|file| file.set_len(0));
+                emptied.map_err(JournalError::new("empty", &transcript))?;
+                self.keep_report(attempt, pending)?;
+            }
+            kept => kept?,
+        }
+        match std::fs::remove_file(&transcript) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(JournalError::new("remove", &transcript)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Ends an attempt. What is beside the tombstone goes at once, unless the journal keeps spools; one

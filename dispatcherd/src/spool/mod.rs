@@ -2,9 +2,11 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `command` | `dispatcherd spool`, for operators |
 //! | `level` | how full it is |
 //! | `limit` | what follows from that for runners |
 
+pub mod command;
 mod level;
 mod limit;
 
