@@ -182,3 +182,27 @@ fn nothing_is_left_to_do_in_the_sources() {
         }
     }
 }
+
+/// Wall clocks decide nothing on a node: a clock that is set back must not hold anything up, one that is set forward
+/// must not take anything away.
+#[test]
+fn a_node_reads_the_wall_clock_only_for_people_and_for_sweeping() {
+    let allowed = BTreeMap::from([
+        ("dispatcherd/src/app.rs", "for sweeping what is over; compared with the times of files"),
+        ("dispatcherd/src/heartbeat.rs", "for people"),
+        ("dispatcherd/src/journal/ended.rs", "for people"),
+        ("crates/transcript/src/writer.rs", "for people"),
+    ]);
+    let clocks = ["SystemTime::now", "Timestamp::now", "Zoned::now", "CLOCK_REALTIME"];
+    for (path, text) in files(&[".rs"]) {
+        let path = path.to_string_lossy().into_owned();
+        let of_a_node =
+            ["dispatcherd/src/", "crates/transcript/src/"].iter().any(|start| path.starts_with(start));
+        if !of_a_node || path.ends_with("tests.rs") || allowed.contains_key(path.as_str()) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let read = clocks.iter().find(|clock| code.contains(**clock));
+        assert!(read.is_none(), "{path} reads the wall clock ({read:?}): use tokio's or std's Instant");
+    }
+}

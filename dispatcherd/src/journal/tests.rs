@@ -4,6 +4,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{self, Report};
 use aegir_protocol::state::Outcome;
+use aegir_testkit::SmallDisk;
 use serde_json::json;
 
 use super::*;
@@ -179,4 +180,55 @@ fn what_is_not_an_attempt_is_left_alone() {
     .unwrap();
     assert_eq!(standings(&journal), []);
     assert!(strange.exists());
+}
+
+#[test]
+fn a_wrong_clock_takes_nothing_away_that_relayd_may_still_need() {
+    let (_state, journal) = journal(Duration::ZERO);
+    let (journaled, started, reporting, over) = (arrival(), arrival(), arrival(), arrival());
+    let all = [journaled, started.clone(), reporting.clone(), over.clone()];
+    journal.take(&all).unwrap();
+    std::fs::write(journal.directory(started.attempt).transcript(), "{}\n").unwrap();
+    journal.keep_report(reporting.attempt, &pending(reporting.attempt)).unwrap();
+    journal.end(&ended(over.attempt, Outcome::Succeeded)).unwrap();
+    let before = journal.scan().unwrap();
+    assert_eq!(before.len(), 3);
+    let now = SystemTime::now();
+    // Set back to the beginning of time: what is over is kept for longer, and nothing else happens.
+    assert_eq!(journal.sweep(SystemTime::UNIX_EPOCH).unwrap(), Swept::default());
+    assert!(journal.directory(over.attempt).tombstone().exists());
+    // Set forward: only what is over goes.
+    assert_eq!(journal.sweep(now + 4000 * DAY).unwrap(), Swept { spools: 0, tombstones: 1 });
+    let standings = |found: &[Found]| found.iter().map(|found| found.standing.clone()).collect::<Vec<_>>();
+    assert_eq!(standings(&journal.scan().unwrap()), standings(&before));
+}
+
+#[test]
+fn a_read_only_file_system_takes_nothing_and_leaves_nothing_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
+    let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
+    let arrival = arrival();
+    disk.read_only(true).unwrap();
+    let error = journal.take(std::slice::from_ref(&arrival)).unwrap_err();
+    assert!(passes(&error.error), "{error}");
+    disk.read_only(false).unwrap();
+    assert_eq!(journal.scan().unwrap(), []);
+    assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
+}
+
+#[test]
+fn letting_go_on_a_full_disk_needs_no_room() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
+    let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
+    let arrival = arrival();
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    let transcript = journal.directory(arrival.attempt).transcript();
+    std::fs::write(&transcript, vec![b'x'; 100_000]).unwrap();
+    disk.fill(0).unwrap();
+    let pending = pending(arrival.attempt);
+    journal.let_go(arrival.attempt, &pending).unwrap();
+    assert!(!transcript.exists());
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Reporting(pending))]);
 }
