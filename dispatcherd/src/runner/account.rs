@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use aegir_protocol::name::HostName;
+use aegir_protocol::limits::MAX_RECORD;
+use aegir_protocol::name::{DocumentName, HostName};
 use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WriteError, Writer};
+use jiff::Timestamp;
 
 use super::output::Splitter;
 use super::redactor::Redactor;
@@ -32,6 +34,9 @@ pub(super) struct Account {
     over: bool,
     /// The end of the Task's standard error, masked.
     tail: Vec<u8>,
+    /// The first document of the Task that no record can hold, with its bytes, and how many there are.
+    left_out: Option<(DocumentName, usize)>,
+    left_out_count: usize,
     room: Room,
     /// Records that the disk had no room for, in order. Nothing is read while there are any, so that they are what
     /// one read gave, and what the runner itself has to say.
@@ -55,6 +60,8 @@ impl Account {
             limit,
             over: false,
             tail: Vec::new(),
+            left_out: None,
+            left_out_count: 0,
             room,
             kept: VecDeque::new(),
             broken: None,
@@ -66,6 +73,8 @@ impl Account {
         self.task = number;
         self.streams.clear();
         self.tail.clear();
+        self.left_out = None;
+        self.left_out_count = 0;
     }
 
     /// What a child printed.
@@ -131,7 +140,16 @@ impl Account {
         document.task = self.task;
         document.value = self.redactor.mask_value(&document.value);
         document.sha256 = hex(&document.value.to_string());
-        self.record(&Record::Document(document));
+        let name = document.name.clone();
+        let record = Record::Document(document);
+        let bytes = record.to_line(u64::MAX, Timestamp::MAX).len();
+        if bytes > MAX_RECORD {
+            // A part of it would be another document. The Task says so at its end.
+            self.left_out.get_or_insert((name, bytes));
+            self.left_out_count += 1;
+        } else {
+            self.record(&record);
+        }
     }
 
     /// How far the Task is.
@@ -144,6 +162,15 @@ impl Account {
     /// The Task is over.
     pub(super) fn task_finished(&mut self, mut finished: TaskFinished) {
         finished.reason = self.masked(finished.reason);
+        if let Some((name, bytes)) = &self.left_out {
+            let others = match self.left_out_count - 1 {
+                0 => String::new(),
+                others => format!(", and {others} more"),
+            };
+            finished.reason.message.push_str(&format!(
+                "; document {name} was left out{others}: its record would have {bytes} bytes, and may have {MAX_RECORD}"
+            ));
+        }
         self.record(&Record::TaskFinished(finished));
         self.streams.clear();
     }
@@ -165,7 +192,7 @@ impl Account {
     fn write(&mut self, record: &Record) -> Result<(), WriteError> {
         match self.writer.append(record) {
             Ok(_) => {}
-            // Only what a plug-in hands over can be that large. The Task goes on; its result is not lost.
+            // Nothing that a child or a role says can be that large any more.
             Err(error @ WriteError::TooLarge { .. }) => {
                 tracing::warn!(%error, kind = record.kind(), "a record was left out");
             }

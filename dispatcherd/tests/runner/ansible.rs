@@ -127,6 +127,31 @@ module.exit_json(changed=False, aegir_documents={'packages': {'drupal': '10.1'}}
 }
 
 #[tokio::test]
+async fn a_document_that_no_record_holds_is_named_at_the_end_of_its_task() {
+    let (case, _minion) = one().await;
+    let library = case.path("content/d1/example/library");
+    std::fs::create_dir_all(&library).unwrap();
+    let module = r#"
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule(argument_spec={})
+module.exit_json(changed=False, aegir_documents={'large': 'x' * 300000, 'small': 1})
+"#;
+    std::fs::write(library.join("example_packages.py"), module).unwrap();
+    let ended = case.task_file("list", "- example_packages:\n", &[]).run().expect("succeeded", "completed");
+    let documents: Vec<_> = ended
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Document(document) => Some(document.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(documents, ["small"]);
+    let reason = &ended.task_finished().reason.message;
+    assert!(reason.contains("document large was left out: its record would have 300"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_secret_reaches_the_minion_and_no_record() {
     let (case, _minion) = one().await;
     let file = case.path("file");

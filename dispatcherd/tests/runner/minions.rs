@@ -8,6 +8,7 @@ use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::Minion;
 use dispatcherd::plan::Action;
 use dispatcherd::runner::end_leftovers;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::case::{Case, runs, unique_seconds};
@@ -106,6 +107,35 @@ async fn canceling_ends_what_runs_on_the_minion() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     assert_eq!(ended.task_finished().remote, Remains::Gone);
     assert!(!runs(&seconds));
+}
+
+#[tokio::test]
+async fn what_runs_on_behind_a_lost_connection_is_ended() {
+    let (case, _minion) = one().await;
+    let seconds = unique_seconds();
+    let mut running = case.remote_script(&format!("echo ready; sleep {seconds}; echo never")).start();
+    running.until_printed("ready");
+    running.until("the sleep runs", |_| runs(&seconds));
+    for client in children(running.child.id()) {
+        kill_process(client, Signal::KILL).unwrap();
+    }
+    let ended = running.wait().expect("failed", "task_failed");
+    assert!(ended.reason().contains("the connection ended before the program did"), "{}", ended.reason());
+    assert_eq!(ended.task_finished().remote, Remains::Gone);
+    assert!(!runs(&seconds), "it still runs on the minion");
+}
+
+/// The processes that have this one as their parent.
+fn children(parent: u32) -> Vec<Pid> {
+    let is_child = |id: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: the state, then the parent.
+        let rest = stat.rsplit(") ").next().unwrap_or_default();
+        rest.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
 #[tokio::test]
