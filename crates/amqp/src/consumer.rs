@@ -14,7 +14,7 @@ use lapin::{Acker, BasicProperties};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::dead::{Origin, letter};
+use crate::dead::{Body, Letter, Origin, letter};
 use crate::publisher::{PublishError, Publisher};
 
 /// How long an acknowledgement may take to reach the socket.
@@ -214,6 +214,12 @@ impl Delivery {
         }
     }
 
+    /// What this is if it comes from the dead-letter queue.
+    #[must_use]
+    pub fn letter(&self) -> Letter {
+        Letter::read(self.body(), &self.properties, &self.exchange, &self.routing_key)
+    }
+
     /// Whether it was delivered before, to us or another.
     #[must_use]
     pub fn redelivered(&self) -> bool {
@@ -251,15 +257,25 @@ impl Delivery {
     /// # Errors
     ///
     /// See [`SettleError`]: it will be delivered again.
-    pub async fn bury(mut self, code: &str, reason: &str) -> Result<(), SettleError> {
-        let mut outcome = self.publish_letter(code, reason).await;
+    pub async fn bury(self, code: &str, reason: &str) -> Result<(), SettleError> {
+        let body = Body::whole(self.body());
+        self.bury_with(code, reason, body).await
+    }
+
+    /// As [`bury`](Self::bury), with another body in the letter: for what may hold a secret in the clear.
+    ///
+    /// # Errors
+    ///
+    /// See [`SettleError`]: it will be delivered again.
+    pub async fn bury_with(mut self, code: &str, reason: &str, body: Body) -> Result<(), SettleError> {
+        let mut outcome = self.publish_letter(code, reason, &body).await;
         for _ in 1..BURIALS {
             match &outcome {
                 Ok(()) | Err(PublishError::Lost | PublishError::NotConnected) => break,
                 Err(_) if !self.usable() => break,
                 Err(_) => {
                     tokio::time::sleep(BURIAL_PAUSE).await;
-                    outcome = self.publish_letter(code, reason).await;
+                    outcome = self.publish_letter(code, reason, &body).await;
                 }
             }
         }
@@ -275,14 +291,14 @@ impl Delivery {
         }
     }
 
-    async fn publish_letter(&self, code: &str, reason: &str) -> Result<(), PublishError> {
+    async fn publish_letter(&self, code: &str, reason: &str, body: &Body) -> Result<(), PublishError> {
         let origin = Origin {
             queue: &self.queue,
             exchange: self.exchange.as_str(),
             routing_key: self.routing_key.as_str(),
         };
         let at = jiff::Timestamp::now();
-        let letter = letter(self.body.clone(), &self.properties, &origin, code, reason, at);
+        let letter = letter(body.clone(), &self.properties, &origin, code, reason, at);
         self.publisher.send_prepared(letter).await?.confirmed().await
     }
 

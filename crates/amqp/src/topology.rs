@@ -24,12 +24,13 @@ pub const CONTROL: &str = "aegir.control";
 pub const STATUS: &str = "aegir.status";
 /// What could not be handled; both the exchange and its queue.
 pub const DEAD: &str = "aegir.dead";
+/// The queue of letters that end every session that they are delivered to. The broker moves them there from
+/// [`DEAD`]; nobody consumes it.
+pub const UNREADABLE: &str = "aegir.unreadable";
 
 /// How often the broker delivers a message before it moves it to [`DEAD`] by itself. RabbitMQ 4 would do so, or
 /// drop the message, after 20; ours settle every message themselves, and this only ends what no reader survives.
 pub const DELIVERY_LIMIT: i64 = 100;
-/// The same for the dead-letter queue, where each look at a message is a delivery.
-const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// How long the control queue of a node stays when nobody uses it: 30 days, in milliseconds.
 const CONTROL_EXPIRES: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -134,15 +135,21 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// All exchanges and the dead-letter queue: what everybody declares.
+    /// All exchanges, the dead-letter queue and the one behind it: what everybody declares.
     #[must_use]
     pub fn base() -> Self {
         let direct = |name: &str| Exchange { name: name.to_owned(), routing: Routing::Direct };
         let mut exchanges: Vec<_> = [REQUESTS, OPERATIONS, TRANSCRIPTS, CONTROL, STATUS].map(direct).into();
         exchanges.push(Exchange { name: DEAD.to_owned(), routing: Routing::Fanout });
         let mut topology = Self { exchanges, ..Self::default() };
-        let limit = [("x-delivery-limit", Argument::Number(DEAD_DELIVERY_LIMIT))];
-        topology.queue(DEAD, "", quorum(DEAD.to_owned(), limit));
+        let arguments = [
+            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+            // By the default exchange, which every queue is bound to by its name.
+            ("x-dead-letter-exchange", Argument::Text(String::new())),
+            ("x-dead-letter-routing-key", Argument::Text(UNREADABLE.to_owned())),
+        ];
+        topology.queue(DEAD, "", quorum(DEAD.to_owned(), arguments));
+        extend(&mut topology.queues, vec![quorum(UNREADABLE.to_owned(), [])]);
         topology
     }
 

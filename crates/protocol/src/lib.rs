@@ -15,6 +15,7 @@
 //! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
 //! | [`api`] | the bodies of relayd's HTTP API |
+//! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
 
 pub mod api;
@@ -27,6 +28,7 @@ pub mod message;
 pub mod name;
 pub mod operation;
 pub mod record;
+pub mod redact;
 pub mod request;
 pub mod schema;
 pub mod state;

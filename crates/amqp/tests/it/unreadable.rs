@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use aegir_amqp::topology::{Argument, DEAD};
-use aegir_amqp::{Consume, Outgoing};
+use aegir_amqp::topology::{Argument, DEAD, UNREADABLE};
+use aegir_amqp::{Consume, Outgoing, Topology};
 use aegir_testkit::Broker;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -79,6 +79,27 @@ async fn a_message_that_ends_every_session_is_moved_away_by_the_broker() {
         }
     }
     eventually(async || (other.depth(DEAD).await == 1).then_some(())).await;
+    running.is_up().await;
+    running.stop().await;
+}
+
+/// Otherwise the one that reads the letters would lose its session for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_ends_every_session_is_moved_away_too() {
+    let broker = Broker::private().await.unwrap();
+    let mut builder = builder(&broker, Topology::base());
+    let (mut dead, control) = builder.consume(Consume::queue(DEAD, 10));
+    control.pause();
+    let running = Running::up(builder).await;
+    let port = broker.port().unwrap();
+    tokio::task::spawn_blocking(move || publish_raw(port, DEAD, b"\xff\xfe")).await.unwrap();
+    let publisher = running.link.publisher();
+    within(publisher.publish(Outgoing::new(DEAD, "", "behind it"))).await.unwrap();
+    let other = Other::connect(&broker).await;
+    eventually(async || (other.depth(DEAD).await == 2).then_some(())).await;
+    control.resume();
+    while next(&mut dead).await.done().await.is_err() {}
+    eventually(async || (other.depth(UNREADABLE).await == 1).then_some(())).await;
     running.is_up().await;
     running.stop().await;
 }
