@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalogs::Catalogs;
 use crate::config::Config;
+use crate::dead::{self, Collector};
 use crate::deliver::{Control, Deadlines, Dispatch, Outbox, Overdue};
 use crate::http::{self, ListenError, Listeners};
 use crate::ingest::echoes::Echoes;
@@ -121,7 +122,12 @@ impl App {
         let from_frontends = consume(topology::requests_queue(frontend), requests::PREFETCH);
         let heartbeats = Consume::queue(topology::status_queue(frontend), status::PREFETCH);
         let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival().alone());
+        let dead = Consume::queue(topology::DEAD, dead::PREFETCH);
+        let (dead_letters, dead_control) = builder.consume(dead);
+        // Until it is known whether there is room.
+        dead_control.pause();
         let link = builder.start(stop.link.clone(), &links);
+        let dead_removed = Arc::new(Notify::new());
 
         let relay = Relay::new(Parts {
             frontend: frontend.clone(),
@@ -137,6 +143,8 @@ impl App {
             broker_address: config.broker.address(),
             mac_key,
             token,
+            dead_removed: Arc::clone(&dead_removed),
+            replaying: tokio::sync::Mutex::default(),
         });
 
         let publisher = link.publisher();
@@ -148,6 +156,8 @@ impl App {
         tasks.spawn("deadlines", deadlines.run(store.clone(), work()));
         let transcripts = Transcripts { store: store.clone(), echoes };
         tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
+        let collector = Collector { store: store.clone(), control: dead_control, removed: dead_removed };
+        tasks.spawn("dead letters", collector.run(dead_letters, work()));
         let status = Heartbeats { nodes, store };
         tasks.spawn("heartbeats", status.run(heartbeats, work()));
         let requests = Requests { relay: relay.clone(), publisher };

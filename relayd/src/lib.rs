@@ -8,6 +8,7 @@
 //! | [`ingest`] | what comes from nodes |
 //! | [`store`] | the database, and the one task that writes it |
 //! | [`deliver`] | what goes to nodes |
+//! | [`dead`] | messages that nobody could handle |
 //! | [`http`] | the API and the page |
 //! | [`relay`] | the handle that the API and the page use |
 //! | [`sign_in`], [`secrets`] | who may; sealing |
@@ -16,6 +17,7 @@
 pub mod app;
 pub mod catalogs;
 pub mod config;
+pub mod dead;
 pub mod deliver;
 pub mod http;
 pub mod ingest;

@@ -1,5 +1,6 @@
 //! Bad input gets an answer that says what is wrong, stops no daemon, and loses nothing.
 
+use aegir_amqp::topology::REQUESTS;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -109,7 +110,10 @@ async fn a_bad_message_is_buried_with_its_reason() -> Result<()> {
             world.put(queue, body.as_bytes()).await?;
             let (header, dead) = world.dead_letter().await?;
             ensure!(header == *code, "{queue:?}: {header} instead of {code}");
-            ensure!(dead == body.as_bytes(), "{queue:?}: the body was changed");
+            // A request that is no JSON may hold a secret anywhere.
+            let searchable = serde_json::from_str::<Value>(body).is_ok();
+            let kept = if queue.0 == REQUESTS && !searchable { "" } else { body };
+            ensure!(dead == kept.as_bytes(), "{queue:?}: the body was changed");
         }
     }
     world.client.succeeds(&print()).await?;

@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aegir_amqp::{Consume, Deliveries, Link, Outgoing, Topology};
+use aegir_amqp::{Link, Outgoing, Topology};
+use aegir_protocol::dead_letter::DeadLetterDetail;
 use aegir_testkit::Cluster;
 use aegir_testkit::cluster::Builder;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,10 +23,9 @@ pub(crate) struct World {
     tap: Tap,
 }
 
-/// A stranger on the broker: puts messages on queues, and sees dead letters.
+/// A stranger on the broker, who puts messages on queues.
 struct Tap {
     link: Link,
-    dead: Mutex<Deliveries>,
     cancel: CancellationToken,
     tracker: TaskTracker,
 }
@@ -35,11 +34,10 @@ impl Tap {
     async fn start(url: &str) -> Result<Self> {
         let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
         let config = aegir_amqp::Config::from_url(url);
-        let mut builder = aegir_amqp::Builder::new(config, "journeys", Topology::base());
-        let (dead, _) = builder.consume(Consume::queue(aegir_amqp::topology::DEAD, 10));
+        let builder = aegir_amqp::Builder::new(config, "journeys", Topology::base());
         let link = builder.start(cancel.clone(), &tracker);
         ensure!(link.up().await, "the broker is not there");
-        Ok(Self { link, dead: Mutex::new(dead), cancel, tracker })
+        Ok(Self { link, cancel, tracker })
     }
 }
 
@@ -150,16 +148,26 @@ impl World {
         Ok(self.tap.link.publisher().publish(outgoing).await?)
     }
 
-    /// The code and the body of the next dead letter.
+    /// The code and the body of the next dead letter, which is dropped.
     pub(crate) async fn dead_letter(&self) -> Result<(String, Vec<u8>)> {
-        let mut dead = self.tap.dead.lock().await;
-        let delivery = timeout(Duration::from_secs(20), dead.recv()).await.context("nothing was buried")?;
-        let delivery = delivery.context("the tap has ended")?;
-        let code = delivery.header(aegir_amqp::dead::CODE).context("no code")?;
-        ensure!(delivery.header(aegir_amqp::dead::REASON).is_some(), "no reason");
-        let body = delivery.body().to_vec();
-        delivery.done().await?;
-        Ok((code, body))
+        let next = async {
+            loop {
+                let (_, list) = self.cluster.relayd.get("/api/v1/dead?limit=1").await?;
+                if let Some(id) = list["letters"][0]["id"].as_u64() {
+                    return anyhow::Ok(id);
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let id = timeout(Duration::from_secs(20), next).await.context("nothing was buried")??;
+        let path = format!("/api/v1/dead/{id}");
+        let (_, detail) = self.cluster.relayd.get(&path).await?;
+        let detail: DeadLetterDetail = serde_json::from_value(detail)?;
+        ensure!(!detail.letter.reason.is_empty(), "no reason");
+        let dropped = self.cluster.relayd.request(reqwest::Method::DELETE, &path)?.send().await?;
+        ensure!(dropped.status() == 204, "{}", dropped.status());
+        let body = detail.bytes()?;
+        Ok((detail.letter.code, body))
     }
 
     /// The minion, as a frontend sends it.

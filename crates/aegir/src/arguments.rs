@@ -1,5 +1,7 @@
 //! What can be typed.
 
+mod dead;
+
 use std::path::PathBuf;
 
 use aegir_protocol::name::{BackendName, OperationName, TargetId};
@@ -12,6 +14,8 @@ use crate::address::Address;
 use crate::values::{
     HostArgument, HostKeyArgument, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
 };
+
+pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
 
 /// What stands below every help text: the codes that scripts decide by, as far as this program gives them.
 fn exit_codes() -> String {
@@ -97,6 +101,8 @@ pub enum Command {
     Catalog(Catalog),
     /// List the nodes that relayd has heard of
     Nodes,
+    /// Look after messages that nobody could handle
+    Dead(Dead),
     /// Print a link that signs a browser in to relayd's page, once
     SignIn,
     /// Print a completion script for a shell

@@ -112,6 +112,14 @@ impl Client {
         self.document(path, response).await
     }
 
+    /// Asks for something to be removed.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is a refusal.
+    pub async fn delete(&self, path: &str) -> Result<(), Error> {
+        self.send(self.request(Method::DELETE, path).timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
     /// The JSON document that an answer holds.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ mod letter;
 mod read;
 mod replay;
 
-pub(crate) use letter::{Origin, letter};
 pub use letter::{Body, Kept};
+pub(crate) use letter::{Origin, letter};
 pub use read::{Cause, Letter};
 pub use replay::{Original, ReplayError};
 

@@ -114,8 +114,12 @@ codes! {
     VariableReserved = "variable_reserved", 422;
     /// A secret is too short to be masked, or a declared secret came in the clear.
     SecretInvalid = "secret_invalid", 422;
+    /// A request by AMQP holds a secret in the clear.
+    SecretInTheClear = "secret_in_the_clear", 422;
     /// A sealed value was not sealed for this backend.
     SecretUnopened = "secret_unopened", 0;
+    /// A request by AMQP has nothing by which a second delivery of it could be told from a second request.
+    IdempotencyKeyMissing = "idempotency_key_missing", 422;
     /// The idempotency key stands for another request.
     IdempotencyConflict = "idempotency_conflict", 409;
     /// There is no Operation with this id.
@@ -160,6 +164,14 @@ codes! {
     MessageTooLarge = "message_too_large", 0;
     /// A known message on a queue that does not carry it.
     MessageMisplaced = "message_misplaced", 0;
+    /// The broker moved the message by itself: it was delivered again and again, and nobody settled it.
+    MovedByBroker = "moved_by_broker", 0;
+    /// There is no dead letter with this number.
+    NoSuchDeadLetter = "no_such_dead_letter", 404;
+    /// Secrets were removed from the dead letter, so that what is left can't be published again.
+    DeadLetterIncomplete = "dead_letter_incomplete", 409;
+    /// No queue takes the dead letter where it came from.
+    DeadLetterUnroutable = "dead_letter_unroutable", 409;
 
     // Daemons.
     /// The config file can't be read or understood.

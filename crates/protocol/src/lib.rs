@@ -14,13 +14,14 @@
 //! | [`record`] | the records of a transcript |
 //! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
-//! | [`api`] | the bodies of relayd's HTTP API |
+//! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
 
 pub mod api;
 pub mod catalog;
 pub mod code;
+pub mod dead_letter;
 pub mod id;
 pub mod limits;
 pub mod manifest;

@@ -26,6 +26,10 @@ pub const MIN_SECRET: usize = 6;
 pub const MAX_HOSTS: usize = 256;
 /// The longest idempotency key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+/// How many dead letters a relayd keeps before it leaves the rest in the queue.
+pub const MAX_DEAD_LETTERS: u64 = 10_000;
+/// How many bytes of dead letters a relayd keeps before it leaves the rest in the queue.
+pub const MAX_DEAD_LETTER_BYTES: u64 = 64 * 1024 * 1024;
 /// How often a dispatcherd says that it is alive.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Without a heartbeat for this long a node, and what runs on it, counts as silent.

@@ -1,10 +1,11 @@
 //! Taking secrets out of messages that are kept although nobody could handle them.
 //!
 //! A secret stands in a request as `{"secret": "…"}`. What is kept of a message has the value of every member
-//! `secret` replaced, at any depth, whether the message is otherwise sound or not. What is no JSON can't be
-//! searched: the caller decides whether it may be kept at all.
+//! `secret` replaced, at any depth, whether the message is otherwise sound or not; except `true`, `false` and
+//! `null`, for a catalog says so of variables and holds no secret. What is no JSON can't be searched: the caller
+//! decides whether it may be kept at all.
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::limits::MAX_MESSAGE;
@@ -56,7 +57,7 @@ fn replace(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                if name == SECRET {
+                if name == SECRET && is_secret(value) {
                     *value = REMOVED.into();
                 } else {
                     replace(value);
@@ -68,7 +69,14 @@ fn replace(value: &mut Value) {
     }
 }
 
-/// Whether any member is called `secret`, those that a later one of the same name hides included.
+fn is_secret(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => false,
+        Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// Whether any member is a secret, those that a later one of the same name hides included.
 struct Search;
 
 impl<'de> DeserializeSeed<'de> for Search {
@@ -90,8 +98,7 @@ impl<'de> Visitor<'de> for Search {
         let mut found = false;
         while let Some(name) = members.next_key::<String>()? {
             if name == SECRET {
-                found = true;
-                members.next_value::<IgnoredAny>()?;
+                found |= is_secret(&members.next_value()?);
             } else {
                 found |= members.next_value_seed(Search)?;
             }
@@ -140,7 +147,9 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, expect: &str) {
-        let Redacted::Changed(changed) = redact(body.as_bytes(), []) else { panic!("{body} was not changed") };
+        let Redacted::Changed(changed) = redact(body.as_bytes(), []) else {
+            panic!("{body} was not changed")
+        };
         assert_eq!(String::from_utf8(changed).unwrap(), expect);
     }
 
@@ -167,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_has_none_stays_as_it_is() {
-        for body in [r#"{ "a" : "secret", "b" : [1.50, null, true, -3] }"#, "7", r#""secret""#] {
+        let catalog = r#"{"variables":{"password":{"secret":true}}}"#;
+        for body in [r#"{ "a" : "secret", "b" : [1.50, null, true, -3] }"#, "7", r#""secret""#, catalog] {
             assert_eq!(redact(body.as_bytes(), []), Redacted::Unchanged, "{body}");
         }
     }
@@ -202,7 +212,8 @@ mod tests {
     fn leaks(value: &Value) -> bool {
         match value {
             Value::Object(members) => {
-                members.iter().any(|(name, value)| (name == SECRET && value != REMOVED) || leaks(value))
+                let left = |name: &str, value| name == SECRET && is_secret(value) && value != REMOVED;
+                members.iter().any(|(name, value)| left(name, value) || leaks(value))
             }
             Value::Array(items) => items.iter().any(leaks),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,

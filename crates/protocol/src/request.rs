@@ -29,8 +29,8 @@ pub struct Request {
     /// The minions that it may use.
     #[serde(default)]
     pub hosts: Vec<Host>,
-    /// Values by scope, then by name. `{"secret": "plain"}` is sealed for the backend before it is stored;
-    /// `{"sealed": "…"}` is passed on as it is.
+    /// Values by scope, then by name. `{"secret": "plain"}` is sealed for the backend before it is stored, and is
+    /// refused in a request by AMQP; `{"sealed": "…"}` is passed on as it is.
     #[serde(default)]
     pub variables: BTreeMap<String, BTreeMap<String, Value>>,
     /// Locks beside those that the target, the hosts and the manifest bring.

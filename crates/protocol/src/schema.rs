@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
-use crate::{api, catalog, manifest, message, operation, record, request};
+use crate::{api, catalog, dead_letter, manifest, message, operation, record, request};
 
 /// Every schema by its file name without `.json`.
 #[must_use]
@@ -45,5 +45,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("api.backend_list", of::<api::BackendList>()),
         ("api.node_list", of::<api::NodeList>()),
         ("api.check_report", of::<api::CheckReport>()),
+        ("api.dead_letter_list", of::<dead_letter::DeadLetterList>()),
+        ("api.dead_letter", of::<dead_letter::DeadLetterDetail>()),
     ]
 }

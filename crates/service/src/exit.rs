@@ -59,11 +59,11 @@ exits! {
     /// relayd refuses the token.
     TokenRefused = 11, "token_refused", "relayd refused the token; it is in the file api-token in relayd's state directory.";
     /// There is no such thing.
-    NotFound = 12, "not_found", "There is no such Operation.";
+    NotFound = 12, "not_found", "There is no such Operation or dead letter.";
     /// A part of the way is closed.
     Unavailable = 13, "unavailable", "A part of the way is closed, such as the store, the broker, the backend or a minion; the output names it.";
     /// It does not go with what is there.
-    Conflict = 14, "conflict", "It does not go with what is there: the Operation has ended already, or the idempotency key stands for another request.";
+    Conflict = 14, "conflict", "It does not go with what is there: the Operation has ended already, the idempotency key stands for another request, or a dead letter can't be replayed.";
     /// The config file is not valid.
     ConfigInvalid = 20, "config_invalid", "The config file, or a file that it names, can't be used; the message points at what is wrong.";
     /// Another daemon uses the state directory.

@@ -143,6 +143,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The number of a dead letter in a path.
+pub(super) struct LetterId(pub(super) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for LetterId {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path: Result<Path<u64>, PathRejection> = Path::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| {
+            Refusal::new(Code::NoSuchDeadLetter, "there is no such dead letter: its id is a number")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use aegir_protocol::request::Request;

@@ -33,7 +33,8 @@ impl Relay {
     async fn walk(&self, backend: &BackendName, hosts: &[Host], hops: &mut Vec<Hop>) -> Option<()> {
         let store = async {
             self.probe_store().await?;
-            Ok("written and read back".to_owned())
+            let note = self.dead_letters_note().await.map_err(|problem| problem.detail)?;
+            Ok(format!("written and read back{note}"))
         };
         hop(hops, "store".to_owned(), store).await?;
         let broker = async {

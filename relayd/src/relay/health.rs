@@ -40,6 +40,9 @@ pub struct RelayMetrics {
     nodes: Family<Labels, Gauge>,
     broker_up: Gauge,
     broker_status: Family<Labels, Gauge>,
+    dead_letters: Gauge,
+    dead_letter_bytes: Gauge,
+    dead_letters_full: Gauge,
 }
 
 impl RelayMetrics {
@@ -53,10 +56,31 @@ impl RelayMetrics {
         metrics.register("nodes", "Nodes that were heard of since the start", nodes.clone());
         metrics.register("broker_up", "Whether the broker takes and delivers messages", broker_up.clone());
         metrics.register("broker_status", "1 for how it stands with the broker", broker_status.clone());
+        let [dead_letters, dead_letter_bytes, dead_letters_full] = std::array::from_fn(|_| Gauge::default());
+        metrics.register("dead_letters", "Dead letters that are kept", dead_letters.clone());
+        metrics.register(
+            "dead_letter_bytes",
+            "Bytes of dead letters that are kept",
+            dead_letter_bytes.clone(),
+        );
+        metrics.register(
+            "dead_letters_full",
+            "Whether no more dead letters are kept, so that the rest stays in the queue",
+            dead_letters_full.clone(),
+        );
         metrics.register("store_commits", "Transactions committed", counters.commits.clone());
         metrics.register("store_failures", "Transactions that failed", counters.failures.clone());
         metrics.register("transcript_bytes", "Transcript bytes stored", counters.transcript_bytes.clone());
-        Self { metrics, operations, nodes, broker_up, broker_status }
+        Self {
+            metrics,
+            operations,
+            nodes,
+            broker_up,
+            broker_status,
+            dead_letters,
+            dead_letter_bytes,
+            dead_letters_full,
+        }
     }
 }
 
@@ -124,6 +148,10 @@ impl Relay {
             let gauge = metrics.nodes.get_or_create(&vec![("state", word)]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let kept = self.0.store.dead_letters_kept().await?;
+        metrics.dead_letters.set(i64::try_from(kept.count).unwrap_or(i64::MAX));
+        metrics.dead_letter_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
+        metrics.dead_letters_full.set(i64::from(kept.full));
         metrics.broker_up.set(i64::from(self.broker_state().is_ok()));
         let status = self.0.link.status().borrow().word();
         for word in Status::WORDS {

@@ -1,6 +1,7 @@
 //! The handle that everything which talks to people uses: the API, the page, submissions by AMQP.
 
 mod check;
+mod dead;
 mod health;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::catalogs::Catalogs;
 use crate::deliver::Control;
@@ -64,6 +65,10 @@ pub struct Parts {
     pub token: Token,
     /// What is counted.
     pub metrics: RelayMetrics,
+    /// Tells who collects dead letters that some were removed.
+    pub dead_removed: Arc<Notify>,
+    /// Held while a dead letter is replayed.
+    pub replaying: Mutex<()>,
 }
 
 impl Relay {

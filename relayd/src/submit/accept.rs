@@ -205,7 +205,7 @@ fn seal(variables: &Variables, catalog: &Catalog) -> Result<Variables, Problem> 
 }
 
 /// A key as a JSON pointer's token (RFC 6901, section 3).
-fn escape(key: &str) -> String {
+pub(super) fn escape(key: &str) -> String {
     key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
 }
 

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher};
-use aegir_protocol::api::Problem;
+use aegir_amqp::dead::{Body, Kept};
+use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher, SettleError};
+use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{Message as _, decode, encode};
-use aegir_protocol::request::{Accepted, Reply, Request};
+use aegir_protocol::request::{Accepted, Reply, Request, secret};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::{escape, problem};
 use crate::relay::Relay;
 
 /// How many requests are worked on at the same time.
@@ -50,20 +52,23 @@ impl Requests {
                 self.reply(&delivery, Err(problem)).await;
                 // What a decoder says may quote a value, and the value may be a secret. The sender is told.
                 let reason = "not a request; the answer to its sender, if it named a reply queue, says where";
-                delivery.bury(error.code().as_str(), reason).await
+                bury(delivery, error.code().as_str(), reason, &[]).await
             }
             Ok(request) => {
-                // A message that is delivered twice must not deploy twice.
-                let key = request
-                    .idempotency_key
-                    .clone()
-                    .or_else(|| delivery.message_id().map(|id| format!("message:{id}")));
-                let Some(result) = self.submit(&request, key, cancel).await else { return };
+                let result = match self.admit(&request, &delivery) {
+                    Ok(key) => {
+                        let Some(result) = self.submit(&request, key, cancel).await else { return };
+                        result
+                    }
+                    Err(problem) => Err(problem),
+                };
                 let problem = result.as_ref().err().cloned();
                 let answered = self.reply(&delivery, result).await;
                 match problem {
                     // Nobody is told, so it has to be found.
-                    Some(problem) if !answered => delivery.bury(&problem.code, &problem.detail).await,
+                    Some(problem) if !answered => {
+                        bury(delivery, &problem.code, &problem.detail, &problem.errors).await
+                    }
                     Some(_) | None => delivery.done().await,
                 }
             }
@@ -73,16 +78,38 @@ impl Requests {
         }
     }
 
+    /// What is asked of a request beyond what HTTP asks, because a queue lies on a disk and delivers twice. Gives
+    /// the idempotency key.
+    fn admit(&self, request: &Request, delivery: &Delivery) -> Result<String, Problem> {
+        let mut secrets = Vec::new();
+        for (scope, values) in &request.variables {
+            for (name, _) in values.iter().filter(|(_, value)| secret(value).is_some()) {
+                let pointer = format!("/variables/{}/{}", escape(scope), escape(name));
+                let message = "a secret in the clear: send it sealed, or send the request by HTTP";
+                secrets.push(FieldProblem::new(pointer, Code::SecretInTheClear, message));
+            }
+        }
+        if !secrets.is_empty() {
+            return Err(problem(secrets));
+        }
+        let id = || delivery.message_id().map(|id| format!("message:{id}"));
+        request.idempotency_key.clone().or_else(id).ok_or_else(|| {
+            let detail = "neither idempotency_key nor the property message_id is there: the broker may deliver a \
+                          message twice, and must not deploy twice";
+            Problem::new(Code::IdempotencyKeyMissing, detail)
+        })
+    }
+
     /// Submits, however long the disk is full. `None` when it was cancelled before that.
     async fn submit(
         &self,
         request: &Request,
-        key: Option<String>,
+        key: String,
         cancel: &CancellationToken,
     ) -> Option<Result<Accepted, Problem>> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.relay.submit(request.clone(), key.clone()).await {
+            match self.relay.submit(request.clone(), Some(key.clone())).await {
                 Err(problem) if problem.code == Code::StoreUnavailable.as_str() => {
                     tracing::warn!(
                         problem = problem.detail,
@@ -119,4 +146,19 @@ impl Requests {
             }
         }
     }
+}
+
+/// Buries a request without the secrets that it may hold: those that are marked as such, and the values that were
+/// refused because they should be.
+async fn bury(
+    delivery: Delivery,
+    code: &str,
+    reason: &str,
+    errors: &[FieldProblem],
+) -> Result<(), SettleError> {
+    let unmarked = errors.iter().filter(|error| error.code == Code::SecretInvalid.as_str());
+    let pointers: Vec<_> = unmarked.map(|error| format!("/body{}", error.pointer)).collect();
+    let pointers = pointers.iter().map(String::as_str);
+    let body = Body::without_secrets(delivery.body(), pointers, Kept::Removed);
+    delivery.bury_with(code, reason, body).await
 }

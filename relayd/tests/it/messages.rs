@@ -1,26 +1,18 @@
 //! Messages that can't be handled, and a broker that goes away.
 
-use aegir_amqp::dead::CODE;
-use aegir_amqp::topology::{DEAD, STATUS, TRANSCRIPTS};
-use aegir_amqp::{Builder, Config, Consume, Outgoing, Topology};
+use aegir_amqp::Outgoing;
+use aegir_amqp::topology::{STATUS, TRANSCRIPTS};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{Grant, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::world::{World, within};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
     let mut world = World::new().await;
     let mut node = world.node("n1").await;
-    let mut builder = Builder::new(Config::from_url(world.broker.url()), "graveyard", Topology::base());
-    let (mut dead, _) = builder.consume(Consume::queue(DEAD, 10));
-    let cancel = CancellationToken::new();
-    let _link = builder.start(cancel.clone(), &TaskTracker::new());
-
     let frontend = world.frontend.to_string();
     let grant = Grant {
         operation: OperationId::generate(),
@@ -47,27 +39,18 @@ async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
     ];
     for (exchange, body, code) in bad {
         node.publish(Outgoing::new(exchange, frontend.clone(), body)).await;
-        let letter = loop {
-            let letter = within(dead.recv()).await.unwrap();
-            // Other tests may bury theirs on the same broker.
-            if letter.header(aegir_amqp::dead::ROUTING_KEY).as_deref() == Some(&frontend) {
-                break letter;
-            }
-            letter.done().await.unwrap();
-        };
-        assert_eq!(letter.header(CODE).as_deref(), Some(code.as_str()));
-        letter.done().await.unwrap();
+        let letter = world.dead_letter().await;
+        assert_eq!((letter.code.as_str(), letter.routing_key.as_str()), (code.as_str(), &*frontend));
+        world.relay().drop_dead_letter(letter.id).await.unwrap();
     }
     node.ship(grant.operation, 0, b"{}\n").await;
-    let letter = within(dead.recv()).await.unwrap();
-    assert_eq!(letter.header(CODE).as_deref(), Some(Code::NoSuchOperation.as_str()));
-    letter.done().await.unwrap();
+    let letter = world.dead_letter().await;
+    assert_eq!(letter.code, Code::NoSuchOperation.as_str());
     let ToNode::Unknown(unknown) = node.told().await else { panic!("the node was not told") };
     assert_eq!(unknown.operation, grant.operation);
 
     let id = world.submit("a").await;
     assert_eq!(node.carry_out(1).await.0, id);
-    cancel.cancel();
     world.stop().await;
 }
 

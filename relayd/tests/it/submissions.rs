@@ -53,6 +53,13 @@ async fn by_amqp_each_request_gets_its_reply() {
     let problem = ask(misspelt.to_vec(), "3").await.problem.unwrap();
     assert_eq!(problem.code, "request_malformed");
     assert_eq!(node.carry_out(0).await.0, accepted.id);
+
+    let outgoing = Outgoing::new(REQUESTS, world.frontend.as_str(), encode(&request("b"))).reply_to(answers);
+    within(link.publisher().publish(outgoing)).await.unwrap();
+    let delivery = within(replies.recv()).await.unwrap();
+    let reply: Reply = decode(&delivery.body()).unwrap();
+    assert_eq!(reply.problem.unwrap().code, "idempotency_key_missing");
+    delivery.done().await.unwrap();
     cancel.cancel();
     world.stop().await;
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegir_protocol::catalog::{Catalog, Role};
+use aegir_protocol::dead_letter::DeadLetter;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, FrontendName};
@@ -15,6 +16,7 @@ use aegir_testkit::{Broker, SmallDisk};
 use relayd::app::{App, WriterEnded};
 use relayd::config::Config;
 use relayd::relay::Relay;
+use relayd::store::DeadLetterFilter;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -61,7 +63,8 @@ impl World {
             .try_init();
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let mut world = Self {
-            broker: Broker::for_tests().await.unwrap(),
+            // Whoever shares a broker shares its dead letters.
+            broker: Broker::private().await.unwrap(),
             frontend: format!("f{unique}").parse().unwrap(),
             backend: format!("b{unique}").parse().unwrap(),
             identity: age::x25519::Identity::generate(),
@@ -167,6 +170,13 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// The newest dead letter, once there is one.
+    pub(crate) async fn dead_letter(&self) -> DeadLetter {
+        let relay = self.relay();
+        let newest = DeadLetterFilter { limit: Some(1), ..DeadLetterFilter::default() };
+        eventually(async || relay.dead_letters(&newest).await.unwrap().letters.pop()).await
     }
 
     /// relayd's whole copy of a transcript.

@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod check;
 pub mod clean;
+pub mod dead;
 pub mod diff;
 pub mod log;
 pub mod operation;

@@ -58,6 +58,10 @@ fn nobody_there_is_told_apart_from_a_wrong_command_line() {
         vec!["ls", "--state", "green"],
         vec!["--url", "127.0.0.1", "ls"],
         vec!["log"],
+        vec!["dead", "drop", "17"],
+        vec!["dead", "replay"],
+        vec!["dead", "replay", "--all", "17"],
+        vec!["dead", "replay", "17", "--code", "internal"],
     ] {
         let (code, _, stderr) = aegir(&wrong);
         assert_eq!(code, 2, "{wrong:?}: {stderr}");
@@ -81,7 +85,8 @@ fn the_reference_names_every_command_option_and_exit_code() {
     for command in program.get_subcommands() {
         let name = command.get_name();
         assert!(reference.contains(&format!("\n### aegir {name}")), "{name} has no section");
-        for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+        let nested = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        for option in command.get_arguments().chain(nested).filter_map(clap::Arg::get_long) {
             assert!(reference.contains(&format!("`--{option}")), "--{option} of {name} is not explained");
         }
     }

@@ -71,9 +71,7 @@ impl Body {
     ) -> Self {
         let length = bytes.len() as u64;
         match (redact(&bytes, pointers), unsearchable) {
-            (Redacted::Changed(changed), _) => {
-                Self { bytes: changed.into(), kept: Kept::Redacted, length }
-            }
+            (Redacted::Changed(changed), _) => Self { bytes: changed.into(), kept: Kept::Redacted, length },
             (Redacted::Unchanged, _) | (Redacted::Unsearchable, Kept::Whole) => Self::whole(bytes),
             (Redacted::Unsearchable, Kept::Redacted | Kept::Removed) => {
                 Self { bytes: Bytes::new(), kept: Kept::Removed, length }

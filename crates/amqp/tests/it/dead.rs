@@ -66,10 +66,8 @@ async fn what_was_buried_goes_back_as_it_came_and_says_how_often() {
 async fn what_the_broker_moved_or_a_stranger_sent_can_be_read_too() {
     let broker = Broker::private().await.unwrap();
     let queue = unique("expires");
-    let arguments = [
-        ("x-message-ttl", Argument::Number(1)),
-        ("x-dead-letter-exchange", Argument::Text(DEAD.to_owned())),
-    ];
+    let arguments =
+        [("x-message-ttl", Argument::Number(1)), ("x-dead-letter-exchange", Argument::Text(DEAD.to_owned()))];
     let mut builder = builder(&broker, with_queue(&queue, &arguments));
     let (mut dead, _control) = builder.consume(Consume::queue(DEAD, 10));
     let running = Running::up(builder).await;

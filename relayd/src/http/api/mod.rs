@@ -2,6 +2,7 @@
 
 mod around;
 mod backends;
+mod dead;
 mod operations;
 mod transcript;
 
@@ -30,5 +31,8 @@ pub(super) fn routes() -> Router<Site> {
         .route("/catalog", get(around::catalog))
         .route("/nodes", get(around::nodes))
         .route("/check", post(around::check))
+        .route("/dead", get(dead::list))
+        .route("/dead/{id}", get(dead::show).delete(dead::remove))
+        .route("/dead/{id}/replay", post(dead::replay))
         .route("/sign-in-links", post(around::sign_in_link))
 }

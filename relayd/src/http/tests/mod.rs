@@ -99,6 +99,8 @@ impl Site {
         let link = Builder::new(broker, "test", Topology::of_frontend(&frontend))
             .start(store_stop.clone(), &TaskTracker::new());
         let relay = Relay::new(Parts {
+            dead_removed: Arc::default(),
+            replaying: tokio::sync::Mutex::default(),
             frontend,
             default_backend: "main".parse().unwrap(),
             metrics: RelayMetrics::new(store.counters()),

@@ -1,11 +1,13 @@
 //! What can be read: methods of [`Store`](super::Store).
 
+mod dead;
 mod deadlines;
 mod operations;
 mod outbox;
 mod settings;
 mod transcript;
 
+pub use dead::DeadLetterFilter;
 pub(super) use operations::document;
 pub use operations::{OperationFilter, TargetFilter};
 pub use transcript::TranscriptPiece;

@@ -1,6 +1,7 @@
 //! What can be written: each a [`Command`](super::Command).
 
 mod catalog;
+mod dead;
 mod happen;
 mod ingest;
 mod pauses;
@@ -8,6 +9,7 @@ mod settings;
 mod sign_in;
 mod submit;
 
+pub use dead::{DropLetter, KeepLetters, NewLetter};
 pub use happen::{Ask, Asked, Happened, Remind};
 pub use ingest::{Ingest, Settled};
 pub use pauses::{Pause, Resume};
