@@ -58,10 +58,11 @@ fn nobody_there_is_told_apart_from_a_wrong_command_line() {
         vec!["ls", "--state", "green"],
         vec!["--url", "127.0.0.1", "ls"],
         vec!["log"],
-        vec!["dead", "drop", "17"],
         vec!["dead", "replay"],
         vec!["dead", "replay", "--all", "17"],
-        vec!["dead", "replay", "17", "--code", "internal"],
+        [&away[..4], &["dead", "replay", "17", "--code", "internal"]].concat(),
+        // Nobody sits here who could be asked.
+        [&away[..4], &["dead", "drop", "17"]].concat(),
     ] {
         let (code, _, stderr) = aegir(&wrong);
         assert_eq!(code, 2, "{wrong:?}: {stderr}");
