@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod deps;
+mod fuzz;
 mod schema;
 mod test;
 mod workspace;
@@ -27,6 +28,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure rates, latencies and memory of real daemons
     Bench(bench::Arguments),
+    /// Send bad messages on every queue to real daemons, and count what becomes of them
+    Fuzz(fuzz::Arguments),
     /// Say which programs demo and tests need, and install what is missing
     Deps,
     /// Write the JSON Schemas of every format into docs/reference/schema/
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Deps => deps::ensure(deps::For::Tests),
         Command::Schema(arguments) => schema::run(&arguments),
     };
