@@ -3,5 +3,8 @@
 mod run;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::run;
 pub use state::{Census, Effect, Event, Slots, Term};

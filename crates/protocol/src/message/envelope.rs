@@ -1,0 +1,326 @@
+//! From a message to bytes and back.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::bodies::{Cancel, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Receipt, Replay, Report, Unknown};
+use crate::catalog::Catalog;
+use crate::code::Code;
+use crate::limits::{MAX_CHUNK, MAX_MESSAGE};
+use crate::operation::Operation;
+use crate::request::{Reply, Request};
+
+/// The content type of every message but a chunk.
+pub const JSON_CONTENT_TYPE: &str = "application/json";
+/// The content type of a transcript chunk.
+pub const CHUNK_CONTENT_TYPE: &str = "application/vnd.aegir.chunk";
+
+/// A body that has a schema of its own.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The schema's name and major version, as it stands in the envelope: `aegir.claim/0`.
+    const SCHEMA: &'static str;
+}
+
+macro_rules! messages {
+    ($($type:ident = $schema:literal),+ $(,)?) => {
+        $(impl Message for $type { const SCHEMA: &'static str = $schema; })+
+
+        /// Every schema that this version knows.
+        const KNOWN: &[&str] = &[$($schema),+];
+    };
+}
+
+messages! {
+    Request = "aegir.request/0",
+    Reply = "aegir.reply/0",
+    Operation = "aegir.operation/0",
+    Claim = "aegir.claim/0",
+    Grant = "aegir.grant/0",
+    Chunk = "aegir.chunk/0",
+    Receipt = "aegir.receipt/0",
+    Replay = "aegir.replay/0",
+    Unknown = "aegir.unknown/0",
+    Cancel = "aegir.cancel/0",
+    Report = "aegir.report/0",
+    Echo = "aegir.echo/0",
+    Echoed = "aegir.echoed/0",
+    Heartbeat = "aegir.heartbeat/0",
+    Catalog = "aegir.catalog/0",
+}
+
+/// What `aegir.transcripts.<frontend>` carries.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToFrontend {
+    /// A piece of a transcript.
+    Chunk(Chunk, Bytes),
+    /// A node asks to start.
+    Claim(Claim),
+    /// The end of an attempt without `finished`.
+    Report(Report),
+    /// What a backend can do.
+    Catalog(Box<Catalog>),
+    /// The answer to an echo.
+    Echoed(Echoed),
+}
+
+/// What `aegir.control.<node>` carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToNode {
+    /// The answer to a claim.
+    Grant(Grant),
+    /// How much is committed.
+    Receipt(Receipt),
+    /// What is missing.
+    Replay(Replay),
+    /// Stop sending the transcript of an attempt that is not known.
+    Unknown(Unknown),
+    /// Call an attempt off.
+    Cancel(Cancel),
+    /// Answer this.
+    Echo(Echo),
+}
+
+/// Why a message can't be handled. Each has a [`Code`], which becomes the reason on the dead-letter queue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the envelope.
+    #[error("not a message: {0}")]
+    Envelope(String),
+    /// A schema that this version does not know.
+    #[error("schema {0:?} is not known here")]
+    UnknownSchema(String),
+    /// A newer major version of a known schema.
+    #[error(
+        "schema {0:?} is newer than this version understands: upgrade this daemon, then replay the message"
+    )]
+    TooNew(String),
+    /// A known schema on a queue that does not carry it.
+    #[error("schema {0:?} does not belong on this queue")]
+    Misplaced(String),
+    /// The body does not fit its schema.
+    #[error("the body of {schema} is not valid: {error}")]
+    Body {
+        /// The schema's name.
+        schema: &'static str,
+        /// What serde said.
+        error: String,
+    },
+    /// More bytes than a message may have.
+    #[error("{size} bytes are more than the {limit} that a message may have")]
+    TooLarge {
+        /// How many it has.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A chunk whose payload is not what its header says.
+    #[error("the chunk's payload is damaged: {0}")]
+    Damaged(String),
+}
+
+impl DecodeError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Envelope(_) | Self::Body { .. } | Self::Damaged(_) => Code::MessageMalformed,
+            Self::UnknownSchema(_) => Code::SchemaUnknown,
+            Self::TooNew(_) => Code::SchemaTooNew,
+            Self::Misplaced(_) => Code::MessageMisplaced,
+            Self::TooLarge { .. } => Code::MessageTooLarge,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a, M> {
+    schema: &'static str,
+    body: &'a M,
+}
+
+#[derive(Deserialize)]
+struct Incoming<'a> {
+    schema: String,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+/// A message as bytes, envelope included.
+#[must_use]
+pub fn encode<M: Message>(message: &M) -> Vec<u8> {
+    let outgoing = Outgoing { schema: M::SCHEMA, body: message };
+    serde_json::to_vec(&outgoing).expect("protocol types have string keys and no failing serializers")
+}
+
+/// A chunk as bytes: the envelope's line, then the payload.
+#[must_use]
+pub fn encode_chunk(header: &Chunk, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = encode(header);
+    bytes.reserve_exact(payload.len() + 1);
+    bytes.push(b'\n');
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The message of one known schema.
+///
+/// # Errors
+/// When the bytes are not such a message.
+pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
+    let incoming = envelope(bytes)?;
+    if incoming.schema == M::SCHEMA { body(&incoming) } else { Err(unexpected(incoming.schema)) }
+}
+
+/// A message from a transcripts queue.
+///
+/// # Errors
+/// When the bytes are not a message that belongs there; a chunk's length and CRC are checked too.
+pub fn decode_to_frontend(content_type: Option<&str>, bytes: &Bytes) -> Result<ToFrontend, DecodeError> {
+    if content_type == Some(CHUNK_CONTENT_TYPE) {
+        return decode_chunk(bytes).map(|(header, payload)| ToFrontend::Chunk(header, payload));
+    }
+    let incoming = envelope(bytes)?;
+    match incoming.schema.as_str() {
+        Claim::SCHEMA => body(&incoming).map(ToFrontend::Claim),
+        Report::SCHEMA => body(&incoming).map(ToFrontend::Report),
+        Catalog::SCHEMA => body(&incoming).map(Box::new).map(ToFrontend::Catalog),
+        Echoed::SCHEMA => body(&incoming).map(ToFrontend::Echoed),
+        _ => Err(unexpected(incoming.schema)),
+    }
+}
+
+/// A message from a control queue.
+///
+/// # Errors
+/// When the bytes are not a message that belongs there.
+pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, DecodeError> {
+    let incoming = envelope(bytes)?;
+    match incoming.schema.as_str() {
+        Grant::SCHEMA => body(&incoming).map(ToNode::Grant),
+        Receipt::SCHEMA => body(&incoming).map(ToNode::Receipt),
+        Replay::SCHEMA => body(&incoming).map(ToNode::Replay),
+        Unknown::SCHEMA => body(&incoming).map(ToNode::Unknown),
+        Cancel::SCHEMA => body(&incoming).map(ToNode::Cancel),
+        Echo::SCHEMA => body(&incoming).map(ToNode::Echo),
+        _ => Err(unexpected(incoming.schema)),
+    }
+}
+
+fn decode_chunk(bytes: &Bytes) -> Result<(Chunk, Bytes), DecodeError> {
+    /// Room for the envelope's line.
+    const MAX_HEADER: usize = 4096;
+    let limit = MAX_CHUNK + MAX_HEADER;
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLarge { size: bytes.len(), limit });
+    }
+    let end = bytes
+        .iter()
+        .take(MAX_HEADER)
+        .position(|&byte| byte == b'\n')
+        .ok_or_else(|| DecodeError::Envelope("no line with the chunk's header".to_owned()))?;
+    let header: Chunk = decode(&bytes[..end])?;
+    let payload = bytes.slice(end + 1..);
+    if payload.len() != header.length as usize {
+        let damage = format!("{} bytes came, {} were announced", payload.len(), header.length);
+        return Err(DecodeError::Damaged(damage));
+    }
+    if crc32c::crc32c(&payload) != header.crc32c {
+        return Err(DecodeError::Damaged("its CRC-32C does not match".to_owned()));
+    }
+    Ok((header, payload))
+}
+
+fn envelope(bytes: &[u8]) -> Result<Incoming<'_>, DecodeError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(DecodeError::TooLarge { size: bytes.len(), limit: MAX_MESSAGE });
+    }
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Envelope(error.to_string()))
+}
+
+fn body<M: Message>(incoming: &Incoming<'_>) -> Result<M, DecodeError> {
+    serde_json::from_str(incoming.body.get())
+        .map_err(|error| DecodeError::Body { schema: M::SCHEMA, error: error.to_string() })
+}
+
+/// Why a schema is not the one that was looked for.
+fn unexpected(schema: String) -> DecodeError {
+    if KNOWN.contains(&schema.as_str()) {
+        return DecodeError::Misplaced(schema);
+    }
+    let split = |text: &str| {
+        let (name, major) = text.rsplit_once('/')?;
+        Some((name.to_owned(), major.parse::<u32>().ok()?))
+    };
+    let newer = split(&schema).is_some_and(|(name, major)| {
+        KNOWN.iter().filter_map(|known| split(known)).any(|(known, at)| known == name && major > at)
+    });
+    if newer {
+        DecodeError::TooNew(schema)
+    } else {
+        DecodeError::UnknownSchema(schema.chars().take(64).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Attempt, OperationId};
+
+    fn chunk(payload: &[u8]) -> Chunk {
+        Chunk {
+            operation: OperationId::generate(),
+            attempt: Attempt::FIRST,
+            node: "node1".parse().unwrap(),
+            offset: 7,
+            length: u32::try_from(payload.len()).unwrap(),
+            crc32c: crc32c::crc32c(payload),
+        }
+    }
+
+    #[test]
+    fn a_chunk_comes_back_as_it_went() {
+        let payload = b"{\"seq\":1}\n{\"seq\":2}\n\0\xff\n";
+        let header = chunk(payload);
+        let bytes = Bytes::from(encode_chunk(&header, payload));
+        let ToFrontend::Chunk(decoded, rest) = decode_to_frontend(Some(CHUNK_CONTENT_TYPE), &bytes).unwrap()
+        else {
+            panic!("not a chunk")
+        };
+        assert_eq!(decoded, header);
+        assert_eq!(rest.as_ref(), payload);
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_refused() {
+        let payload = b"{\"seq\":1}\n";
+        let mut bytes = encode_chunk(&chunk(payload), payload);
+        let last = bytes.len() - 2;
+        bytes[last] ^= 1;
+        let error = decode_to_frontend(Some(CHUNK_CONTENT_TYPE), &bytes.into()).unwrap_err();
+        assert!(matches!(error, DecodeError::Damaged(_)), "{error}");
+    }
+
+    #[test]
+    fn what_can_not_be_handled_says_why() {
+        let code = |text: &str| decode_to_node(text.as_bytes()).unwrap_err().code();
+        assert_eq!(code("not JSON"), Code::MessageMalformed);
+        assert_eq!(code("{}"), Code::MessageMalformed);
+        assert_eq!(code(r#"{"schema":"x/0","body":{}}"#), Code::SchemaUnknown);
+        assert_eq!(code(r#"{"schema":"aegir.grant/1","body":{}}"#), Code::SchemaTooNew);
+        assert_eq!(code(r#"{"schema":"aegir.claim/0","body":{}}"#), Code::MessageMisplaced);
+        assert_eq!(code(r#"{"schema":"aegir.grant/0","body":{}}"#), Code::MessageMalformed);
+        assert_eq!(code(&"x".repeat(MAX_MESSAGE + 1)), Code::MessageTooLarge);
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        let id = OperationId::generate();
+        let text = format!(
+            r#"{{"schema":"aegir.replay/0","sent_by":"x","body":{{"operation":"{id}","attempt":1,"offset":3,"new":[]}}}}"#
+        );
+        let replay = Replay { operation: id, attempt: Attempt::FIRST, offset: 3 };
+        assert_eq!(decode_to_node(text.as_bytes()).unwrap(), ToNode::Replay(replay));
+    }
+}

@@ -1,0 +1,182 @@
+//! The state machine of the slots.
+
+use std::time::{Duration, Instant};
+
+use aegir_protocol::id::{Attempt, AttemptId, OperationId};
+use aegir_protocol::message::{BootTime, Cancel, Grant, Lease};
+use aegir_protocol::name::FrontendName;
+use aegir_protocol::state::Outcome;
+
+use super::state::*;
+
+struct Bench {
+    slots: Slots,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(capacity: usize) -> Self {
+        Self { slots: Slots::new(capacity), now: Instant::now() }
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Effect> {
+        self.slots.on(event, self.now)
+    }
+
+    fn journaled(&mut self) -> (AttemptId, Vec<Effect>) {
+        let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+        (attempt, self.on(Event::Journaled(attempt, frontend())))
+    }
+}
+
+fn frontend() -> FrontendName {
+    "main".parse().unwrap()
+}
+
+fn claim(attempt: AttemptId) -> Effect {
+    Effect::Claim(attempt, frontend())
+}
+
+fn answer(attempt: AttemptId, granted: bool) -> Event {
+    let AttemptId { operation, attempt } = attempt;
+    Event::Answered(Grant { operation, attempt, granted, reason: None, lease: None }, None)
+}
+
+fn start(attempt: AttemptId) -> Effect {
+    Effect::Start(attempt, frontend(), None)
+}
+
+/// A grant with a lease that is renewed each minute.
+fn leased(attempt: AttemptId, over: bool) -> (Event, Lease) {
+    let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 0 };
+    let lease = Lease { asked_at, seconds: 900 };
+    let AttemptId { operation, attempt } = attempt;
+    let grant = Grant { operation, attempt, granted: true, reason: None, lease: Some(lease) };
+    let term = Term { lease, over, renew_after: Duration::from_secs(60) };
+    (Event::Answered(grant, Some(term)), lease)
+}
+
+fn cancel(attempt: AttemptId) -> Cancel {
+    Cancel { operation: attempt.operation, attempt: attempt.attempt, requested_by: None }
+}
+
+#[test]
+fn as_many_are_claimed_as_there_are_slots_the_oldest_first() {
+    let mut bench = Bench::new(2);
+    let (one, effects) = bench.journaled();
+    assert_eq!(effects, [claim(one)]);
+    let (two, effects) = bench.journaled();
+    assert_eq!(effects, [claim(two)]);
+    let (three, effects) = bench.journaled();
+    assert_eq!(effects, []);
+    let (four, effects) = bench.journaled();
+    assert_eq!(effects, []);
+    assert_eq!(bench.on(answer(two, true)), [start(two)]);
+    assert_eq!(bench.on(Event::RunnerGone(two)), [claim(three)]);
+    assert_eq!(bench.on(answer(one, false)), [Effect::Bury(one, None), claim(four)]);
+    assert_eq!(bench.on(Event::Over(two)), []);
+    assert_eq!(bench.slots.census(), Census { claiming: vec![three, four], ..Census::default() });
+}
+
+#[test]
+fn a_draining_node_claims_nothing_new_and_starts_what_it_is_granted() {
+    let mut bench = Bench::new(1);
+    let (one, _) = bench.journaled();
+    assert_eq!(bench.on(Event::Draining(true)), []);
+    let (two, effects) = bench.journaled();
+    assert_eq!(effects, []);
+    bench.now += CLAIM_AGAIN;
+    assert_eq!(bench.on(Event::Tick), [claim(one)], "what was asked for is asked for again");
+    assert_eq!(bench.on(answer(one, true)), [start(one)]);
+    assert_eq!(bench.on(Event::RunnerGone(one)), []);
+    let census = Census { waiting: vec![two], draining: true, ..Census::default() };
+    assert_eq!(bench.slots.census(), census);
+    assert_eq!(bench.on(Event::Draining(false)), [claim(two)]);
+}
+
+#[test]
+fn a_claim_is_repeated_until_it_is_answered() {
+    let mut bench = Bench::new(1);
+    let (one, _) = bench.journaled();
+    assert_eq!(bench.slots.next_tick(), Some(bench.now + CLAIM_AGAIN));
+    assert_eq!(bench.on(Event::Tick), []);
+    bench.now += CLAIM_AGAIN;
+    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    assert_eq!(bench.on(Event::ClaimLost(one)), []);
+    bench.now += Duration::from_secs(1);
+    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    assert_eq!(bench.on(answer(one, true)), [start(one)]);
+    assert_eq!(bench.on(answer(one, true)), []);
+    assert_eq!(bench.slots.next_tick(), None);
+}
+
+#[test]
+fn a_cancel_reaches_an_attempt_wherever_it_is() {
+    let mut bench = Bench::new(1);
+    let (one, _) = bench.journaled();
+    let (two, _) = bench.journaled();
+    let (three, _) = bench.journaled();
+    let reported = |effects: &[Effect]| matches!(effects[0], Effect::Report(_, _, Outcome::Canceled, _));
+    // Waiting.
+    let effects = bench.on(Event::Canceled(cancel(two)));
+    assert!(reported(&effects) && effects.len() == 1, "{effects:?}");
+    // Claiming: its slot goes to the next, and an answer that comes later starts nothing.
+    let effects = bench.on(Event::Canceled(cancel(one)));
+    assert!(reported(&effects), "{effects:?}");
+    assert_eq!(effects[1], claim(three));
+    assert_eq!(bench.on(answer(one, true)), []);
+    // Started.
+    bench.on(answer(three, true));
+    assert_eq!(bench.on(Event::Canceled(cancel(three))), [Effect::CallOff(cancel(three))]);
+    // Over, or never heard of.
+    bench.on(Event::RunnerGone(three));
+    assert_eq!(bench.on(Event::Canceled(cancel(three))), []);
+    bench.on(Event::Over(three));
+    assert_eq!(bench.on(Event::Canceled(cancel(three))), []);
+}
+
+#[test]
+fn a_lease_is_renewed_as_long_as_the_runner_lives() {
+    let mut bench = Bench::new(1);
+    let (one, _) = bench.journaled();
+    // One that was over when it came starts nothing; the next claim is answered anew.
+    assert_eq!(bench.on(leased(one, true).0), []);
+    bench.now += Duration::from_secs(1);
+    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    let (granted, lease) = leased(one, false);
+    assert_eq!(bench.on(granted.clone()), [Effect::Start(one, frontend(), Some(lease))]);
+    assert_eq!(bench.slots.next_tick(), Some(bench.now + Duration::from_secs(60)));
+    bench.now += Duration::from_secs(60);
+    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    assert_eq!(bench.on(granted), [Effect::Renew(one, lease)]);
+    assert_eq!(bench.on(answer(one, false)), [], "a refusal lets it run out");
+    bench.on(Event::RunnerGone(one));
+    assert_eq!(bench.slots.next_tick(), None);
+}
+
+#[test]
+fn a_later_attempt_waits_until_nothing_of_an_earlier_one_runs_here() {
+    let mut bench = Bench::new(2);
+    let (one, _) = bench.journaled();
+    bench.on(answer(one, true));
+    let two = AttemptId { attempt: one.attempt.next(), ..one };
+    let effects = bench.on(Event::Journaled(two, frontend()));
+    assert!(
+        matches!(&effects[..], [Effect::CallOff(cancel)] if cancel.attempt == one.attempt),
+        "{effects:?}"
+    );
+    let (three, effects) = bench.journaled();
+    assert_eq!(effects, [claim(three)], "others go past it");
+    assert_eq!(bench.on(Event::RunnerGone(one)), [claim(two)]);
+}
+
+#[test]
+fn what_was_found_running_holds_its_slot() {
+    let mut bench = Bench::new(1);
+    let adopted = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+    bench.on(Event::Adopted(adopted, frontend(), None));
+    let (one, effects) = bench.journaled();
+    assert_eq!(effects, []);
+    assert_eq!(bench.on(Event::Journaled(adopted, frontend())), []);
+    assert_eq!(bench.on(Event::RunnerGone(adopted)), [claim(one)]);
+}
