@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt as _};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::types::ShortString;
 use lapin::{Connection, ErrorKind, Event};
 use tokio::sync::{mpsc, watch};
@@ -55,8 +56,8 @@ enum End {
     Cancelled,
     Lost {
         reason: String,
-        /// lapin could not read what the broker sent. Some message has a property that is no UTF-8, and every
-        /// session that it is delivered to ends like this.
+        /// lapin could not read what the broker sent. Some message has a property that is no UTF-8, or more
+        /// properties than a frame holds, and every session that it is delivered to ends like this.
         unreadable: bool,
     },
 }
@@ -67,7 +68,15 @@ impl End {
     }
 
     fn failed(what: impl ToString, error: &lapin::Error) -> Self {
-        let unreadable = matches!(error.kind(), ErrorKind::ParsingError(_));
+        let unreadable = match error.kind() {
+            ErrorKind::ParsingError(_) => true,
+            // A message's properties stand in one frame, and the broker does not cut those of a sender with larger
+            // frames to the size that we agreed to.
+            ErrorKind::ProtocolError(error) => {
+                *error.kind() == AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR)
+            }
+            _ => false,
+        };
         Self::Lost { reason: what.to_string(), unreadable }
     }
 }

@@ -14,9 +14,9 @@ use crate::topology::DEAD;
 
 /// The most bytes of a code or a reason.
 const TEXT: usize = 2048;
-/// The most bytes of original headers. A message's properties must fit into one frame of 128 KiB, or the broker
-/// ends the connection.
-const HEADERS_BYTES: usize = 64 * 1024;
+/// The most bytes of original headers. With texts and properties they must fit into one frame, of which ours have
+/// 16 KiB, or whoever reads the letter loses the connection.
+const HEADERS_BYTES: usize = 6 * 1024;
 
 /// How much of a body is kept in a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

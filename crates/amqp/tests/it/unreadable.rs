@@ -63,7 +63,7 @@ async fn a_message_that_ends_every_session_is_moved_away_by_the_broker() {
     }
     let port = broker.port().unwrap();
     let to = queue.clone();
-    tokio::task::spawn_blocking(move || publish_raw(port, &to, b"\xff\xfe")).await.unwrap();
+    tokio::task::spawn_blocking(move || publish_raw(port, &to, &no_utf8())).await.unwrap();
     let other = Other::connect(&broker).await;
     eventually(async || (other.depth(&queue).await == 4).then_some(())).await;
     for number in 3..6 {
@@ -85,27 +85,38 @@ async fn a_message_that_ends_every_session_is_moved_away_by_the_broker() {
 
 /// Otherwise the one that reads the letters would lose its session for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_ends_every_session_is_moved_away_too() {
+async fn letters_that_end_every_session_are_moved_away_too() {
     let broker = Broker::private().await.unwrap();
     let mut builder = builder(&broker, Topology::base());
     let (mut dead, control) = builder.consume(Consume::queue(DEAD, 10));
     control.pause();
     let running = Running::up(builder).await;
     let port = broker.port().unwrap();
-    tokio::task::spawn_blocking(move || publish_raw(port, DEAD, b"\xff\xfe")).await.unwrap();
+    let publish = move || [no_utf8(), oversize()].iter().for_each(|bad| publish_raw(port, DEAD, bad));
+    tokio::task::spawn_blocking(publish).await.unwrap();
     let publisher = running.link.publisher();
     within(publisher.publish(Outgoing::new(DEAD, "", "behind it"))).await.unwrap();
     let other = Other::connect(&broker).await;
-    eventually(async || (other.depth(DEAD).await == 2).then_some(())).await;
+    eventually(async || (other.depth(DEAD).await == 3).then_some(())).await;
     control.resume();
     while next(&mut dead).await.done().await.is_err() {}
-    eventually(async || (other.depth(UNREADABLE).await == 1).then_some(())).await;
+    eventually(async || (other.depth(UNREADABLE).await == 2).then_some(())).await;
     running.is_up().await;
     running.stop().await;
 }
 
-/// Publishes one message with a content type of these bytes, speaking AMQP by hand.
-fn publish_raw(port: u16, queue: &str, content_type: &[u8]) {
+/// A content type that is no UTF-8.
+fn no_utf8() -> Vec<u8> {
+    [&[0x80, 0][..], &text(b"\xff\xfe")].concat()
+}
+
+/// A header that fits the sender's frame and not ours.
+fn oversize() -> Vec<u8> {
+    [&[0x20, 0][..], &long(&[&text(b"x")[..], b"S", &long(&[b'x'; 20_000])].concat())].concat()
+}
+
+/// Publishes one message with these properties, speaking AMQP by hand.
+fn publish_raw(port: u16, queue: &str, properties: &[u8]) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(b"AMQP\x00\x00\x09\x01").unwrap();
@@ -122,8 +133,7 @@ fn publish_raw(port: u16, queue: &str, content_type: &[u8]) {
     write_method(&mut stream, 1, (60, 40), &publish);
     let mut header = vec![0, 60, 0, 0];
     header.extend(2_u64.to_be_bytes());
-    header.extend(0x8000_u16.to_be_bytes());
-    header.extend(text(content_type));
+    header.extend(properties);
     write_frame(&mut stream, 2, 1, &header);
     write_frame(&mut stream, 3, 1, b"hi");
     write_method(&mut stream, 0, (10, 50), &[&[0, 200][..], &text(b"bye"), &[0, 0, 0, 0]].concat());

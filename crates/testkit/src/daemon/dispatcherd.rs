@@ -253,8 +253,8 @@ impl Dispatcherd {
             .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
             .env("HOME", &self.directory)
             .env("RUST_BACKTRACE", "1")
-            // Four times the unit's, for the frames of a build without optimisation are larger.
-            .env("RUST_MIN_STACK", "268435456")
+            // As in the unit.
+            .env("RUST_MIN_STACK", "67108864")
             .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "info".into()));
         Ok(command)
     }
