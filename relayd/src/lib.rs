@@ -15,6 +15,8 @@
 //! | [`catalogs`], [`watchers`] | what backends can do; telling who watches |
 
 pub mod app;
+#[cfg(feature = "chaos-bugs")]
+pub mod bugs;
 pub mod catalogs;
 pub mod config;
 pub mod dead;

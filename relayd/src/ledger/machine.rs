@@ -139,6 +139,12 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         {
             Ok(end(standing, *outcome, reason, node.as_str()))
         }
+        #[cfg(feature = "chaos-bugs")]
+        Event::LeaseOver { attempt, .. }
+            if current(attempt) && crate::bugs::Bug::ForgetTheLease.is_awake() =>
+        {
+            Ok(lease_over(standing))
+        }
         Event::LeaseOver { attempt, grants }
             if current(attempt) && *grants == standing.grants && standing.terms.lease.is_some() =>
         {
@@ -245,6 +251,10 @@ fn claim(standing: &Standing, attempt: Attempt, node: &NodeName, asked_at: BootT
             // refused lets go of the attempt without a report, and the Operation would never end.
             (Some(holder), Some(cancel)) if holder == node => {
                 unchanged(vec![Effect::SendCancel { node: node.clone(), attempt, by: cancel.by.clone() }])
+            }
+            #[cfg(feature = "chaos-bugs")]
+            (Some(_), None) if crate::bugs::Bug::GrantTwice.is_awake() => {
+                unchanged(vec![Effect::Grant { node: node.clone(), asked_at }])
             }
             (Some(_) | None, _) => {
                 let holder = standing.node.as_ref().map_or("another node", NodeName::as_str);

@@ -6,6 +6,8 @@
 mod batch;
 mod effects;
 mod error;
+#[cfg(feature = "chaos-bugs")]
+mod late;
 mod locks;
 mod open;
 mod read;

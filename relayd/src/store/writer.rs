@@ -105,7 +105,7 @@ impl Writer {
         loop {
             let first = tokio::select! {
                 biased;
-                job = self.jobs.recv() => job,
+                job = self.next() => job,
                 () = cancel.cancelled(), if !self.jobs.is_closed() => {
                     self.jobs.close();
                     continue;
@@ -120,6 +120,17 @@ impl Writer {
         {
             tracing::warn!(error = %error, "the store did not close cleanly; nothing is lost by that");
         }
+    }
+
+    async fn next(&mut self) -> Option<Box<dyn Job>> {
+        #[cfg(feature = "chaos-bugs")]
+        if let Some(connection) = &mut self.connection {
+            if let Ok(job) = tokio::time::timeout(super::late::PAUSE, self.jobs.recv()).await {
+                return job;
+            }
+            super::late::commit(connection).await;
+        }
+        self.jobs.recv().await
     }
 
     /// The first job and all that wait behind it, as far as they fit one transaction.
@@ -179,6 +190,8 @@ impl Writer {
             Some(connection) => connection,
             None => open::writer(&self.path).await?,
         };
+        #[cfg(feature = "chaos-bugs")]
+        super::late::commit(&mut connection).await;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
         let mut batch = Batch::new(connection, std::mem::take(&mut self.tails));
         let mut result = Ok(());
@@ -191,7 +204,13 @@ impl Writer {
         let (mut connection, tails, touched, effects, transcript_bytes) = batch.into_parts();
         self.tails = tails;
         result?;
-        sqlx::query("COMMIT").execute(&mut connection).await?;
+        #[cfg(feature = "chaos-bugs")]
+        let late = transcript_bytes > 0 && crate::bugs::Bug::AcknowledgeBeforeCommit.is_awake();
+        #[cfg(not(feature = "chaos-bugs"))]
+        let late = false;
+        if !late {
+            sqlx::query("COMMIT").execute(&mut connection).await?;
+        }
         self.connection = Some(connection);
         self.tails.keep(touched);
         self.counters.transcript_bytes.inc_by(transcript_bytes);

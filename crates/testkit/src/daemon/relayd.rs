@@ -25,6 +25,7 @@ const REQUEST: Duration = Duration::from_secs(30);
 pub struct Relayd {
     directory: PathBuf,
     port: u16,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
     notifications: Option<Notifications>,
     client: reqwest::Client,
@@ -41,9 +42,17 @@ pub struct RelaydBuilder {
     default_backend: String,
     settings: String,
     sections: String,
+    environment: Vec<(String, String)>,
 }
 
 impl RelaydBuilder {
+    /// A variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The port of its API. The default is a free one.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -117,7 +126,14 @@ impl RelaydBuilder {
         );
         fs::write(directory.join("relayd.toml"), text).context("cannot write relayd.toml")?;
         let client = reqwest::Client::builder().timeout(REQUEST).no_proxy().build()?;
-        Ok(Relayd { directory, port, process: None, notifications: None, client })
+        Ok(Relayd {
+            directory,
+            port,
+            environment: self.environment,
+            process: None,
+            notifications: None,
+            client,
+        })
     }
 
     /// Starts it and waits until it is ready, its session with the broker included.
@@ -145,6 +161,7 @@ impl Relayd {
             default_backend: "main".to_owned(),
             settings: String::new(),
             sections: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -211,7 +228,8 @@ impl Relayd {
             .env("RUST_BACKTRACE", "1")
             // As in the unit.
             .env("RUST_MIN_STACK", "67108864")
-            .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "info".into()));
+            .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "info".into()))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
