@@ -1,6 +1,7 @@
 //! The repository's chores: `cargo xtask --help`.
 
 mod bench;
+mod chaos;
 mod demo;
 mod deps;
 mod fuzz;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure rates, latencies and memory of real daemons
     Bench(bench::Arguments),
+    /// Play schedules of faults over a load of Operations, and check what became of it
+    Chaos(chaos::Arguments),
     /// Send bad messages on every queue to real daemons, and count what becomes of them
     Fuzz(fuzz::Arguments),
     /// Say which programs demo and tests need, and install what is missing
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Deps => deps::ensure(deps::For::Tests),
         Command::Schema(arguments) => schema::run(&arguments),

@@ -1,0 +1,130 @@
+//! Looks at everything, after all faults are over and all Operations have ended.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use aegir_protocol::api::OperationDetail;
+use aegir_protocol::record::Stream;
+use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
+
+use super::evidence::{Evidence, Mark, Seen, Stored, Try};
+use super::frontend::Frontend;
+use super::load::Placed;
+use super::order::{Order, Work};
+use super::schedule::Schedule;
+use super::stage::Stage;
+use super::strike::Struck;
+
+/// How long the last bytes may be under way after the last end.
+const SHIPPING: Duration = Duration::from_secs(90);
+const INTERVAL: Duration = Duration::from_millis(200);
+
+pub(super) async fn gather(
+    schedule: &Schedule,
+    placed: Vec<Placed>,
+    struck: Struck,
+    stage: &Stage,
+) -> anyhow::Result<Evidence> {
+    let frontend = stage.frontend()?.when_all_is_mended();
+    let mut evidence = Evidence {
+        seed: schedule.seed,
+        runners_killed: struck.runners_killed,
+        children_killed: struck.children_killed,
+        disk_was_full: struck.disk_was_full,
+        unseen: struck.trouble,
+        ..Evidence::default()
+    };
+    let all = frontend.operations().await?;
+    let deadline = Instant::now() + SHIPPING;
+    for (order, placed) in schedule.orders.iter().zip(placed) {
+        evidence.unseen.extend(placed.trouble);
+        let key = order.key();
+        let mut stored = Vec::new();
+        for summary in all.iter().filter(|summary| summary.requested_by.as_ref() == Some(&key)) {
+            let id = summary.id.to_string();
+            let detail = shipped(&frontend, &id, stage, deadline).await?;
+            let mut attempts = Vec::new();
+            for attempt in &detail.attempts {
+                let number = attempt.attempt.get();
+                match look_at(&frontend, order, &id, number, stage, &mut evidence.unseen).await {
+                    Ok(seen) => attempts.push(seen),
+                    Err(error) => evidence.unseen.push(format!("{key}: {error:#}")),
+                }
+            }
+            stored.push(Stored { detail, attempts });
+        }
+        let marks = marks(order, stage)?;
+        evidence.orders.push(Seen {
+            order: order.clone(),
+            ids: placed.ids,
+            canceled: placed.canceled,
+            stored,
+            marks,
+        });
+    }
+    Ok(evidence)
+}
+
+/// Waits until relayd has all that the nodes have of an Operation, or until the deadline: then the checker sees it.
+async fn shipped(
+    frontend: &Frontend,
+    id: &str,
+    stage: &Stage,
+    deadline: Instant,
+) -> anyhow::Result<OperationDetail> {
+    loop {
+        let detail = frontend.operation(id).await?;
+        let all_here = detail.attempts.iter().all(|attempt| {
+            let at_a_node = stage.nodes.iter().map(|node| {
+                let path = node.attempt(id, attempt.attempt.get()).join("transcript");
+                fs::metadata(path).map_or(0, |metadata| metadata.len())
+            });
+            attempt.transcript_complete || at_a_node.sum::<u64>() == attempt.transcript_bytes
+        });
+        if all_here || Instant::now() > deadline {
+            return Ok(detail);
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn look_at(
+    frontend: &Frontend,
+    order: &Order,
+    id: &str,
+    attempt: u32,
+    stage: &Stage,
+    unseen: &mut Vec<String>,
+) -> anyhow::Result<Try> {
+    let mut seen = Try { attempt, raw: frontend.raw(id, attempt).await?, ..Try::default() };
+    for node in &stage.nodes {
+        let path = node.attempt(id, attempt).join("transcript");
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        seen.copies.insert(node.dispatcherd.node().to_owned(), bytes);
+    }
+    if order.work != Work::Play {
+        for task in (1..).take(order.work.tasks().len()) {
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                match frontend.output(id, attempt, task, stream.as_str()).await {
+                    Ok(bytes) => drop(seen.outputs.insert((task, stream), bytes)),
+                    Err(error) => unseen.push(format!("{}: {error:#}", order.key())),
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn marks(order: &Order, stage: &Stage) -> anyhow::Result<Vec<Mark>> {
+    let path = stage.marks(order.number);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    text.lines().map(|line| Mark::parse(line).with_context(|| format!("not a mark: {line:?}"))).collect()
+}

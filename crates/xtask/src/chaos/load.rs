@@ -1,0 +1,76 @@
+//! The frontends: each order is submitted, submitted again, called off or tried again as it says.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aegir_protocol::state::State;
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::frontend::Frontend;
+use super::order::Order;
+
+/// How long an Operation may take to end, waiting for others and for the end of all faults included.
+const PATIENCE: Duration = Duration::from_secs(240);
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What became of an order as its frontend saw it.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    pub(super) ids: BTreeSet<String>,
+    pub(super) canceled: bool,
+    /// What the frontend could not do.
+    pub(super) trouble: Vec<String>,
+}
+
+/// Plays the frontend of an order, from `begin` until its last attempt has ended.
+pub(super) async fn place(order: &Order, request: &Value, frontend: &Frontend, begin: Instant) -> Placed {
+    let mut placed = Placed::default();
+    if let Err(error) = play(order, request, frontend, begin, &mut placed).await {
+        placed.trouble.push(format!("{}: {error:#}", order.key()));
+    }
+    placed
+}
+
+async fn play(
+    order: &Order,
+    request: &Value,
+    frontend: &Frontend,
+    begin: Instant,
+    placed: &mut Placed,
+) -> anyhow::Result<()> {
+    sleep_until(begin + order.at).await;
+    let key = order.key();
+    // All at once, as clients do that have not heard of each other.
+    let answers = join_all((0..=order.repeats).map(|_| frontend.submit(&key, request))).await;
+    placed.ids = answers.into_iter().collect::<anyhow::Result<_>>()?;
+    let Some(id) = placed.ids.first().cloned() else { return Ok(()) };
+    if let Some(after) = order.cancel_after {
+        sleep(after).await;
+        // Whatever the answer is: that of the first asking may have been lost, and a later one says that it is known.
+        placed.canceled = true;
+        frontend.ask(&id, "cancel").await?;
+    }
+    if order.retry && ended(frontend, &id).await? != State::Succeeded {
+        // It may have been begun by the manifest meanwhile.
+        frontend.ask(&id, "retry").await?;
+    }
+    ended(frontend, &id).await?;
+    Ok(())
+}
+
+/// Waits for the end of the latest attempt.
+async fn ended(frontend: &Frontend, id: &str) -> anyhow::Result<State> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let state = frontend.operation(id).await?.summary.state;
+        if state.outcome().is_some() {
+            return Ok(state);
+        }
+        if Instant::now() > deadline {
+            anyhow::bail!("it is still {state} after {PATIENCE:?}");
+        }
+        sleep(INTERVAL).await;
+    }
+}
