@@ -70,6 +70,7 @@ class FakeSource {
 let frames = [];
 Object.assign(globalThis, {
   EventSource: FakeSource,
+  ResizeObserver: class { observe() {} },
   CSS: { escape: (text) => text },
   requestAnimationFrame: (frame) => frames.push(frame),
   setInterval: () => 0,
@@ -103,7 +104,7 @@ const summary = {
 // One Operation, from its start to its end.
 {
   const page = await open(
-    ["log", "follow", "all", "older", "tasks", "connection", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
+    ["log", "follow", "all", "older", "tasks", "connection", "announce", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
     { page: "operation", id: "b", attempt: "1", from: "1", revision: "2" },
   );
   const source = FakeSource.last;
@@ -149,7 +150,7 @@ const summary = {
   source.send("state", { ...summary, state: "failed", reason, revision: 4 });
   source.send("end", {});
   assert.ok(source.closed && page.cancel.hidden);
-  assert.equal(page.connection.textContent, "The Operation has ended: failed.");
+  assert.equal(page.announce.textContent, "The Operation has ended: failed.");
 
   // A long log does not fill the memory.
   source.send("record", { seq, at, kind: "output", body: { task: 1, stream: "stdout", line: 9, text: "x\n".repeat(100_000) } }, "1-99");

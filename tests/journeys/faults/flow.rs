@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use super::{DEADLINE, INTERVAL};
 use crate::world::World;
 
-/// Together nearly twice what may be on the broker.
-const OPERATIONS: u64 = 10;
-const LINES: u64 = 60_000;
+/// Together nearly twice what may be on the broker; more attempts than fill it with what each may have there.
+const OPERATIONS: u64 = 36;
+const LINES: u64 = 17_000;
 
 #[tokio::test]
 async fn while_relayd_is_away_its_queue_stays_at_its_limit_and_the_rest_waits_in_the_spool() -> Result<()> {

@@ -34,12 +34,13 @@ fn config(broker: &Broker) -> Config {
     Config::from_url(&format!("amqps://guest:guest@127.0.0.1:{}/%2f", broker.tls_port().unwrap()))
 }
 
-async fn refusal(config: Config) -> String {
+/// Waits until somebody is told this. Not the first time in any case: a broker that closes the connection in the same
+/// moment can reset it before its alert was read.
+async fn refused(config: Config, advice: &str) {
     let running = Running::start(Builder::new(config, "test", with_queue("q", &[])));
-    let status =
-        running.becomes(|status| matches!(status, Status::Connecting { last_error: Some(_), .. })).await;
+    let told = |status: &Status| matches!(status, Status::Connecting { last_error: Some(error), .. } if error.contains(advice));
+    running.becomes(told).await;
     running.stop().await;
-    status.to_string()
 }
 
 async fn works(config: Config) {
@@ -58,20 +59,19 @@ async fn a_broker_is_believed_by_its_authority_and_its_name() {
     works(Config { ca_file: Some(trusted.clone()), ..config(&right) }).await;
 
     let wrong = files.write("stranger.pem", stranger.certificate());
-    let told = refusal(Config { ca_file: Some(wrong), ..config(&right) }).await;
-    assert!(told.contains("name the certificate of its CA in broker.ca_file"), "{told}");
+    let advice = "name the certificate of its CA in broker.ca_file";
+    refused(Config { ca_file: Some(wrong), ..config(&right) }, advice).await;
 
     let port = right.port().unwrap();
     let plain =
         Config { ca_file: Some(trusted.clone()), ..Config::from_url(&format!("amqps://127.0.0.1:{port}")) };
-    let told = refusal(plain).await;
-    assert!(told.contains("use the broker's port for TLS"), "{told}");
+    refused(plain, "use the broker's port for TLS").await;
     drop(right);
 
     let elsewhere = tempfile::tempdir().unwrap();
     let other = broker(elsewhere.path(), &authority, "broker.example", false).await;
-    let told = refusal(Config { ca_file: Some(trusted), ..config(&other) }).await;
-    assert!(told.contains("use a name that is in it in broker.url"), "{told}");
+    refused(Config { ca_file: Some(trusted), ..config(&other) }, "use a name that is in it in broker.url")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,8 +80,7 @@ async fn a_broker_that_wants_a_certificate_gets_ours() {
     let authority = Authority::new().unwrap();
     let broker = broker(files.0.path(), &authority, "127.0.0.1", true).await;
     let anonymous = Config { ca_file: Some(files.write("ca", authority.certificate())), ..config(&broker) };
-    let told = refusal(anonymous.clone()).await;
-    assert!(told.contains("broker.certificate_file"), "{told}");
+    refused(anonymous.clone(), "broker.certificate_file").await;
     let identity = authority.issue("dispatcherd.example").unwrap();
     works(Config {
         certificate_file: Some(files.write("certificate", &identity.certificate)),

@@ -120,7 +120,10 @@ fn operation(random: &mut Random) -> Value {
 fn to_frontend(random: &mut Random) -> (&'static str, Value) {
     let id = random.id();
     match random.below(4) {
-        0 => ("aegir.claim/0", json!({"operation": id, "attempt": 1, "node": "node1"})),
+        0 => {
+            let asked_at = json!({"boot": id, "milliseconds": 1});
+            ("aegir.claim/0", json!({"operation": id, "attempt": 1, "node": "node1", "asked_at": asked_at}))
+        }
         1 => {
             let reason = json!({"code": "runner_gone", "message": "x"});
             let report =
