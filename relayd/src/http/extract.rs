@@ -1,18 +1,26 @@
 //! Reading what a request brings, so that whatever is wrong with it becomes a problem that points at it.
 
+use std::time::Duration;
+
 use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::MAX_MESSAGE;
-use axum::body::Bytes;
+use axum::body::{BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
 use super::answer::Refusal;
+
+/// How much of a body that is too large is read and thrown away before it is refused, and for how long.
+const DISCARDED: usize = 16 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -41,22 +49,38 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
     }
 }
 
-/// The whole body, if it is no larger than any message may be.
+/// The whole body, if it is no larger than any message may be. A larger one is read to its end all the same, as far
+/// as that is bearable: who is still sending when the connection closes does not get to read the answer.
 pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_MESSAGE as u64) {
-        return Err(too_large());
-    }
-    axum::body::to_bytes(request.into_body(), MAX_MESSAGE).await.map_err(|error| {
-        // axum gives no type for this; the limit is the only error that does not come from the connection.
-        if std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"))
-        {
-            too_large()
-        } else {
+    let mut pieces = request.into_body().into_data_stream();
+    let mut body = BytesMut::new();
+    let mut too_much = announced.is_some_and(|length| length > MAX_MESSAGE as u64);
+    while !too_much && let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| {
             Refusal::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
+        })?;
+        too_much = body.len() + piece.len() > MAX_MESSAGE;
+        if !too_much {
+            body.extend_from_slice(&piece);
         }
-    })
+    }
+    if !too_much {
+        return Ok(body.freeze());
+    }
+    let _ = tokio::time::timeout(PATIENCE, discard(&mut pieces)).await;
+    Err(too_large())
+}
+
+async fn discard(pieces: &mut BodyDataStream) {
+    let mut left = DISCARDED;
+    while let Some(Ok(piece)) = pieces.next().await {
+        match left.checked_sub(piece.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 fn too_large() -> Refusal {
