@@ -7,7 +7,7 @@ use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{Grant, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
 
-use crate::world::World;
+use crate::world::{World, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
@@ -65,7 +65,13 @@ async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
     let mut node = world.node("n1").await;
     world.broker.stop().await.unwrap();
     let id = world.submit("a").await;
-    assert!(!world.relay().readiness().await.is_ready());
+    // A moment passes before the end of the connection is noticed.
+    within(async {
+        while world.relay().readiness().await.is_ready() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     world.broker.restart().await.unwrap();
     assert_eq!(node.carry_out(3).await.0, id);
     world.becomes(id, State::Succeeded).await;
