@@ -2,7 +2,7 @@
 //!
 //! Everything that a Task starts there has `AEGIR_ATTEMPT=<id>/<n>` in its environment, and so has all that
 //! it starts in turn. That outlives dropped connections and changed process groups, which a process id or
-//! an SSH session does not.
+//! an SSH session does not. What Ansible starts has it in the command line of its shell first.
 
 use std::time::Duration;
 
@@ -37,26 +37,33 @@ impl Signal {
 /// Lists the processes. An environment of somebody else can only be read by root, so root looks where the
 /// login may become root without a password, as it may wherever a role does. `grep` prints the names of the
 /// files that hold one of the markers as a whole entry. A `grep` that can't do that finds nothing in the
-/// question before, whose answer is known.
+/// question before, whose answer is known. The variable's name is put before the markers in here, and `grep` has them
+/// from its input: no command line of this script holds one.
 const FIND: &str = r#"
 root=; if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then root="sudo -n"; fi
-printf 'a\0b\0' | grep -qzxF -e b 2>/dev/null || { echo aegir-unknown; exit 0; }
-for marker; do set -- "$@" -e "$marker"; shift; done
-find_them() { $root grep -slzxF "$@" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+printf 'a\0b\0' | grep -qzxE -e b 2>/dev/null || { echo aegir-unknown; exit 0; }
+marked() { printf "AEGIR_ATTEMPT=%s$1\n" $markers | $root grep -slz$2E -f - /proc/[0-9]*/$3 2>/dev/null | cut -d/ -f3; }
+markers=$*
+find_them() { marked '' x environ; }
 "#;
 
 const SIGNAL: &str = r#"
-them=$(find_them "$@"); [ -z "$them" ] || $root kill -s "$signal" $them 2>/dev/null
+them=$(find_them); [ -z "$them" ] || $root kill -s "$signal" $them 2>/dev/null
 exit 0
 "#;
 
+/// What Ansible has asked for just now stands in the command line of a shell before it is in an environment, and what
+/// sshd has just started in neither; so there is nothing when two looks find nothing.
 const END: &str = r#"
-them=$(find_them "$@"); [ -n "$them" ] || { echo aegir-gone; exit 0; }
+find_all() { find_them; marked '([^0-9]|$)' '' cmdline; }
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+none() { them=$(find_all); [ -z "$them" ] || return 1; nap; nap; them=$(find_all); [ -z "$them" ]; }
+none && { echo aegir-gone; exit 0; }
 $root kill -s TERM $them 2>/dev/null
 tries=0
 while [ $tries -lt 60 ]; do
-  sleep 0.1 2>/dev/null || sleep 1
-  them=$(find_them "$@"); [ -n "$them" ] || { echo aegir-gone; exit 0; }
+  nap
+  none && { echo aegir-gone; exit 0; }
   tries=$((tries + 1))
   if [ $tries -ge 30 ]; then $root kill -s KILL $them 2>/dev/null; fi
 done
@@ -65,16 +72,12 @@ echo aegir-left
 
 /// The script that signals, and its arguments.
 pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>) {
-    (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), entries(markers))
+    (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), markers.to_vec())
 }
 
 /// The script that ends (SIGTERM, after three seconds SIGKILL), and its arguments.
 pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
-    (format!("{FIND}{END}"), entries(markers))
-}
-
-fn entries(markers: &[String]) -> Vec<String> {
-    markers.iter().map(|marker| format!("{MARKER}={marker}")).collect()
+    (format!("{FIND}{END}"), markers.to_vec())
 }
 
 /// What [`end`] found.
@@ -89,7 +92,7 @@ pub(super) fn remains(printed: &str) -> Remains {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     fn run((script, arguments): (String, Vec<String>)) -> String {
         let output = Command::new("sh").arg("-c").arg(script).arg("aegir").args(arguments).output().unwrap();
@@ -102,12 +105,24 @@ mod tests {
         let sleep = |marker: &str| {
             Command::new("sh").args(["-c", "trap '' TERM; sleep 1000"]).env(MARKER, marker).spawn().unwrap()
         };
+        let asked_for = |marker: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "read -r word"]).arg(format!("{MARKER}={marker} python3"));
+            shell.stdin(Stdio::piped()).spawn().unwrap()
+        };
+        let (mut asked, mut asked_by_other) = (asked_for(&marker), asked_for(&format!("{marker}1")));
         let (mut ours, mut other) = (sleep(&marker), sleep(&format!("{marker}1")));
         assert_eq!(remains(&run(end(std::slice::from_ref(&marker)))), Remains::Gone);
         assert!(ours.wait().unwrap().code().is_none(), "killed, since it does not listen to SIGTERM");
-        assert!(other.try_wait().unwrap().is_none(), "another attempt's process was ended");
+        assert!(asked.wait().unwrap().code().is_none());
+        for other in [&mut other, &mut asked_by_other] {
+            assert!(other.try_wait().unwrap().is_none(), "another attempt's process was ended");
+        }
         run(signal(&[marker.clone(), format!("{marker}1")], Signal::Kill));
         other.wait().unwrap();
+        // Its input ends.
+        drop(asked_by_other.stdin.take());
+        asked_by_other.wait().unwrap();
         assert_eq!(remains(&run(end(&[marker]))), Remains::Gone);
         assert_eq!(remains("aegir-unknown\n"), Remains::Unknown);
     }

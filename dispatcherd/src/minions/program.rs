@@ -3,6 +3,10 @@
 //! ssh's own exit code says too little (255 and 127 mean several things), so a shell of a few lines around
 //! the program says how it ended: on standard error, behind a control character and a random word that no
 //! program can know. That trailer is taken off before anybody sees the stream.
+//!
+//! The shell waits for a word before it starts the program. Whoever ends what a dead runner has left looks for the
+//! marker on the minion, and sshd may take seconds to start a shell there: without the word, what was asked for
+//! before the look would start after it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,18 +16,19 @@ use std::task::{Context, Poll, ready};
 
 use aegir_protocol::record::{Exit, Remains};
 use openssh::{ChildStderr, ChildStdout, Session};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
 use super::connection::Minion;
 use super::error::MinionError;
-use super::marker::Signal;
+use super::marker::{MARKER, Signal};
 
-/// Around the program. Its standard input is empty.
+/// Around the program, with the marker in its environment. The program's standard input is empty.
 const AROUND: &str = r#"
-marker=$1; word=$2; shift 2
+word=$1; shift
+printf '\036%s ready\n' "$word" >&2
+read -r go || exit 0
 command -v -- "$1" >/dev/null 2>&1 || { printf '\036%s missing\n' "$word" >&2; exit 0; }
-AEGIR_ATTEMPT=$marker; export AEGIR_ATTEMPT
 "$@" </dev/null
 printf '\036%s %s\n' "$word" "$?" >&2
 "#;
@@ -35,11 +40,8 @@ pub struct RemoteProgram {
     minion: Minion,
     marker: String,
     waiting: Waiting,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    said: watch::Sender<Option<RemoteStart>>,
+    streams: Option<(RemoteStream, RemoteStream)>,
     heard: watch::Receiver<Option<RemoteStart>>,
-    word: String,
 }
 
 /// What the shell around a program says of it.
@@ -52,30 +54,43 @@ pub enum RemoteStart {
 }
 
 impl RemoteProgram {
-    /// Starts it. What it starts carries the marker.
+    /// Starts it, when there is on the minion what carries the marker. Dropped before that, nothing starts.
     ///
     /// # Errors
     /// When ssh can't be started.
     pub async fn start(minion: &Minion, argv: &[String], marker: &str) -> Result<Self, MinionError> {
         let word = uuid::Uuid::new_v4().simple().to_string();
         let session = Arc::new(minion.session());
-        let mut command = Session::arc_command(session, "sh");
-        command.arg("-c").arg(AROUND).arg("aegir").arg(marker).arg(&word).args(argv);
-        command.stdin(openssh::Stdio::null()).stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
+        let mut command = Session::arc_command(session, "env");
+        command.arg(format!("{MARKER}={marker}")).arg("sh").arg("-c").arg(AROUND).arg("aegir").arg(&word);
+        command.args(argv);
+        command
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
         let mut child = command.spawn().await.map_err(|error| {
             MinionError::Here(format!("can't start ssh: {}", crate::runner::chain(&error)))
         })?;
-        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
         let (said, heard) = watch::channel(None);
+        let mut stderr = RemoteStream {
+            pipe: child.stderr().take().map_or(Pipe::Closed, Pipe::Stderr),
+            cutter: Some(Cutter::new(format!("\x1e{word} ").into_bytes(), said)),
+        };
+        stderr.begins().await;
+        if let Some(mut stdin) = stdin {
+            // A connection that has ended is noticed when the program is waited for.
+            let _ = stdin.write_all(b"go\n").await;
+        }
         Ok(Self {
             minion: minion.clone(),
             marker: marker.to_owned(),
             waiting: Box::pin(child.wait()),
-            stdout,
-            stderr,
-            said,
+            streams: Some((
+                RemoteStream { pipe: stdout.map_or(Pipe::Closed, Pipe::Stdout), cutter: None },
+                stderr,
+            )),
             heard,
-            word,
         })
     }
 
@@ -87,10 +102,8 @@ impl RemoteProgram {
 
     /// The streams; called once.
     pub fn streams(&mut self) -> (RemoteStream, RemoteStream) {
-        let stdout = self.stdout.take().map_or(Pipe::Closed, Pipe::Stdout);
-        let stderr = self.stderr.take().map_or(Pipe::Closed, Pipe::Stderr);
-        let cutter = Cutter::new(format!("\x1e{} ", self.word).into_bytes(), self.said.clone());
-        (RemoteStream { pipe: stdout, cutter: None }, RemoteStream { pipe: stderr, cutter: Some(cutter) })
+        let closed = || RemoteStream { pipe: Pipe::Closed, cutter: None };
+        self.streams.take().unwrap_or_else(|| (closed(), closed()))
     }
 
     /// Waits for its end, which may come before the end of its streams is read.
@@ -156,6 +169,40 @@ pub struct RemoteStream {
     cutter: Option<Cutter>,
 }
 
+impl RemoteStream {
+    /// Reads until the shell around the program waits for its word, or the stream ends.
+    async fn begins(&mut self) {
+        std::future::poll_fn(|context| {
+            while self.cutter.as_ref().is_some_and(|cutter| !cutter.begun && !cutter.ended) {
+                if ready!(self.poll_more(context)).is_err() {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn poll_pipe(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.pipe {
+            Pipe::Stdout(pipe) => Pin::new(pipe).poll_read(context, buffer),
+            Pipe::Stderr(pipe) => Pin::new(pipe).poll_read(context, buffer),
+            Pipe::Closed => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Gives the cutter what there is.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 16 * 1024];
+        let mut bytes = ReadBuf::new(&mut space);
+        ready!(self.poll_pipe(context, &mut bytes))?;
+        if let Some(cutter) = &mut self.cutter {
+            if bytes.filled().is_empty() { cutter.end() } else { cutter.push(bytes.filled()) }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl AsyncRead for RemoteStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -163,19 +210,10 @@ impl AsyncRead for RemoteStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let pipe = &mut this.pipe;
-        let mut read = |buffer: &mut ReadBuf<'_>| match pipe {
-            Pipe::Stdout(pipe) => Pin::new(pipe).poll_read(context, buffer),
-            Pipe::Stderr(pipe) => Pin::new(pipe).poll_read(context, buffer),
-            Pipe::Closed => Poll::Ready(Ok(())),
-        };
-        let Some(cutter) = &mut this.cutter else { return read(buffer) };
-        while cutter.ready.is_empty() && !cutter.ended {
-            let mut space = [0; 16 * 1024];
-            let mut bytes = ReadBuf::new(&mut space);
-            ready!(read(&mut bytes))?;
-            if bytes.filled().is_empty() { cutter.end() } else { cutter.push(bytes.filled()) }
+        while this.cutter.as_ref().is_some_and(|cutter| cutter.ready.is_empty() && !cutter.ended) {
+            ready!(this.poll_more(context))?;
         }
+        let Some(cutter) = &mut this.cutter else { return this.poll_pipe(context, buffer) };
         let given = cutter.ready.len().min(buffer.remaining());
         buffer.put_slice(&cutter.ready[..given]);
         cutter.ready.drain(..given);
@@ -190,12 +228,14 @@ struct Cutter {
     held: Vec<u8>,
     ready: Vec<u8>,
     ended: bool,
+    /// Whether the shell around the program is there.
+    begun: bool,
     said: watch::Sender<Option<RemoteStart>>,
 }
 
 impl Cutter {
     fn new(mark: Vec<u8>, said: watch::Sender<Option<RemoteStart>>) -> Self {
-        Self { mark, held: Vec::new(), ready: Vec::new(), ended: false, said }
+        Self { mark, held: Vec::new(), ready: Vec::new(), ended: false, begun: false, said }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -212,11 +252,11 @@ impl Cutter {
         let after = start + self.mark.len();
         if let Some(newline) = memchr::memchr(b'\n', &self.held[after..]) {
             let said = String::from_utf8_lossy(&self.held[after..after + newline]).into_owned();
-            let said = match said.as_str() {
-                "missing" => Some(RemoteStart::Missing),
-                status => status.parse().ok().map(RemoteStart::Ended),
-            };
-            self.said.send_replace(said);
+            match said.as_str() {
+                "ready" => self.begun = true,
+                "missing" => drop(self.said.send_replace(Some(RemoteStart::Missing))),
+                status => drop(self.said.send_replace(status.parse().ok().map(RemoteStart::Ended))),
+            }
             self.held.drain(start..=after + newline);
             // What a process that outlives the program prints behind the trailer is passed on.
             self.ready.append(&mut self.held);
@@ -233,6 +273,9 @@ impl Cutter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -243,13 +286,28 @@ mod tests {
         ) {
             let (said, heard) = watch::channel(None);
             let mut cutter = Cutter::new(b"\x1eword ".to_vec(), said);
-            let text = format!("{before}\x1eword {status}\n{after}");
-            for chunk in text.as_bytes().chunks(step) {
-                cutter.push(chunk);
+            // The shell waits for its word after the first line.
+            for text in ["\x1eword ready\n".to_owned(), format!("{before}\x1eword {status}\n{after}")] {
+                text.as_bytes().chunks(step).for_each(|chunk| cutter.push(chunk));
             }
             cutter.end();
             prop_assert_eq!(String::from_utf8(cutter.ready).unwrap(), format!("{before}{after}"));
+            prop_assert!(cutter.begun);
             prop_assert_eq!(*heard.borrow(), Some(RemoteStart::Ended(status)));
+        }
+    }
+
+    #[test]
+    fn without_its_word_the_shell_starts_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        for (word, starts) in [("", false), ("go\n", true)] {
+            let file = directory.path().join("started");
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", AROUND, "aegir", "word", "touch"]).arg(&file);
+            let mut shell = shell.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            shell.stdin.take().unwrap().write_all(word.as_bytes()).unwrap();
+            assert!(shell.wait().unwrap().success());
+            assert_eq!(file.exists(), starts);
         }
     }
 
