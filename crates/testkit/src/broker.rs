@@ -311,6 +311,25 @@ impl Broker {
         self.control(&["eval", "ok = dets:sync(ra_directory_reverse)."]).await.map(drop)
     }
 
+    /// Waits up to a minute for a queue that somebody is going to declare, then does as [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// As [`control`](Self::control), and if the queue is not declared.
+    pub async fn sync_once_there(&mut self, queue: &str) -> anyhow::Result<()> {
+        let wait = format!(
+            "Name = rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>), \
+             Wait = fun Wait(0) -> {{error, not_declared}}; \
+                        Wait(N) -> case rabbit_amqqueue:exists(Name) of \
+                            true -> ok; \
+                            false -> timer:sleep(100), Wait(N - 1) \
+                        end \
+                    end, \
+             ok = Wait(550), ok = dets:sync(ra_directory_reverse)."
+        );
+        self.control(&["eval", &wait]).await.map(drop)
+    }
+
     /// Makes the node forget a quorum queue's log, as one that is killed before [`sync`](Self::sync) may, and kills
     /// it.
     ///

@@ -6,6 +6,7 @@
 
 mod bug;
 mod check;
+mod clock;
 mod disk;
 mod evidence;
 mod fault;
@@ -13,6 +14,7 @@ mod frontend;
 mod gather;
 mod load;
 mod order;
+mod post;
 mod printed;
 mod random;
 mod schedule;
@@ -27,13 +29,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::{deps, workspace};
 use bug::Bug;
 use check::{Violation, check};
+use clock::Time;
 use fault::Kind;
+use post::Post;
 use schedule::Schedule;
 use stage::Stage;
 use table::Table;
@@ -192,15 +197,17 @@ async fn attempt(
         .iter()
         .map(|order| order.request(&program, &stage.marks(order.number), &host))
         .collect();
-    let begin = Instant::now();
+    let post = Post::new(stage.broker.url());
+    let (begin, from) = (Instant::now(), Timestamp::now());
     let orders = schedule.orders.iter().zip(&requests);
-    let load = join_all(orders.map(|(order, request)| load::place(order, request, &frontend, begin)));
+    let load = join_all(orders.map(|(order, request)| load::place(order, request, &frontend, &post, begin)));
     let (placed, struck) = tokio::join!(load, strike::strike(schedule, &mut stage, begin));
     let struck = struck?;
     table.add(&struck.table);
     let diary = struck.diary.join("\n");
     fs::write(directory.join("diary"), diary).context("cannot write the diary")?;
-    let evidence = gather::gather(schedule, placed, struck, &stage).await?;
+    let time = Time { from, to: Timestamp::now() };
+    let evidence = gather::gather(schedule, time, placed, struck, &stage).await?;
     let violations = check(&evidence);
     let operations = evidence.orders.iter().map(|seen| seen.stored.len()).sum();
     keep(&stage, &violations)?;

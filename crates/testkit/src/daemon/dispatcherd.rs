@@ -23,6 +23,7 @@ pub struct Dispatcherd {
     directory: PathBuf,
     runtime: PathBuf,
     node: String,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
     notifications: Option<Notifications>,
 }
@@ -43,9 +44,17 @@ pub struct DispatcherdBuilder {
     programs: bool,
     settings: String,
     sections: String,
+    environment: Vec<(String, String)>,
 }
 
 impl DispatcherdBuilder {
+    /// A variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Its backend. The default is `main`.
     #[must_use]
     pub fn backend(mut self, name: &str) -> Self {
@@ -169,7 +178,8 @@ impl DispatcherdBuilder {
             self.sections,
         );
         fs::write(directory.join("dispatcherd.toml"), text).context("cannot write dispatcherd.toml")?;
-        Ok(Dispatcherd { directory, runtime, node: self.node, process: None, notifications: None })
+        let (node, environment) = (self.node, self.environment);
+        Ok(Dispatcherd { directory, runtime, node, environment, process: None, notifications: None })
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -206,6 +216,7 @@ impl Dispatcherd {
             programs: false,
             settings: String::new(),
             sections: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -255,7 +266,8 @@ impl Dispatcherd {
             .env("RUST_BACKTRACE", "1")
             // As in the unit.
             .env("RUST_MIN_STACK", "67108864")
-            .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "info".into()));
+            .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "info".into()))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aegir_protocol::api::OperationDetail;
 use aegir_protocol::record::Stream;
 
+use super::clock::Time;
 use super::order::Order;
 
 /// Everything that the checker looks at.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
     pub(super) seed: u64,
+    pub(super) time: Time,
     pub(super) orders: Vec<Seen>,
     /// Whose runner was killed: Operation and attempt.
     pub(super) runners_killed: BTreeSet<(String, u32)>,

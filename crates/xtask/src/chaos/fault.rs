@@ -27,6 +27,8 @@ pub(super) enum Kind {
     HalfOpen,
     Throttle,
     Deaf,
+    DeleteQueue,
+    SetClock,
     FillNode,
     FillRelayd,
 }
@@ -78,6 +80,8 @@ impl Kind {
         Self::HalfOpen,
         Self::Throttle,
         Self::Deaf,
+        Self::DeleteQueue,
+        Self::SetClock,
         Self::FillNode,
         Self::FillRelayd,
     ];
@@ -103,6 +107,8 @@ impl Kind {
             Self::HalfOpen => "half-open connections",
             Self::Throttle => "throttle",
             Self::Deaf => "heartbeats only",
+            Self::DeleteQueue => "delete a queue",
+            Self::SetClock => "set a daemon's clock",
             Self::FillNode => "fill a dispatcherd's disk",
             Self::FillRelayd => "fill relayd's disk",
         }
@@ -135,6 +141,8 @@ impl Kind {
             | Self::HalfOpen
             | Self::Throttle
             | Self::Deaf
+            | Self::DeleteQueue
+            | Self::SetClock
             | Self::FillNode
             | Self::FillRelayd => &Phase::ALL,
         }
@@ -151,23 +159,39 @@ pub(super) struct Fault {
     pub(super) lasts: Duration,
     /// It waits a while for an Operation in this phase.
     pub(super) phase: Phase,
-    /// Which of two nodes; for the network, 2 is relayd.
+    /// Which of two nodes; for network and clock, 2 is relayd.
     pub(super) whom: usize,
+    /// What else there is to choose.
+    pub(super) choice: u64,
 }
 
 impl Fault {
+    /// One of the queues that an operator could delete by hand, with all that is in it. Not the one with requests: who
+    /// deletes that deletes what nobody else has.
+    pub(super) fn queue(&self) -> &'static str {
+        const QUEUES: [&str; 4] =
+            ["aegir.operations.main", "aegir.transcripts.main", "aegir.control.node1", "aegir.control.node2"];
+        QUEUES[usize::try_from(self.choice).unwrap_or_default() % QUEUES.len()]
+    }
+
     pub(super) fn generate(kind: Kind, at: Duration, random: &mut Random) -> Self {
         // Now and then longer than lease and margin together.
         let (least, most) = if random.once_in(5) { (8_000, 14_000) } else { (200, 4_000) };
         let lasts = Duration::from_millis(random.between(least, most));
         let phase = random.pick(kind.phases());
-        Self { at, kind, lasts, phase, whom: random.pick(&[0, 1, 2]) }
+        let (whom, choice) = (random.pick(&[0, 1, 2]), random.between(0, 999));
+        Self { at, kind, lasts, phase, whom, choice }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, kind, lasts, phase, whom } = self;
-        write!(f, "at {at:?}: {} ({whom}) for {lasts:?} while one is {}", kind.as_str(), phase.as_str())
+        let Self { at, kind, lasts, phase, whom, choice } = self;
+        write!(
+            f,
+            "at {at:?}: {} ({whom}, {choice}) for {lasts:?} while one is {}",
+            kind.as_str(),
+            phase.as_str()
+        )
     }
 }

@@ -9,6 +9,7 @@ use aegir_protocol::record::Stream;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
+use super::clock::Time;
 use super::evidence::{Evidence, Mark, Seen, Stored, Try};
 use super::frontend::Frontend;
 use super::load::Placed;
@@ -23,6 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn gather(
     schedule: &Schedule,
+    time: Time,
     placed: Vec<Placed>,
     struck: Struck,
     stage: &Stage,
@@ -30,6 +32,7 @@ pub(super) async fn gather(
     let frontend = stage.frontend()?.when_all_is_mended();
     let mut evidence = Evidence {
         seed: schedule.seed,
+        time,
         runners_killed: struck.runners_killed,
         children_killed: struck.children_killed,
         disk_was_full: struck.disk_was_full,

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aegir_protocol::state::State;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::frontend::Frontend;
-use super::order::Order;
+use super::order::{Order, Way};
+use super::post::Post;
 
 /// How long an Operation may take to end, waiting for others and for the end of all faults included.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -25,26 +26,64 @@ pub(super) struct Placed {
 }
 
 /// Plays the frontend of an order, from `begin` until its last attempt has ended.
-pub(super) async fn place(order: &Order, request: &Value, frontend: &Frontend, begin: Instant) -> Placed {
+pub(super) async fn place(
+    order: &Order,
+    request: &Value,
+    frontend: &Frontend,
+    post: &Post,
+    begin: Instant,
+) -> Placed {
     let mut placed = Placed::default();
-    if let Err(error) = play(order, request, frontend, begin, &mut placed).await {
+    sleep_until(begin + order.at).await;
+    let played = async {
+        placed.ids = submit(order, request, frontend, post).await?;
+        play(order, frontend, &mut placed).await
+    };
+    if let Err(error) = played.await {
         placed.trouble.push(format!("{}: {error:#}", order.key()));
     }
     placed
 }
 
-async fn play(
+/// Submits as often as the order says, all at once, as clients do that have not heard of each other.
+async fn submit(
     order: &Order,
     request: &Value,
     frontend: &Frontend,
-    begin: Instant,
-    placed: &mut Placed,
-) -> anyhow::Result<()> {
-    sleep_until(begin + order.at).await;
+    post: &Post,
+) -> anyhow::Result<BTreeSet<String>> {
     let key = order.key();
-    // All at once, as clients do that have not heard of each other.
-    let answers = join_all((0..=order.repeats).map(|_| frontend.submit(&key, request))).await;
-    placed.ids = answers.into_iter().collect::<anyhow::Result<_>>()?;
+    match order.way {
+        Way::Http => try_join_all((0..=order.repeats).map(|_| frontend.submit(&key, request)))
+            .await
+            .map(|ids| ids.into_iter().collect()),
+        Way::Amqp => {
+            try_join_all((0..=order.repeats).map(|_| post.submit(&key, request))).await?;
+            arrived(&key, frontend).await
+        }
+    }
+}
+
+/// What relayd has made of a confirmed request.
+async fn arrived(key: &str, frontend: &Frontend) -> anyhow::Result<BTreeSet<String>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let all = frontend.operations().await?;
+        let ours = all.into_iter().filter(|summary| summary.requested_by.as_deref() == Some(key));
+        let ids: BTreeSet<String> = ours.map(|summary| summary.id.to_string()).collect();
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
+        if Instant::now() > deadline {
+            anyhow::bail!(
+                "the broker has confirmed its request, and relayd does not have it after {PATIENCE:?}"
+            );
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn play(order: &Order, frontend: &Frontend, placed: &mut Placed) -> anyhow::Result<()> {
     let Some(id) = placed.ids.first().cloned() else { return Ok(()) };
     if let Some(after) = order.cancel_after {
         sleep(after).await;

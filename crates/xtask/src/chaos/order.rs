@@ -76,6 +76,13 @@ impl Style {
     }
 }
 
+/// How an Operation is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Http,
+    Amqp,
+}
+
 /// One Operation of the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
@@ -83,6 +90,7 @@ pub(super) struct Order {
     pub(super) at: Duration,
     /// Its number: marks and idempotency key carry it.
     pub(super) number: u64,
+    pub(super) way: Way,
     pub(super) work: Work,
     pub(super) target: u64,
     pub(super) style: Style,
@@ -117,6 +125,7 @@ impl Order {
             Work::Leased,
             Work::Flaky,
         ]);
+        let way = if random.once_in(4) { Way::Amqp } else { Way::Http };
         let style = random.pick(&[Style::Text, Style::Text, Style::Binary, Style::Long]);
         let chatty = random.once_in(4) && work != Work::Play;
         let (count, pause_ms) = match (chatty, work) {
@@ -133,7 +142,7 @@ impl Order {
         let repeats = if random.once_in(3) { random.between(1, 6) } else { 0 };
         let retry = random.once_in(2) && work != Work::Flaky;
         let target = random.between(1, TARGETS);
-        Self { at, number, work, target, style, count, pause_ms, fails, repeats, cancel_after, retry }
+        Self { at, number, way, work, target, style, count, pause_ms, fails, repeats, cancel_after, retry }
     }
 
     /// What its children put in each line, so that no two Operations print the same.
@@ -162,13 +171,25 @@ impl Order {
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, number, work, target, style, count, pause_ms, fails, repeats, cancel_after, retry } =
-            self;
+        let Self {
+            at,
+            number,
+            way,
+            work,
+            target,
+            style,
+            count,
+            pause_ms,
+            fails,
+            repeats,
+            cancel_after,
+            retry,
+        } = self;
         let (work, style) = (work.name(), style.as_str());
         write!(
             f,
             "at {at:?}: order-{number} {work} on site{target}, {count} x {style} every {pause_ms} ms, fails {fails}"
         )?;
-        write!(f, ", repeated {repeats}, canceled after {cancel_after:?}, retried {retry}")
+        write!(f, ", by {way:?}, repeated {repeats}, canceled after {cancel_after:?}, retried {retry}")
     }
 }

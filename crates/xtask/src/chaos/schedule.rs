@@ -63,6 +63,7 @@ impl fmt::Display for Schedule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::Way;
     use super::*;
 
     const LENGTH: Duration = Duration::from_secs(60);
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(works.len(), 6, "{works:?}");
         assert!(orders.iter().any(|order| order.cancel_after.is_some()));
         assert!(orders.iter().any(|order| order.retry));
-        assert!(orders.iter().any(|order| order.repeats > 0));
+        for way in [Way::Http, Way::Amqp] {
+            assert!(orders.iter().any(|order| order.repeats > 0 && order.way == way));
+        }
     }
 }

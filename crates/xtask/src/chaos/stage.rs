@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::bug::{self, Bug};
+use super::clock::{self, Clock};
 use super::disk::Disk;
 use super::frontend::Frontend;
 
@@ -25,6 +26,7 @@ pub(super) struct Stage {
     pub(super) relayd: Relayd,
     pub(super) relayd_disk: Option<Disk>,
     pub(super) relayd_network: Proxy,
+    pub(super) relayd_clock: Clock,
     pub(super) minion: Minion,
     pub(super) broker: Broker,
     pub(super) directory: PathBuf,
@@ -36,6 +38,7 @@ pub(super) struct Node {
     pub(super) dispatcherd: Dispatcherd,
     pub(super) disk: Option<Disk>,
     pub(super) network: Proxy,
+    pub(super) clock: Clock,
 }
 
 impl Stage {
@@ -53,6 +56,11 @@ impl Stage {
         let mut relayd = Relayd::builder(&at("relayd"), relayd_network.url())
             .broker_setting(HEARTBEAT)
             .setting("lease_margin_seconds = 4");
+        let library = clock::build(directory)?;
+        let relayd_clock = Clock::new(at("relayd.clock"))?;
+        for (name, value) in relayd_clock.variables(&library) {
+            relayd = relayd.variable(name, &value);
+        }
         if let Some(bug) = bug {
             relayd = relayd.variable(bug::VARIABLE, bug.as_str());
         }
@@ -61,17 +69,19 @@ impl Stage {
         for name in ["node1", "node2"] {
             let network = Proxy::start(broker.url())?;
             let disk = disk(at(name).join("state"))?;
-            let dispatcherd = Dispatcherd::builder(&at(name), network.url())
+            let clock = Clock::new(at(name).with_extension("clock"))?;
+            let mut dispatcherd = Dispatcherd::builder(&at(name), network.url())
                 .node(name)
                 .broker_setting(HEARTBEAT)
                 .roles(&roles())
                 .allow_programs()
                 .identity_file(&minion.identity_file)
                 .runtime_directory(&sockets.path().join(name))
-                .setting("slots = 2\ntranscript_retention_seconds = 3600")
-                .start()
-                .await?;
-            nodes.push(Node { dispatcherd, disk, network });
+                .setting("slots = 2\ntranscript_retention_seconds = 3600");
+            for (name, value) in clock.variables(&library) {
+                dispatcherd = dispatcherd.variable(name, &value);
+            }
+            nodes.push(Node { dispatcherd: dispatcherd.start().await?, disk, network, clock });
         }
         let Ok(nodes) = <[Node; 2]>::try_from(nodes) else { bail!("there are two nodes") };
         let mut stage = Self {
@@ -79,6 +89,7 @@ impl Stage {
             relayd,
             relayd_disk,
             relayd_network,
+            relayd_clock,
             minion,
             directory: directory.to_owned(),
             _sockets: sockets,
@@ -121,6 +132,11 @@ impl Stage {
     /// Every way to the broker: the nodes', then relayd's.
     pub(super) fn networks(&self) -> [&Proxy; 3] {
         [&self.nodes[0].network, &self.nodes[1].network, &self.relayd_network]
+    }
+
+    /// The nodes' clocks, then relayd's.
+    pub(super) fn clocks(&self) -> [&Clock; 3] {
+        [&self.nodes[0].clock, &self.nodes[1].clock, &self.relayd_clock]
     }
 
     /// Lets everything through.

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::clock::Jump;
 use super::fault::{Fault, Kind};
 use super::frontend::Frontend;
 use super::schedule::Schedule;
@@ -59,12 +60,12 @@ async fn one(
     for phase in hits {
         struck.table.count(fault.kind, phase);
     }
-    if !matches!(fault.kind, Kind::KillRunner | Kind::KillChild | Kind::Reset) {
+    if !matches!(fault.kind, Kind::KillRunner | Kind::KillChild | Kind::Reset | Kind::DeleteQueue) {
         sleep(fault.lasts).await;
     }
     // What the aim held back, and what the fault did to the network.
     stage.heal_networks();
-    mend(fault.kind, aimed.whom, stage, struck).await?;
+    mend(fault, aimed.whom, stage, struck).await?;
     struck.diary.push(format!("{from:?} to {:?}: {fault}; at {}", begin.elapsed(), aimed.whom));
     Ok(())
 }
@@ -105,13 +106,17 @@ async fn blow(
         Kind::StallToBroker => network(stage, whom).set(Mode::Stall(Way::ToBroker)),
         Kind::StallFromBroker => network(stage, whom).set(Mode::Stall(Way::FromBroker)),
         Kind::HalfOpen => {
-            let closed = if fault.lasts.as_millis().is_multiple_of(2) { Side::Daemon } else { Side::Broker };
+            let closed = if fault.choice.is_multiple_of(2) { Side::Daemon } else { Side::Broker };
             network(stage, whom).half_open(closed);
         }
         Kind::Throttle => network(stage, whom).set(Mode::Throttle { bytes_per_second: 20_000 }),
         Kind::Deaf => {
             network(stage, whom).set_where("(consume)", Mode::HeartbeatsOnly);
         }
+        Kind::DeleteQueue => {
+            stage.broker.control(&["delete_queue", fault.queue()]).await?;
+        }
+        Kind::SetClock => stage.clocks()[whom.min(2)].set(Jump::choose(fault.choice))?,
         Kind::FillNode => stage.nodes[place].disk.as_ref().context("it has no disk of its own")?.fill()?,
         Kind::FillRelayd => stage.relayd_disk.as_ref().context("it has no disk of its own")?.fill()?,
     }
@@ -119,9 +124,9 @@ async fn blow(
 }
 
 /// Undoes it.
-async fn mend(kind: Kind, whom: usize, stage: &mut Stage, struck: &mut Struck) -> anyhow::Result<()> {
+async fn mend(fault: &Fault, whom: usize, stage: &mut Stage, struck: &mut Struck) -> anyhow::Result<()> {
     let place = whom.min(1);
-    match kind {
+    match fault.kind {
         Kind::KillNode | Kind::RestartNode | Kind::KillMachine => {
             stage.nodes[place].dispatcherd.start_again().await
         }
@@ -143,6 +148,9 @@ async fn mend(kind: Kind, whom: usize, stage: &mut Stage, struck: &mut Struck) -
             node.disk.as_ref().context("it has no disk of its own")?.empty()
         }
         Kind::FillRelayd => stage.relayd_disk.as_ref().context("it has no disk of its own")?.empty(),
+        // RabbitMQ 3.10 would forget it if the next fault kills the broker.
+        Kind::DeleteQueue => stage.broker.sync_once_there(fault.queue()).await,
+        Kind::SetClock => stage.clocks()[whom.min(2)].set(Jump::None),
         Kind::KillRunner
         | Kind::KillChild
         | Kind::Reset

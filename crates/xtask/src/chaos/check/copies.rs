@@ -1,7 +1,6 @@
 //! One transcript, two copies, equal bytes; and what children printed stands in it.
 
 use aegir_protocol::api::AttemptDetail;
-use aegir_protocol::code::Code;
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::Outcome;
 use aegir_transcript::Verifier;
@@ -120,7 +119,7 @@ fn output(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, f
                 (false, Stream::Stdout) if *task != "minion" => on_the_pipe,
                 (false, _) => 0,
             };
-            let cut = !detail.transcript_complete || no_room(stored, detail, findings);
+            let cut = !detail.transcript_complete;
             // Whoever has not begun to act prints what Python or ssh has to say, if it is stopped right then.
             let begun = marks().next().is_some();
             let errors = stream == Stream::Stderr;
@@ -140,13 +139,6 @@ fn output(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, f
             }
         }
     }
-}
-
-/// Whether the transcript ends where the disk was full, as its end says.
-fn no_room(stored: &Stored, detail: &AttemptDetail, findings: &Findings<'_>) -> bool {
-    let key = (stored.detail.summary.id.to_string(), detail.attempt.get());
-    let said = detail.reason.as_ref().is_some_and(|reason| reason.code == Code::DiskFull.as_str());
-    said && findings.evidence.disk_was_full.contains(&key)
 }
 
 /// Of Ansible, each item of the loop has its step, once and in order.

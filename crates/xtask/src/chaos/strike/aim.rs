@@ -15,7 +15,7 @@ use super::super::stage::Stage;
 
 /// How long a fault waits for its phase. It strikes then, whatever there is.
 const PATIENCE: Duration = Duration::from_secs(5);
-const INTERVAL: Duration = Duration::from_millis(5);
+const INTERVAL: Duration = Duration::from_millis(12);
 /// How much of a transcript's end is looked at for its `finished`, which is shorter.
 const TAIL: u64 = 2_048;
 
@@ -51,7 +51,8 @@ impl Aimed {
             | Kind::StallFromBroker
             | Kind::HalfOpen
             | Kind::Throttle
-            | Kind::Deaf => self.whom < 2,
+            | Kind::Deaf
+            | Kind::SetClock => self.whom < 2,
             Kind::KillBothNodes
             | Kind::KillRelayd
             | Kind::FreezeRelayd
@@ -61,6 +62,7 @@ impl Aimed {
             | Kind::RestartBroker
             | Kind::KillRunner
             | Kind::KillChild
+            | Kind::DeleteQueue
             | Kind::FillRelayd => false,
         };
         let place = self.whom.min(1);
