@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegir_amqp::Status;
-use aegir_protocol::api::Problem;
+use aegir_protocol::api::{NodeDetail, Problem};
 use aegir_protocol::state::State;
 use aegir_service::metrics::Metrics;
 use prometheus_client::metrics::family::Family;
@@ -32,12 +32,30 @@ impl Readiness {
 }
 
 type Labels = Vec<(&'static str, &'static str)>;
+type NodeLabels = [(&'static str, String); 2];
+
+/// A figure of a node: name, help, value.
+type NodeFigure = (&'static str, &'static str, fn(&NodeDetail) -> u64);
+
+/// What is told of each node, from its last heartbeat.
+const NODE_FIGURES: &[NodeFigure] = &[
+    ("node_up", "Whether the node was heard of lately", |node| u64::from(!node.silent)),
+    ("node_accepting", "Whether the node takes new Operations", |node| u64::from(node.heartbeat.accepting)),
+    ("node_slots", "How many attempts the node runs at most", |node| node.heartbeat.slots.into()),
+    ("node_waiting", "Attempts that are not started", |node| node.heartbeat.waiting.len() as u64),
+    ("node_running", "Attempts whose runner is alive", |node| node.heartbeat.running.len() as u64),
+    ("node_blocked", "Attempts that wait for room", |node| node.heartbeat.blocked.len() as u64),
+    ("node_spool_bytes", "Bytes of transcripts that relayd has not receipted", |node| {
+        node.heartbeat.spool_bytes
+    }),
+];
 
 /// What relayd counts.
 pub struct RelayMetrics {
     metrics: Metrics,
     operations: Family<Labels, Gauge>,
     nodes: Family<Labels, Gauge>,
+    node_figures: Vec<Family<NodeLabels, Gauge>>,
     broker_up: Gauge,
     broker_status: Family<Labels, Gauge>,
     dead_letters: Gauge,
@@ -54,6 +72,12 @@ impl RelayMetrics {
         let (broker_up, broker_status) = (Gauge::default(), Family::<Labels, Gauge>::default());
         metrics.register("operations", "Operations by state", operations.clone());
         metrics.register("nodes", "Nodes that were heard of since the start", nodes.clone());
+        let node_figures = NODE_FIGURES.iter().map(|(name, help, _)| {
+            let family = Family::<NodeLabels, Gauge>::default();
+            metrics.register(name, help, family.clone());
+            family
+        });
+        let node_figures = node_figures.collect();
         metrics.register("broker_up", "Whether the broker takes and delivers messages", broker_up.clone());
         metrics.register("broker_status", "1 for how it stands with the broker", broker_status.clone());
         let [dead_letters, dead_letter_bytes, dead_letters_full] = std::array::from_fn(|_| Gauge::default());
@@ -75,6 +99,7 @@ impl RelayMetrics {
             metrics,
             operations,
             nodes,
+            node_figures,
             broker_up,
             broker_status,
             dead_letters,
@@ -147,6 +172,16 @@ impl Relay {
             let count = nodes.iter().filter(|node| node.silent == silent).count();
             let gauge = metrics.nodes.get_or_create(&vec![("state", word)]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (family, (_, _, value)) in metrics.node_figures.iter().zip(NODE_FIGURES) {
+            family.clear();
+            for node in &nodes {
+                let labels = [
+                    ("backend", node.heartbeat.backend.to_string()),
+                    ("node", node.heartbeat.node.to_string()),
+                ];
+                family.get_or_create(&labels).set(i64::try_from(value(node)).unwrap_or(i64::MAX));
+            }
         }
         let kept = self.0.store.dead_letters_kept().await?;
         metrics.dead_letters.set(i64::try_from(kept.count).unwrap_or(i64::MAX));

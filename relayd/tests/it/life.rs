@@ -133,5 +133,7 @@ async fn a_check_names_the_hop_that_is_closed() {
     let metrics = world.relay().metrics().await.unwrap();
     assert!(metrics.contains("relayd_operations{state=\"succeeded\"} 1\n"), "{metrics}");
     assert!(metrics.contains("relayd_broker_up 1\n"), "{metrics}");
+    let up = format!("relayd_node_up{{backend=\"{}\",node=\"{}\"}} 1\n", world.backend, node.name);
+    assert!(metrics.contains(&up), "{metrics}");
     world.stop().await;
 }
