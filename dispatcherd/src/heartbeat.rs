@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use aegir_amqp::{Link, Status};
-use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
-use aegir_protocol::message::Heartbeat;
+use aegir_protocol::message::{Blocked, Heartbeat};
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_protocol::state::Reason;
 use aegir_service::systemd::{self, Notifier};
@@ -90,11 +89,11 @@ impl Pulse {
     }
 
     /// The attempts whose children wait for room.
-    async fn blocked(&self) -> Vec<AttemptId> {
+    async fn blocked(&self) -> Vec<Blocked> {
         let running = self.census.borrow().running.clone();
         let blocked = move |node: &Node| {
-            let waits = |attempt: &AttemptId| spool::blocked(&node.journal.directory(*attempt));
-            running.into_iter().filter(waits).collect()
+            let waits = |attempt| spool::blocked(attempt, &node.journal.directory(attempt));
+            running.into_iter().filter_map(waits).collect()
         };
         self.node.on_disk(blocked).await
     }
@@ -116,7 +115,7 @@ impl Pulse {
         format!("{running} running{blocked}, {waiting} waiting{broker}{intake}")
     }
 
-    async fn beat(&self, last_outage: Option<String>, blocked: Vec<AttemptId>) {
+    async fn beat(&self, last_outage: Option<String>, blocked: Vec<Blocked>) {
         let census = self.census.borrow().clone();
         let closed = self.closed.borrow().clone();
         // What a draining node will not claim is none of its business: relayd may hand it to another one.

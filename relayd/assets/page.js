@@ -59,9 +59,17 @@ export function duration(milliseconds) {
 export function beside(summary) {
   const words = [];
   if (summary.silent) words.push("silent");
+  if (summary.blocked) words.push("blocked");
   if (summary.cancel_requested && !ended(summary.state)) words.push("canceling");
   if (summary.check) words.push("dry run");
   return words.join(", ");
+}
+
+/** Where, since when and why what an Operation prints has no room. */
+export function heldUp({ blocked }) {
+  if (!blocked) return "";
+  const { message, code } = blocked.reason;
+  return `Blocked on node ${blocked.node} since ${new Date(blocked.since).toLocaleString()}: ${message} (${code})`;
 }
 
 export function ended(state) {
@@ -275,6 +283,7 @@ function operationPage(main) {
     badge.dataset.state = summary.state;
     byId("beside").textContent = beside(summary);
     byId("reason").textContent = summary.reason ? `${summary.reason.message} (${summary.reason.code})` : "";
+    byId("blocked").textContent = heldUp(summary);
     byId("cancel").hidden = ended(summary.state) || summary.cancel_requested;
     if (summary.revision > revision) {
       revision = summary.revision;

@@ -1,6 +1,6 @@
 // What of the page's script needs no browser. Run by a test of relayd.
 import assert from "node:assert/strict";
-import { MAX_LINE, MAX_LINES, beside, duration, pieces, printed } from "./page.mjs";
+import { MAX_LINE, MAX_LINES, beside, duration, heldUp, pieces, printed } from "./page.mjs";
 
 const plain = (text) => pieces(text).map((piece) => piece.text).join("");
 
@@ -27,6 +27,11 @@ assert.equal(duration(-5), "0.0 s");
 
 assert.equal(beside({ silent: true, cancel_requested: true, check: true, state: "running" }), "silent, canceling, dry run");
 assert.equal(beside({ silent: false, cancel_requested: true, check: false, state: "canceled" }), "");
+
+const blocked = { node: "n1", since: "2026-11-23T12:00:00Z", reason: { code: "disk_full", message: "no room" } };
+assert.equal(beside({ silent: false, blocked, check: false, state: "running" }), "blocked");
+assert.match(heldUp({ blocked }), /^Blocked on node n1 since .*2026.*: no room \(disk_full\)$/);
+assert.equal(heldUp({ blocked: null }), "");
 
 // The pages over a document that knows just enough.
 
@@ -98,13 +103,13 @@ async function open(ids, dataset) {
 
 const summary = {
   id: "b", name: "example.print", target: { kind: "site", name: "<b>x</b>" }, state: "running", silent: false, check: false,
-  cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
+  blocked: null, cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
 };
 
 // One Operation, from its start to its end.
 {
   const page = await open(
-    ["log", "follow", "all", "older", "tasks", "connection", "announce", "state", "beside", "reason", "cancel", "elapsed", "ledger"],
+    ["log", "follow", "all", "older", "tasks", "connection", "announce", "state", "beside", "reason", "blocked", "cancel", "elapsed", "ledger"],
     { page: "operation", id: "b", attempt: "1", from: "1", revision: "2" },
   );
   const source = FakeSource.last;

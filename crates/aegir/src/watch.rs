@@ -89,6 +89,9 @@ fn remark(summary: &OperationSummary) -> Option<String> {
     if summary.cancel_requested {
         return Some("Canceling was asked for.".to_owned());
     }
+    if let Some(blocked) = &summary.blocked {
+        return Some(format!("The Operation is blocked on node {}: {}", blocked.node, blocked.reason));
+    }
     match summary.state {
         State::Waiting => {
             let why =

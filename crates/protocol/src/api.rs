@@ -86,6 +86,8 @@ pub struct OperationSummary {
     pub state: State,
     /// Its node has not been heard of for a while. Not an end.
     pub silent: bool,
+    /// Set while its children wait until its node has room for what they print. Not an end.
+    pub blocked: Option<Blocked>,
     /// Why it is where it is.
     pub reason: Option<Reason>,
     /// The attempt that it is at.
@@ -102,6 +104,17 @@ pub struct OperationSummary {
     pub revision: u64,
     /// Whether canceling was asked for.
     pub cancel_requested: bool,
+}
+
+/// That what an Operation prints has no room on its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blocked {
+    /// Where.
+    pub node: NodeName,
+    /// Since when, by the node's clock.
+    pub since: Timestamp,
+    /// `disk_full` or `spool_full`, and what to do about it.
+    pub reason: Reason,
 }
 
 /// `GET /api/v1/operations/{id}`.

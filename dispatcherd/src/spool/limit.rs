@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
+use aegir_protocol::message::Blocked;
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -99,11 +103,27 @@ fn place(directory: &AttemptDirectory) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the children of an attempt wait, because the disk or the spool is full.
+/// Since when the children of an attempt wait and why, if they do.
 #[must_use]
-pub fn blocked(directory: &AttemptDirectory) -> bool {
+pub fn blocked(attempt: AttemptId, directory: &AttemptDirectory) -> Option<Blocked> {
     // What can't be looked at is not blocked as far as one knows; this is for people only.
-    [directory.full(), directory.hold()]
-        .iter()
-        .any(|path| locked(path).is_ok_and(|alive| alive == Alive::Yes))
+    let since = |path: &Path| {
+        let is_held = locked(path).is_ok_and(|alive| alive == Alive::Yes);
+        let made = is_held.then(|| std::fs::metadata(path).and_then(|file| file.modified()).ok());
+        made.flatten().and_then(|made| Timestamp::try_from(made).ok())
+    };
+    let (since, reason) = match (since(&directory.full()), since(&directory.hold())) {
+        (Some(since), _) => {
+            let what = "the disk is full, and children wait with what they print: make room there, and they go \
+                        on by themselves";
+            (since, Code::DiskFull.because(what))
+        }
+        (None, Some(since)) => {
+            let what = "the spool is full, and children wait with what they print until relayd has received \
+                        more: see relayd's log, and `dispatcherd spool ls` there";
+            (since, Code::SpoolFull.because(what))
+        }
+        (None, None) => return None,
+    };
+    Some(Blocked { operation: attempt.operation, attempt: attempt.attempt, since, reason })
 }

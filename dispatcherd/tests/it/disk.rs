@@ -9,6 +9,7 @@ use aegir_testkit::SmallDisk;
 use serde_json::json;
 
 use crate::relayd::State;
+use crate::spool::blocked;
 use crate::world::World;
 
 /// Starts a dispatcherd that can't start; gives its exit code and what it says.
@@ -83,7 +84,7 @@ async fn a_disk_that_fills_up_under_a_task_is_shown_and_waited_for() {
     let operation = world.operation("example.many", json!({"count": 300_000}));
     let attempt = operation.attempt_id();
     world.relayd.submit(&operation).await;
-    let blocked = |state: &State| state.heartbeats.last().is_some_and(|beat| beat.blocked == [attempt]);
+    let blocked = |state: &State| blocked(state, attempt, Code::DiskFull);
     world.relayd.until("a heartbeat that says so", blocked).await;
     disk.make_room().unwrap();
     world.relayd.until("the end", |state| state.complete(attempt)).await;

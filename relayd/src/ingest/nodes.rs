@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aegir_protocol::api::NodeDetail;
+use aegir_protocol::api::{Blocked, NodeDetail};
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::SILENT_AFTER;
 use aegir_protocol::message::Heartbeat;
@@ -64,6 +64,17 @@ impl Nodes {
     pub fn silent(&self, node: &NodeName) -> bool {
         let when = self.lock().get(node).map_or(self.since, |heard| heard.when);
         is_silent(when.elapsed())
+    }
+
+    /// Why a node that is alive holds an attempt up, if it does.
+    #[must_use]
+    pub fn blocked(&self, node: &NodeName, attempt: AttemptId) -> Option<Blocked> {
+        let heard = self.lock();
+        let heard = heard.get(node).filter(|heard| !is_silent(heard.when.elapsed()))?;
+        let mut blocked = heard.heartbeat.blocked.iter();
+        let found =
+            blocked.find(|one| (one.operation, one.attempt) == (attempt.operation, attempt.attempt))?;
+        Some(Blocked { node: node.clone(), since: found.since, reason: found.reason.clone() })
     }
 
     /// The nodes of a backend that are alive.

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use aegir_amqp::Link;
 use aegir_protocol::api::{
     BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
-    PauseRequest, Problem, SignInLink,
+    OperationSummary, PauseRequest, Problem, SignInLink,
 };
 use aegir_protocol::code::Code;
-use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
-use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
@@ -208,7 +208,7 @@ impl Relay {
     /// # Errors
     /// When the store can't be read.
     pub async fn operations(&self, filter: &OperationFilter) -> Result<OperationList, Problem> {
-        Ok(self.0.store.operations(filter, |node| self.0.nodes.silent(node)).await?)
+        Ok(self.0.store.operations(filter, |node, summary| self.heard(node, summary)).await?)
     }
 
     /// Everything about an Operation but its transcript.
@@ -216,8 +216,15 @@ impl Relay {
     /// # Errors
     /// When there is none.
     pub async fn operation(&self, id: OperationId) -> Result<OperationDetail, Problem> {
-        let found = self.0.store.operation(id, |node| self.0.nodes.silent(node)).await?;
+        let found = self.0.store.operation(id, |node, summary| self.heard(node, summary)).await?;
         found.ok_or_else(|| no_such_operation(id))
+    }
+
+    /// Adds to an Operation that a node has what heartbeats say of it.
+    fn heard(&self, node: &NodeName, summary: &mut OperationSummary) {
+        let attempt = AttemptId { operation: summary.id, attempt: summary.attempt };
+        summary.silent = self.0.nodes.silent(node);
+        summary.blocked = self.0.nodes.blocked(node, attempt);
     }
 
     /// What backends can do.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aegir_protocol::api::CheckRequest;
 use aegir_protocol::code::Code;
-use aegir_protocol::message::{Echoed, Report, ToNode, encode};
+use aegir_protocol::message::{Blocked, Echoed, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
+use jiff::Timestamp;
 
 use crate::world::{World, eventually};
 
@@ -95,7 +96,7 @@ async fn a_cancel_reaches_the_node_again_and_again() {
     let again = world.relay().cancel(held, None).await.unwrap_err();
     assert_eq!(again.code, Code::AlreadyCanceled.as_str());
     // Say that the message was lost: the heartbeat shows that the node still has it.
-    node.beat(vec![operation.attempt_id()]).await;
+    node.beat(vec![operation.attempt_id()], Vec::new()).await;
     assert!(matches!(node.told().await, ToNode::Cancel(_)));
     let report = Report {
         operation: held,
@@ -110,6 +111,26 @@ async fn a_cancel_reaches_the_node_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_room_on_its_node_is_shown_so_until_it_has() {
+    let mut world = World::new().await;
+    let mut node = world.node("n1").await;
+    let id = world.submit("a").await;
+    let operation = node.operation().await;
+    assert!(node.claim(id).await.granted);
+    let reason = Code::DiskFull.because("the disk is full");
+    let (attempt, since) = (operation.attempt, Timestamp::UNIX_EPOCH);
+    let blocked = Blocked { operation: id, attempt, since, reason: reason.clone() };
+    node.beat(vec![operation.attempt_id()], vec![blocked]).await;
+    let relay = world.relay();
+    let shown = eventually(async || relay.operation(id).await.unwrap().summary.blocked).await;
+    assert_eq!((shown.node, shown.since, shown.reason), (node.name.clone(), since, reason));
+    node.beat(vec![operation.attempt_id()], Vec::new()).await;
+    eventually(async || relay.operation(id).await.unwrap().summary.blocked.is_none().then_some(())).await;
+    drop(relay);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_names_the_hop_that_is_closed() {
     let mut world = World::new().await;
     let report = world.relay().check(CheckRequest::default()).await;
@@ -118,7 +139,7 @@ async fn a_check_names_the_hop_that_is_closed() {
     assert!(report.hops[..report.hops.len() - 1].iter().all(|hop| hop.ok), "{report:?}");
 
     let mut node = world.node("n1").await;
-    node.beat(Vec::new()).await;
+    node.beat(Vec::new(), Vec::new()).await;
     eventually(async || (!world.relay().nodes().nodes.is_empty()).then_some(())).await;
     let relay = world.relay();
     let checking = tokio::spawn(async move { relay.check(CheckRequest::default()).await });

@@ -4,8 +4,8 @@ use aegir_amqp::{Builder, Config, Consume, Deliveries, Link, Outgoing, Topology,
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::message::{
-    BootTime, CHUNK_CONTENT_TYPE, Chunk, Claim, Grant, Heartbeat, Receipt, ToNode, decode, decode_to_node,
-    encode, encode_chunk,
+    Blocked, BootTime, CHUNK_CONTENT_TYPE, Chunk, Claim, Grant, Heartbeat, Receipt, ToNode, decode,
+    decode_to_node, encode, encode_chunk,
 };
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::operation::Operation;
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    pub(crate) async fn beat(&self, running: Vec<AttemptId>) {
+    pub(crate) async fn beat(&self, running: Vec<AttemptId>, blocked: Vec<Blocked>) {
         let heartbeat = Heartbeat {
             node: self.name.clone(),
             backend: self.backend.clone(),
@@ -125,7 +125,7 @@ impl Node {
             accepting: true,
             last_outage: None,
             closed: None,
-            blocked: Vec::new(),
+            blocked,
         };
         let outgoing = Outgoing::new(topology::STATUS, self.frontend.as_str(), encode(&heartbeat));
         self.publish(outgoing.transient()).await;

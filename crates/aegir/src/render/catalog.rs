@@ -170,6 +170,7 @@ mod tests {
     use super::*;
     use aegir_protocol::code::Code;
     use aegir_protocol::id::{Attempt, AttemptId, OperationId};
+    use aegir_protocol::message::Blocked;
     use serde_json::json;
 
     fn first(operation: OperationId) -> AttemptId {
@@ -223,7 +224,12 @@ mod tests {
         closed.heartbeat.accepting = false;
         closed.heartbeat.closed = Some(Code::SpoolFull.because("relayd has received too little"));
         closed.heartbeat.running = vec!["019235f0-7a3c-7def-8000-000000000001".parse().map(first).unwrap()];
-        closed.heartbeat.blocked = closed.heartbeat.running.clone();
+        closed.heartbeat.blocked = vec![Blocked {
+            operation: closed.heartbeat.running[0].operation,
+            attempt: closed.heartbeat.running[0].attempt,
+            since: closed.heartbeat.at,
+            reason: Code::SpoolFull.because("the spool is full"),
+        }];
         insta::assert_snapshot!("closed_nodes", nodes(&Look::plain(), &[closed]));
     }
 }

@@ -40,6 +40,9 @@ fn state(operation: &OperationSummary) -> String {
     if operation.silent {
         beside.push("silent");
     }
+    if operation.blocked.is_some() {
+        beside.push("blocked");
+    }
     if operation.cancel_requested && operation.state.outcome().is_none() {
         beside.push("canceling");
     }
@@ -63,6 +66,10 @@ pub fn detail(look: &Look, detail: &OperationDetail) -> String {
     ];
     if let Some(reason) = &summary.reason {
         fields.push(("Reason", reason.to_string()));
+    }
+    if let Some(blocked) = &summary.blocked {
+        let since = look.time(blocked.since);
+        fields.push(("Blocked", format!("on node {} since {since}: {}", blocked.node, blocked.reason)));
     }
     if let Some(next) = next_step(detail) {
         fields.push(("", next));
@@ -269,6 +276,25 @@ mod tests {
     #[test]
     fn an_operation_with_all_that_is_known() {
         insta::assert_snapshot!(detail(&terminal(), &example()));
+    }
+
+    #[test]
+    fn what_has_no_room_on_its_node_says_where_since_when_and_why() {
+        let mut held_up = example();
+        held_up.summary.state = State::Running;
+        held_up.summary.reason = None;
+        held_up.summary.blocked = serde_json::from_value(json!({
+            "node": "node1", "since": "2026-11-23T12:00:05Z",
+            "reason": {"code": "disk_full", "message": "the disk is full: make room there"},
+        }))
+        .unwrap();
+        let text = detail(&terminal(), &held_up);
+        let lines: Vec<_> = text.lines().skip(4).take(3).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        State      running (blocked)
+        Blocked    on node node1 since 2026-11-23 12:00:05: the disk is full: make room there (disk_full)
+                   Watch it with `aegir log -f 019235f0-7a3c-7def-8000-000000000001`.
+        ");
     }
 
     #[test]

@@ -188,12 +188,24 @@ pub struct Heartbeat {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Reason>,
-    /// Attempts that run and whose children wait until there is room for what they print, on the disk or in the
-    /// spool.
+    /// Attempts that run and whose children wait until there is room for what they print.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub blocked: Vec<AttemptId>,
+    pub blocked: Vec<Blocked>,
     /// What was last the matter between it and the broker since it started, for people. While that lasts nobody hears
     /// of it, so it is told afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outage: Option<String>,
+}
+
+/// An attempt that runs and whose children wait until there is room for what they print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blocked {
+    /// Which Operation.
+    pub operation: OperationId,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Since when, by the node's clock. For people; nothing is decided by it.
+    pub since: Timestamp,
+    /// `disk_full` or `spool_full`, and what to do about it.
+    pub reason: Reason,
 }

@@ -83,6 +83,9 @@ fn beside(summary: &OperationSummary) -> String {
     if summary.silent {
         words.push("silent");
     }
+    if summary.blocked.is_some() {
+        words.push("blocked");
+    }
     if summary.cancel_requested && summary.state.outcome().is_none() {
         words.push("canceling");
     }

@@ -26,6 +26,7 @@ struct OperationPage {
     state: &'static str,
     beside: String,
     reason: Option<String>,
+    blocked: Option<String>,
     ended: bool,
     /// The record that the page starts with.
     from: u64,
@@ -66,6 +67,9 @@ impl From<OperationDetail> for OperationPage {
             state: summary.state.as_str(),
             beside: beside(summary),
             reason: summary.reason.as_ref().map(ToString::to_string),
+            blocked: summary.blocked.as_ref().map(|blocked| {
+                format!("Blocked on node {} since {}: {}", blocked.node, blocked.since, blocked.reason)
+            }),
             ended: summary.state.outcome().is_some(),
             from,
             records,

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
+use serde_json::json;
 
 use super::{Site, document, header, problem, text};
 
@@ -111,6 +112,25 @@ async fn nothing_that_others_wrote_is_html_and_nothing_stands_in_the_page() {
     }
     let response = site.send("GET", "/assets/other.js", &[], Body::empty()).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_has_no_room_on_its_node_says_so() {
+    let site = Site::new().await;
+    let id = site.submit().await;
+    site.claim(id).await;
+    let reason = json!({"code": "disk_full", "message": "no room"});
+    let at = "2026-11-23T12:00:00Z";
+    let heartbeat = json!({
+        "node": "n1", "backend": "main", "version": "0", "at": at, "slots": 1, "waiting": [],
+        "running": [{"operation": id, "attempt": 1}], "spool_bytes": 0, "accepting": true,
+        "blocked": [{"operation": id, "attempt": 1, "since": at, "reason": reason}],
+    });
+    site.relay.0.nodes.hear(serde_json::from_value(heartbeat).unwrap());
+    let page = text(site.get(&format!("/operations/{id}")).await).await;
+    assert!(page.contains(">blocked<"), "{page}");
+    assert!(page.contains(&format!(">Blocked on node n1 since {at}: no room (disk_full)<")), "{page}");
+    assert!(text(site.get("/").await).await.contains(">blocked<"));
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ fn summary(row: &SqliteRow) -> Result<Summary, StoreError> {
         backend: rows::parse("backend", text("backend")?)?,
         state: rows::state(text("state")?)?,
         silent: false,
+        blocked: None,
         reason: rows::reason(row.try_get("reason_code")?, row.try_get("reason_message")?),
         attempt: rows::attempt(row.try_get("attempt")?)?,
         check: row.try_get("dry_run")?,
@@ -77,11 +78,11 @@ fn summary(row: &SqliteRow) -> Result<Summary, StoreError> {
 }
 
 impl Store {
-    /// A page of Operations, newest first. `silent` says of a node whether it is.
+    /// A page of Operations, newest first. `heard` adds what heartbeats say of one that a node has.
     pub(crate) async fn operations(
         &self,
         filter: &OperationFilter,
-        silent: impl Fn(&NodeName) -> bool + Send,
+        heard: impl Fn(&NodeName, &mut OperationSummary) + Send,
     ) -> Result<OperationList, StoreError> {
         let limit = filter.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
@@ -114,17 +115,17 @@ impl Store {
         let operations = found
             .iter()
             .take(limit as usize)
-            .map(|row| summary(row).map(|found| with_silence(found, &silent)))
+            .map(|row| summary(row).map(|found| with_heartbeats(found, &heard)))
             .collect::<Result<Vec<_>, _>>()?;
         let next = if more { operations.last().map(|last| last.id) } else { None };
         Ok(OperationList { operations, next })
     }
 
-    /// Everything about an Operation but its transcript; `None` when there is none with this id.
+    /// Everything about an Operation but its transcript; `None` when there is none with this id. `heard` as above.
     pub(crate) async fn operation(
         &self,
         id: OperationId,
-        silent: impl Fn(&NodeName) -> bool + Send,
+        heard: impl Fn(&NodeName, &mut OperationSummary) + Send,
     ) -> Result<Option<OperationDetail>, StoreError> {
         // One transaction, so that what is shown was true at one moment.
         let mut read = self.readers.begin().await?;
@@ -154,7 +155,7 @@ impl Store {
         .fetch_all(&mut *read)
         .await?;
         let waits_for = sqlx::query_scalar::<_, String>(WAITS_FOR).bind(number).fetch_all(&mut *read).await?;
-        let summary = with_silence(summary(&row)?, &silent);
+        let summary = with_heartbeats(summary(&row)?, &heard);
         let paused = match summary.state {
             State::Waiting | State::Queued => pause_of(&mut read, &summary.backend).await?,
             State::Claimed
@@ -226,7 +227,10 @@ pub(in crate::store) fn document(text: &str) -> Result<Operation, StoreError> {
         .map_err(|error| StoreError::Unreadable(format!("the document of an Operation: {error}")))
 }
 
-fn with_silence((summary, node): Summary, silent: impl Fn(&NodeName) -> bool) -> OperationSummary {
+fn with_heartbeats(
+    (mut summary, node): Summary,
+    heard: impl Fn(&NodeName, &mut OperationSummary),
+) -> OperationSummary {
     let with_a_node = match summary.state {
         State::Claimed | State::Running => true,
         State::Waiting
@@ -237,7 +241,10 @@ fn with_silence((summary, node): Summary, silent: impl Fn(&NodeName) -> bool) ->
         | State::Rejected
         | State::Lost => false,
     };
-    OperationSummary { silent: with_a_node && node.as_ref().is_some_and(silent), ..summary }
+    if let Some(node) = node.filter(|_| with_a_node) {
+        heard(&node, &mut summary);
+    }
+    summary
 }
 
 fn attempt_detail(row: &SqliteRow) -> Result<AttemptDetail, StoreError> {

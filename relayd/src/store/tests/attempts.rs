@@ -54,7 +54,7 @@ async fn a_further_attempt_waits_for_its_time_and_then_for_its_locks() {
     let number = opened.store.unpublished(&main, 10).await.unwrap()[0];
     let published = opened.store.queued(number).await.unwrap().unwrap();
     assert_eq!((published.attempt_id(), published.retry_of), (second, Some(first.attempt)));
-    let detail = opened.store.operation(operation.id, |_| false).await.unwrap().unwrap();
+    let detail = opened.store.operation(operation.id, |_, _| {}).await.unwrap().unwrap();
     let outcomes: Vec<_> = detail.attempts.iter().map(|attempt| attempt.outcome).collect();
     assert_eq!(outcomes, [Some(Outcome::Failed), None]);
     opened.close().await;
@@ -112,7 +112,7 @@ async fn nothing_starts_on_a_paused_backend_and_all_of_it_afterwards() {
     opened.claim(operation.id).await;
     let Some(ToNode::Grant(refusal)) = opened.seen.messages().pop() else { panic!("no answer") };
     assert_eq!(refusal.reason.map(|reason| reason.code).as_deref(), Some(Code::BackendPaused.as_str()));
-    let detail = opened.store.operation(operation.id, |_| false).await.unwrap().unwrap();
+    let detail = opened.store.operation(operation.id, |_, _| {}).await.unwrap().unwrap();
     assert_eq!(detail.summary.state, State::Queued);
     assert_eq!(detail.paused.and_then(|pause| pause.by).as_deref(), Some("kim"));
 

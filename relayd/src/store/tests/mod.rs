@@ -223,7 +223,7 @@ async fn a_life_from_submission_to_its_end_survives_reopening() {
     let receipts = opened.seen.receipts();
     assert!(receipts.last().is_some_and(|receipt| receipt.complete), "{receipts:?}");
     assert_eq!(opened.copy(operation.id).await, lines.concat());
-    let detail = opened.store.operation(operation.id, |_| false).await.unwrap().unwrap();
+    let detail = opened.store.operation(operation.id, |_, _| {}).await.unwrap().unwrap();
     assert!(detail.attempts[0].transcript_complete);
     assert_eq!(detail.attempts[0].transcript_records, 7);
     let states: Vec<_> = detail.ledger.iter().map(|entry| entry.state).collect();
@@ -292,7 +292,7 @@ async fn what_was_not_written_is_asked_for_again_and_never_called_complete() {
 
     assert_eq!(opened.chunk(id, 0, &damaged).await, Settled::Done);
     assert_eq!(opened.state(id).await, State::Succeeded);
-    let detail = opened.store.operation(id, |_| false).await.unwrap().unwrap();
+    let detail = opened.store.operation(id, |_, _| {}).await.unwrap().unwrap();
     assert!(!detail.attempts[0].transcript_complete);
     assert_eq!(opened.copy(id).await, damaged);
     assert_ne!(damaged, original);
@@ -327,7 +327,7 @@ async fn locks_are_taken_in_the_order_of_asking() {
     for waiter in [&second, &upkeep, &behind, &urgent] {
         assert_eq!(opened.submit(waiter).await.state, State::Waiting);
     }
-    let detail = opened.store.operation(behind.id, |_| false).await.unwrap().unwrap();
+    let detail = opened.store.operation(behind.id, |_, _| {}).await.unwrap().unwrap();
     assert_eq!(detail.waits_for, [upkeep.id]);
 
     // Calling off who waits in front lets those behind go on.

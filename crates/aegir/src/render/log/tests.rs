@@ -193,6 +193,7 @@ fn an_end_without_the_last_record_is_told_from_the_ledger() {
         backend: "main".parse().unwrap(),
         state: State::Lost,
         silent: false,
+        blocked: None,
         reason: Some(reason("runner_gone", "Its runner ended.")),
         attempt: Attempt::FIRST,
         check: false,
