@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A frontend.
+#[derive(Clone)]
 pub(crate) struct Client {
     url: String,
     token: String,

@@ -13,6 +13,7 @@ mod page;
 mod php;
 mod restarts;
 mod secrets;
+mod submissions;
 mod tls;
 mod tutorial;
 mod world;

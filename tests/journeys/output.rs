@@ -108,20 +108,3 @@ async fn cancel_reaches_a_waiting_a_queued_and_a_running_operation() -> Result<(
     world.copies_are_equal(&running).await?;
     world.stop().await
 }
-
-#[tokio::test]
-async fn the_same_idempotency_key_gives_the_same_operation() -> Result<()> {
-    let world = World::start().await?;
-    let mut request = print("numbered", 3);
-    request["idempotency_key"] = json!("key-1");
-    let first = world.client.submit(&request).await?;
-    let repeated = world.client.post("/api/v1/operations", &request).await?;
-    ensure!(repeated.status() == 200, "{}", repeated.status());
-    let repeated: Value = repeated.json().await?;
-    ensure!(repeated["id"] == first.as_str() && repeated["repeated"] == true, "{repeated}");
-    request["variables"]["site"]["count"] = json!(4);
-    let (status, problem) = world.client.refused(&request).await?;
-    ensure!(status == 409 && problem["code"] == "idempotency_conflict", "{problem}");
-    world.client.ended(&first).await?;
-    world.stop().await
-}

@@ -72,8 +72,10 @@ async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
         }
     })
     .await;
+    assert!(!world.relay().operation(id).await.unwrap().published);
     world.broker.restart().await.unwrap();
     assert_eq!(node.carry_out(3).await.0, id);
     world.becomes(id, State::Succeeded).await;
+    assert!(world.relay().operation(id).await.unwrap().published);
     world.stop().await;
 }
