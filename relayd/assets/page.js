@@ -271,13 +271,28 @@ function operationPage(main) {
   let count = 0;
   let startedAt = null;
   let endedAt = null;
+  // The last summary, and how the attempt ended as long as that may be the Operation's end.
+  let latest = null;
+  let untold = null;
 
   const elapsed = () => {
     if (startedAt) byId("elapsed").textContent = duration((endedAt ?? Date.now()) - startedAt);
   };
   const timer = setInterval(elapsed, 1000);
 
+  const end = (what, outcome, reason) => {
+    const why = reason ? `. ${reason.message} (${reason.code})` : "";
+    log.text(`task ${OUTCOME_LOOK[outcome] ?? ""}`, `${what}: ${outcome}${why}`);
+    announce.textContent = `${what}: ${outcome}.`;
+  };
+  const attemptEnd = () => {
+    if (untold) end(`Attempt ${attempt}`, untold.outcome, untold.reason);
+    untold = null;
+  };
+
   const state = (summary) => {
+    latest = summary;
+    if (latest.attempt > attempt) attemptEnd();
     const badge = byId("state");
     badge.textContent = summary.state;
     badge.dataset.state = summary.state;
@@ -349,13 +364,14 @@ function operationPage(main) {
     },
     finished(body, at) {
       endedAt = at;
-      const text = `The Operation has ended: ${body.outcome}. ${body.reason.message} (${body.reason.code})`;
-      log.text(`task ${OUTCOME_LOOK[body.outcome] ?? ""}`, text);
+      untold = body;
+      if (latest?.attempt > attempt) attemptEnd();
     },
   };
 
   const record = (line, of) => {
     if (of !== attempt) {
+      attemptEnd();
       attempt = of;
       startedAt = endedAt = null;
       tasks.plan([]);
@@ -377,7 +393,7 @@ function operationPage(main) {
       clearInterval(timer);
       elapsed();
       tasks.end();
-      announce.textContent = `The Operation has ended: ${byId("state").textContent}.`;
+      end("The Operation has ended", latest.state, latest.reason);
     });
   };
 

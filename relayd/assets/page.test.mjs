@@ -103,7 +103,7 @@ async function open(ids, dataset) {
 
 const summary = {
   id: "b", name: "example.print", target: { kind: "site", name: "<b>x</b>" }, state: "running", silent: false, check: false,
-  blocked: null, cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
+  attempt: 1, blocked: null, cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
 };
 
 // One Operation, from its start to its end.
@@ -134,9 +134,11 @@ const summary = {
   record("weather", {});
   record("task_finished", { task: 2, outcome: "failed", reason });
   record("finished", { outcome: "failed", reason });
-  draw();
-  const lines = page.log.children.map((line) => `${line.className}|${line.textContent}`);
-  assert.deepEqual(lines, [
+  const lines = () => {
+    draw();
+    return page.log.children.map((line) => `${line.className}|${line.textContent}`);
+  };
+  assert.deepEqual(lines(), [
     "task|example.print of site <b>x</b> on node n1",
     "task|Task 1 of 2: Say",
     "stdout|<i>one</i>",
@@ -148,12 +150,24 @@ const summary = {
     "step|failed web1  Copy 0.4 s\n      disk full",
     "note|40 % ",
     "bad|Task 2: failed. It failed. (task_failed)",
-    "task bad|The Operation has ended: failed. It failed. (task_failed)",
   ]);
   assert.equal(page.log.children[4].children[1].className, "sgr-31");
   assert.deepEqual(page.tasks.children.map((task) => task.textContent), ["Say succeeded 0.0 s", "Do failed 0.0 s"]);
-  source.send("state", { ...summary, state: "failed", reason, revision: 4 });
+  // The manifest tries it again, so that was the end of an attempt.
+  const again = { code: "tried_again", message: "attempt 2 begins in 10 s at the earliest" };
+  source.send("state", { ...summary, state: "waiting", attempt: 2, reason: again, revision: 5 });
+  assert.equal(lines().at(-1), "task bad|Attempt 1: failed. It failed. (task_failed)");
+  assert.ok(page.reason.textContent.startsWith("attempt 2 begins in 10 s"));
+  const body = { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Say" }] };
+  source.send("record", { seq: 1, at, kind: "started", body }, "2-1");
+  source.send("record", { seq: 2, at, kind: "finished", body: { outcome: "failed", reason } }, "2-2");
+  source.send("state", { ...summary, state: "failed", attempt: 2, reason, revision: 6 });
   source.send("end", {});
+  assert.deepEqual(lines().slice(-3), [
+    "task|Attempt 2",
+    "task|example.print of site <b>x</b> on node n1",
+    "task bad|The Operation has ended: failed. It failed. (task_failed)",
+  ]);
   assert.ok(source.closed && page.cancel.hidden);
   assert.equal(page.announce.textContent, "The Operation has ended: failed.");
 

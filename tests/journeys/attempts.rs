@@ -7,6 +7,7 @@ use aegir_protocol::state::{Outcome, State};
 use aegir_testkit::{Cluster, Dispatcherd};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use crate::world::World;
 
@@ -66,10 +67,24 @@ async fn what_failed_is_tried_again_as_its_manifest_says_and_then_by_hand() -> R
     let world = World::start().await?;
     let file = world.directory().join("marks");
     let id = world.client.submit(&request("flaky", &file, 0)).await?;
+    let mut follow = world.cluster.aegir(&["log", "-f", &id])?;
+    let followed = spawn_blocking(move || follow.output());
     let detail = world.client.until(&id, |detail| detail.summary.state == State::Succeeded).await?;
     ensure!(outcomes(&detail) == [Some(Outcome::Failed), Some(Outcome::Failed), Some(Outcome::Succeeded)]);
     let waits = detail.ledger.iter().filter(|entry| entry.state == State::Waiting).count();
     ensure!(waits == 3, "{detail:#?}");
+    // One who follows is told the end once, and the ends of attempts as what they are.
+    let followed = followed.await??;
+    let told = String::from_utf8_lossy(&followed.stdout);
+    let ends: Vec<_> = told
+        .lines()
+        .filter(|line| line.starts_with("Attempt ") || line.starts_with("The Operation"))
+        .filter_map(|line| line.split_once(" after "))
+        .map(|(end, _)| end)
+        .collect();
+    let expected =
+        ["Attempt 1: failed", "Attempt 2: failed", "The Operation has ended at attempt 3: succeeded"];
+    ensure!(ends == expected && followed.status.success(), "{followed:?}");
     let again = world.client.post(&format!("/api/v1/operations/{id}/retry"), &json!({})).await?;
     ensure!(again.status() == 409, "what has succeeded is not tried again");
 

@@ -87,8 +87,8 @@ async fn an_operation_is_seen_line_by_line_to_its_end() -> Result<()> {
     ensure!(visitor.ticks().await? == ticks(40), "{:?}", visitor.log().await?);
     let task = browser.script("return document.querySelector('#tasks li').innerText").await?;
     ensure!(task.as_str().is_some_and(|text| text.starts_with("Sleep succeeded")), "{task}");
-    let last = visitor.log().await?.pop().unwrap_or_default();
-    ensure!(last.starts_with("The Operation has ended: succeeded"), "{last}");
+    let last = "document.querySelector('#log > div:last-child').textContent";
+    browser.until(&format!("{last}.startsWith('The Operation has ended: succeeded')")).await?;
     browser.until(AT_THE_END).await?;
     visitor.browser.close().await?;
     world.stop().await

@@ -1,6 +1,6 @@
 //! Who watches an Operation: a person, or a program that wants the records.
 
-use aegir_protocol::api::OperationSummary;
+use aegir_protocol::api::{AttemptDetail, OperationSummary};
 use aegir_protocol::state::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -33,14 +33,22 @@ impl Person {
         Self { log, foot: Foot::new(), pending: String::new(), told: None, away: false, timed: false }
     }
 
-    /// Shows how it ended.
+    /// Shows how the Operation ended.
     ///
     /// # Errors
     /// When standard output is closed or full.
     pub fn end(&mut self, summary: &OperationSummary) -> Result<(), Error> {
-        self.flush()?;
-        self.foot.end();
-        print(self.log.end(summary).as_bytes())
+        let text = self.log.end(summary);
+        self.last(&text)
+    }
+
+    /// Shows how an attempt ended that a later one has followed.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub fn over(&mut self, attempt: &AttemptDetail) -> Result<(), Error> {
+        let text = self.log.over(attempt);
+        self.last(&text)
     }
 
     /// Stops watching before the end.
@@ -48,10 +56,14 @@ impl Person {
     /// # Errors
     /// When standard output is closed or full.
     pub fn stop(&mut self) -> Result<(), Error> {
-        self.pending.push_str(&self.log.close());
+        let text = self.log.attempt_end() + &self.log.close();
+        self.last(&text)
+    }
+
+    fn last(&mut self, text: &str) -> Result<(), Error> {
         self.flush()?;
         self.foot.end();
-        Ok(())
+        print(text.as_bytes())
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -117,11 +129,14 @@ impl Watcher for Person {
                 if self.pending.len() > ENOUGH { self.flush() } else { Ok(()) }
             }
             News::State(summary) => {
+                self.pending.push_str(&self.log.at(summary.attempt.get()));
                 self.flush()?;
                 self.state(summary);
                 Ok(())
             }
             News::Away(why) => {
+                // Whether the Operation has ended by that is not known before relayd is back.
+                self.pending.push_str(&self.log.attempt_end());
                 self.flush()?;
                 if !std::mem::replace(&mut self.away, true) {
                     self.foot.remark(&format!(

@@ -156,11 +156,12 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         }),
         Event::RetryRequested { by } => retry_requested(standing, by.as_deref()),
         Event::RetryDue { after } if phase(standing.state) == Phase::Ended => {
-            let why = format!("attempt {} ended as {}", standing.attempt, standing.state);
-            let message = match after.as_secs() {
-                0 => format!("{why}; the next one follows"),
-                seconds => format!("{why}; the next one begins in {seconds} s at the earliest"),
+            let (attempt, next) = (standing.attempt, standing.attempt.next());
+            let when = match after.as_secs() {
+                0 => "follows".to_owned(),
+                seconds => format!("begins in {seconds} s at the earliest"),
             };
+            let message = format!("attempt {attempt} ended as {}; attempt {next} {when}", standing.state);
             Ok(again(standing, Code::TriedAgain.because(message), RELAYD, Some(*after)))
         }
         Event::DeclaredLost { by } => declare_lost(standing, by.as_deref()),

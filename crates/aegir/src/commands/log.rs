@@ -89,12 +89,17 @@ async fn text(
         rest.drain(..whole);
         person.pause()?;
     }
-    let is_latest = attempt == detail.summary.attempt;
-    if is_latest && detail.summary.state.outcome().is_none() {
+    let summary = &detail.summary;
+    if attempt < summary.attempt {
+        return match detail.attempts.iter().find(|tried| tried.attempt == attempt) {
+            Some(tried) => person.over(tried),
+            None => person.stop(),
+        };
+    }
+    if summary.state.outcome().is_none() {
         person.stop()?;
-        let id = detail.summary.id;
-        eprintln!("The Operation is {}. Watch it with `aegir log -f {id}`.", detail.summary.state);
+        eprintln!("The Operation is {}. Watch it with `aegir log -f {}`.", summary.state, summary.id);
         return Ok(());
     }
-    person.end(&detail.summary)
+    person.end(summary)
 }

@@ -1,15 +1,15 @@
 //! A transcript for people, record by record.
 
-use aegir_protocol::api::OperationSummary;
+use aegir_protocol::api::{AttemptDetail, OperationSummary};
 use aegir_protocol::record::{
     Document, Finished, Header, Output, Progress, Record, Remains, Started, Step, StepStatus, Stream,
     TaskFinished, TaskStarted,
 };
-use aegir_protocol::state::{Outcome, Reason};
+use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
 use super::clean::clean;
-use super::{Look, bytes, diff, duration, milliseconds, outcome_style, step_style};
+use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
 
 /// How much of a text that is not shown is kept, in bytes, in case that it turns out to be needed.
 const HELD: usize = 4096;
@@ -30,6 +30,8 @@ pub struct Log {
     look: Look,
     wanted: Wanted,
     attempt: Option<u32>,
+    /// The attempt that the Operation is at, as far as one knows.
+    latest: u32,
     /// How many Tasks the attempt has.
     tasks: usize,
     started: Option<Timestamp>,
@@ -41,7 +43,10 @@ pub struct Log {
     /// The end of what ansible-playbook printed in this Task and was not shown; `None` where nothing is held
     /// back.
     held: Option<String>,
-    finished: bool,
+    /// When the attempt ended, if its last record is here.
+    ended: Option<Timestamp>,
+    /// How it ended, until it is known whether the Operation has ended by that.
+    untold: Option<Finished>,
 }
 
 impl Log {
@@ -52,13 +57,15 @@ impl Log {
             look,
             wanted,
             attempt: None,
+            latest: 0,
             tasks: 0,
             started: None,
             task_started: None,
             open: None,
             status: None,
             held: None,
-            finished: false,
+            ended: None,
+            untold: None,
         }
     }
 
@@ -77,12 +84,15 @@ impl Log {
     /// The text of a record; empty for one that has nothing to show.
     pub fn record(&mut self, attempt: u32, line: &[u8]) -> String {
         let mut text = String::new();
-        if self.attempt.replace(attempt).is_some_and(|before| before != attempt) {
+        if self.attempt.is_some_and(|before| before != attempt) {
+            text.push_str(&self.attempt_end());
             text.push_str(&self.close());
-            *self = Self { attempt: Some(attempt), ..Self::new(self.look.clone(), self.wanted) };
+            let fresh = Self::new(self.look.clone(), self.wanted);
+            *self = Self { latest: self.latest, ..fresh };
             text.push_str(&self.look.strong(&format!("Attempt {attempt}")));
             text.push('\n');
         }
+        self.attempt = Some(attempt);
         let header = match Header::read(line) {
             Ok(header) => header,
             Err(error) => return format!("{text}{}\n", self.look.faint(&error.to_string())),
@@ -96,23 +106,52 @@ impl Log {
         text
     }
 
-    /// What is to be said at the end, when the Operation has ended: nothing if its last record said it.
+    /// The Operation is at this attempt: an earlier one that has ended was not its end.
+    pub fn at(&mut self, attempt: u32) -> String {
+        self.latest = attempt;
+        if self.attempt.is_some_and(|shown| shown < attempt) { self.attempt_end() } else { String::new() }
+    }
+
+    /// How the attempt ended, if its last record is here and that was not said yet.
+    pub fn attempt_end(&mut self) -> String {
+        let Some(Finished { outcome, reason, .. }) = self.untold.take() else { return String::new() };
+        self.end_text(&format!("Attempt {}", self.attempt.unwrap_or(1)), outcome.into(), Some(&reason))
+    }
+
+    /// How an attempt ended that a later one has followed.
+    pub fn over(&mut self, attempt: &AttemptDetail) -> String {
+        let Some(outcome) = attempt.outcome else { return self.close() };
+        self.untold = None;
+        self.end_text(&format!("Attempt {}", attempt.attempt), outcome.into(), attempt.reason.as_ref())
+    }
+
+    /// How the Operation ended.
     pub fn end(&mut self, summary: &OperationSummary) -> String {
-        let mut text = self.close();
+        let number = summary.attempt.get();
+        let mut text = self.at(number);
+        if self.attempt.is_some_and(|shown| shown < number) {
+            (self.started, self.ended) = (None, None);
+        }
+        self.untold = None;
+        let what = match number {
+            1 => "The Operation has ended".to_owned(),
+            number => format!("The Operation has ended at attempt {number}"),
+        };
+        text.push_str(&self.end_text(&what, summary.state, summary.reason.as_ref()));
+        text
+    }
+
+    fn end_text(&mut self, what: &str, state: State, why: Option<&Reason>) -> String {
         self.status = None;
-        if self.finished {
-            return text;
+        let before = if self.attempt.is_some() { "\n" } else { "" };
+        let state = self.look.paint(state_style(state), state.as_str());
+        let mut text = format!("{}{before}{what}: {state}", self.close());
+        if let (Some(from), Some(to)) = (self.started, self.ended) {
+            text.push_str(&format!(" after {}", duration(milliseconds(from, to))));
         }
-        let state = self.look.paint(super::state_style(summary.state), summary.state.as_str());
-        text.push_str(&format!(
-            "{} of {} {}: {state}",
-            summary.name, summary.target.kind, summary.target.name
-        ));
-        if let Some(reason) = &summary.reason {
-            text.push_str(&format!(". {reason}"));
-        }
+        text.push_str(&why.map(|why| format!(". {}", reason(why))).unwrap_or_default());
         text.push('\n');
-        if self.started.is_some() {
+        if self.started.is_some() && self.ended.is_none() {
             text.push_str("The transcript is incomplete: it ends here without its last record.\n");
         }
         text
@@ -132,7 +171,7 @@ impl Log {
             Record::Document(document) => self.document(document),
             Record::Progress(progress) => self.progress(progress),
             Record::TaskFinished(task) => self.task_finished(at, task),
-            Record::Finished(finished) => self.finished_text(at, finished),
+            Record::Finished(finished) => self.finished(at, finished),
         }
     }
 
@@ -280,24 +319,12 @@ impl Log {
         text
     }
 
-    fn finished_text(&mut self, at: Timestamp, finished: &Finished) -> String {
-        self.finished = true;
+    /// The end of an attempt may be that of the Operation: whoever knows calls [`Self::at`] or [`Self::end`].
+    fn finished(&mut self, at: Timestamp, finished: &Finished) -> String {
         self.status = None;
-        let mut text = self.close();
-        let outcome = self.look.paint(outcome_style(finished.outcome), finished.outcome.as_str());
-        text.push_str(&format!("\nThe Operation {}: {outcome}", self.attempt_text()));
-        if let Some(from) = self.started {
-            text.push_str(&format!(" after {}", duration(milliseconds(from, at))));
-        }
-        text.push_str(&format!(". {}\n", reason(&finished.reason)));
-        text
-    }
-
-    fn attempt_text(&self) -> String {
-        match self.attempt {
-            None | Some(1) => "has ended".to_owned(),
-            Some(number) => format!("has ended at attempt {number}"),
-        }
+        self.ended = Some(at);
+        self.untold = Some(finished.clone());
+        self.at(self.latest)
     }
 
     /// A line of its own that is not a child's.

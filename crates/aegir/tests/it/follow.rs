@@ -7,7 +7,7 @@ use std::thread;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::record::{Finished, Output, Record, Stream};
-use aegir_protocol::state::Outcome;
+use aegir_protocol::state::{Outcome, Reason};
 use serde_json::json;
 
 use crate::aegir;
@@ -31,22 +31,26 @@ fn send_events(stream: &mut TcpStream, events: &[String]) {
     stream.write_all((head.to_owned() + &events.concat()).as_bytes()).expect("aegir reads");
 }
 
-fn record(seq: u64, record: &Record) -> String {
+fn record(attempt: u32, seq: u64, record: &Record) -> String {
     let line =
         String::from_utf8(record.to_line(seq, jiff::Timestamp::UNIX_EPOCH)).expect("records are UTF-8");
-    format!("event: record\nid: 1-{seq}\ndata: {line}\n")
+    format!("event: record\nid: {attempt}-{seq}\ndata: {line}\n")
+}
+
+fn finished(outcome: Outcome, reason: Reason) -> Record {
+    Record::Finished(Finished { outcome, reason, records: 0, sha256: String::new() })
 }
 
 fn output(seq: u64, text: &str) -> String {
-    record(seq, &Record::Output(Output::new(1, Stream::Stdout, None, seq, false, text.as_bytes())))
+    record(1, seq, &Record::Output(Output::new(1, Stream::Stdout, None, seq, false, text.as_bytes())))
 }
 
-fn state(id: OperationId, state: &str) -> String {
+fn state(id: OperationId, attempt: u32, state: &str, reason: Option<Reason>) -> String {
     let target = json!({"kind": "site", "id": "x", "name": "x"});
     let time = "2026-11-23T12:00:00Z";
     let summary = json!({
         "id": id, "name": "example.print", "target": target, "backend": "main", "state": state, "silent": false,
-        "reason": null, "attempt": 1, "check": false, "requested_by": null, "requested_at": time,
+        "reason": reason, "attempt": attempt, "check": false, "requested_by": null, "requested_at": time,
         "changed_at": time, "revision": 1, "cancel_requested": false,
     });
     format!("event: state\ndata: {summary}\n\n")
@@ -59,7 +63,7 @@ fn play(listener: &TcpListener, id: OperationId) {
     let torn = output(3, "three\n");
     send_events(
         &mut stream,
-        &[state(id, "running"), output(1, "one\n"), output(2, "two\n"), torn[..40].to_owned()],
+        &[state(id, 1, "running", None), output(1, "one\n"), output(2, "two\n"), torn[..40].to_owned()],
     );
     drop(stream);
 
@@ -73,32 +77,69 @@ fn play(listener: &TcpListener, id: OperationId) {
 
     let (mut stream, _, last) = accept(listener);
     assert_eq!(last.as_deref(), Some("1-2"));
-    let finished = Record::Finished(Finished {
-        outcome: Outcome::Failed,
-        reason: Code::TaskFailed.because("Task 1 failed."),
-        records: 4,
-        sha256: String::new(),
-    });
+    let failed = Code::TaskFailed.because("Task 1 failed.");
     // One who sends a record again does no harm.
     let events = [
-        state(id, "failed"),
+        state(id, 1, "failed", Some(failed.clone())),
         output(2, "two\n"),
         output(3, "three\n"),
-        record(4, &finished),
+        record(1, 4, &finished(Outcome::Failed, failed)),
         "event: end\ndata: {}\n\n".to_owned(),
     ];
     send_events(&mut stream, &events);
 }
 
-#[test]
-fn every_record_is_told_once_however_often_relayd_goes_away() {
+/// The manifest tries a failure again: the last record of the first attempt is not the end.
+fn play_two_attempts(listener: &TcpListener, id: OperationId) {
+    let (mut stream, ..) = accept(listener);
+    let again =
+        Code::TriedAgain.because("attempt 1 ended as failed; attempt 2 begins in 10 s at the earliest");
+    let completed = Code::Completed.because("Every Task did what it should.");
+    let events = [
+        state(id, 1, "running", None),
+        output(1, "one\n"),
+        record(1, 2, &finished(Outcome::Failed, Code::TaskFailed.because("Task 1 failed."))),
+        state(id, 2, "waiting", Some(again)),
+        state(id, 2, "running", None),
+        record(2, 1, &Record::Output(Output::new(1, Stream::Stdout, None, 1, false, b"two\n"))),
+        record(2, 2, &finished(Outcome::Succeeded, completed.clone())),
+        state(id, 2, "succeeded", Some(completed)),
+        "event: end\ndata: {}\n\n".to_owned(),
+    ];
+    send_events(&mut stream, &events);
+}
+
+/// What `aegir log -f` says of an Operation whose relayd does as it is told.
+fn followed(play: impl FnOnce(&TcpListener, OperationId) + Send + 'static) -> (i32, String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let id = OperationId::generate();
     let relayd = thread::spawn(move || play(&listener, id));
     let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/token");
-    let (code, stdout, stderr) = aegir(&["--url", &url, "--token-file", token, "log", "-f", &id.to_string()]);
+    let said = aegir(&["--url", &url, "--token-file", token, "log", "-f", &id.to_string()]);
     relayd.join().expect("relayd was asked as it should be");
+    said
+}
+
+#[test]
+fn an_attempt_that_is_tried_again_is_not_the_end() {
+    let (code, stdout, stderr) = followed(play_two_attempts);
+    insta::assert_snapshot!(stdout, @r"
+      one
+
+    Attempt 1: failed. Task 1 failed. (task_failed)
+    Attempt 2
+      two
+
+    The Operation has ended at attempt 2: succeeded. Every Task did what it should. (completed)
+    ");
+    assert_eq!(code, 0);
+    assert!(stderr.contains("attempt 2 begins in 10 s"), "{stderr}");
+}
+
+#[test]
+fn every_record_is_told_once_however_often_relayd_goes_away() {
+    let (code, stdout, stderr) = followed(play);
     insta::assert_snapshot!(stdout, @r"
       one
       two

@@ -94,6 +94,32 @@ fn text(log: &mut Log, records: &[Record]) -> String {
     text
 }
 
+fn summary(state: State, why: Reason) -> OperationSummary {
+    OperationSummary {
+        id: id(),
+        name: "static_site.deploy".parse().unwrap(),
+        target: target(),
+        backend: "main".parse().unwrap(),
+        state,
+        silent: false,
+        blocked: None,
+        reason: Some(why),
+        attempt: Attempt::FIRST,
+        check: false,
+        requested_by: None,
+        requested_at: Timestamp::UNIX_EPOCH,
+        changed_at: Timestamp::UNIX_EPOCH,
+        revision: 5,
+        cancel_requested: false,
+    }
+}
+
+/// The text of [`deploy`], after which the Operation has failed.
+fn whole(mut log: Log) -> String {
+    let text = text(&mut log, &deploy());
+    text + &log.end(&summary(State::Failed, reason("task_failed", "Task 2 failed.")))
+}
+
 fn deploy() -> Vec<Record> {
     let mut changed = step(StepStatus::Changed, "Write the virtual host", None);
     changed.diff =
@@ -136,21 +162,18 @@ fn deploy() -> Vec<Record> {
 
 #[test]
 fn a_whole_log() {
-    insta::assert_snapshot!(text(&mut Log::new(look(false), Wanted::default()), &deploy()));
+    insta::assert_snapshot!(whole(Log::new(look(false), Wanted::default())));
 }
 
 #[test]
 fn a_whole_log_in_colour() {
-    let text = text(&mut Log::new(look(true), Wanted::default()), &deploy());
+    let text = whole(Log::new(look(true), Wanted::default()));
     insta::assert_snapshot!(text.replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn one_task_only() {
-    insta::assert_snapshot!(text(
-        &mut Log::new(look(false), Wanted { task: Some(1), all: false }),
-        &deploy()
-    ));
+    insta::assert_snapshot!(whole(Log::new(look(false), Wanted { task: Some(1), all: false })));
 }
 
 #[test]
@@ -186,38 +209,51 @@ fn a_new_attempt_starts_afresh() {
 
 #[test]
 fn an_end_without_the_last_record_is_told_from_the_ledger() {
-    let mut summary = OperationSummary {
-        id: id(),
-        name: "static_site.deploy".parse().unwrap(),
-        target: target(),
-        backend: "main".parse().unwrap(),
-        state: State::Lost,
-        silent: false,
-        blocked: None,
-        reason: Some(reason("runner_gone", "Its runner ended.")),
-        attempt: Attempt::FIRST,
-        check: false,
-        requested_by: None,
-        requested_at: Timestamp::UNIX_EPOCH,
-        changed_at: Timestamp::UNIX_EPOCH,
-        revision: 5,
-        cancel_requested: false,
-    };
     let mut log = Log::new(look(false), Wanted::default());
     text(&mut log, &deploy()[..5]);
-    insta::assert_snapshot!(log.end(&summary), @r"
-    static_site.deploy of site example.test: lost. Its runner ended. (runner_gone)
+    let lost = summary(State::Lost, reason("runner_gone", "Its runner ended."));
+    insta::assert_snapshot!(log.end(&lost), @r"
+
+
+    The Operation has ended: lost. Its runner ended. (runner_gone)
     The transcript is incomplete: it ends here without its last record.
     ");
-    summary.state = State::Rejected;
-    summary.reason = Some(reason("unknown_role", "There is no such role."));
-    insta::assert_snapshot!(
-        Log::new(look(false), Wanted::default()).end(&summary),
-        @"static_site.deploy of site example.test: rejected. There is no such role. (unknown_role)"
-    );
-    let mut log = Log::new(look(false), Wanted::default());
-    text(&mut log, &deploy());
-    assert_eq!(log.end(&summary), "");
+    let rejected = summary(State::Rejected, reason("unknown_role", "There is no such role."));
+    insta::assert_snapshot!(Log::new(look(false), Wanted::default()).end(&rejected), @"The Operation has ended: rejected. There is no such role. (unknown_role)");
+}
+
+#[test]
+fn an_attempt_that_another_follows_is_not_the_end() {
+    let failed = finished(Outcome::Failed, reason("task_failed", "Task 2 failed."));
+    let first = [started(false), failed];
+    let second = |log: &mut Log| log.record(2, &started(false).to_line(1, Timestamp::UNIX_EPOCH));
+    let said = "\nAttempt 1: failed after 1.0 s. Task 2 failed. (task_failed)\n";
+    let log = || Log::new(look(false), Wanted::default());
+
+    // It is known before the last record, after it, or only from the first record of the next one.
+    let mut known = log();
+    assert_eq!(known.at(2), "");
+    assert!(text(&mut known, &first).ends_with(said));
+    let mut later = log();
+    assert!(!text(&mut later, &first).contains("Attempt 1"));
+    assert_eq!(later.at(1) + &later.at(2), said);
+    let mut last = log();
+    text(&mut last, &first);
+    assert!(second(&mut last).starts_with(&format!("{said}Attempt 2\n")));
+    for log in [&mut known, &mut later] {
+        assert!(second(log).starts_with("Attempt 2\n"));
+    }
+
+    let mut canceled = summary(State::Canceled, reason("canceled_by_request", "It was called off."));
+    canceled.attempt = Attempt::FIRST.next();
+    let mut log = log();
+    text(&mut log, &first);
+    insta::assert_snapshot!(log.end(&canceled), @r"
+
+    Attempt 1: failed after 1.0 s. Task 2 failed. (task_failed)
+
+    The Operation has ended at attempt 2: canceled. It was called off. (canceled_by_request)
+    ");
 }
 
 #[test]
