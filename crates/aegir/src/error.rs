@@ -42,6 +42,12 @@ pub enum Error {
         /// What the network said.
         message: String,
     },
+    /// An answer ended in its middle.
+    #[error(
+        "relayd's answer broke off, so this is not all of it: {0}. See relayd's log; `aegir log --raw` gives a \
+         transcript as it is stored"
+    )]
+    BrokeOff(String),
     /// relayd answered, and the answer is no.
     #[error("{}", refusal(.0))]
     Refused(Box<Problem>),
@@ -86,6 +92,7 @@ impl Error {
             Self::Usage(_) | Self::File { .. } | Self::Ambiguous { .. } => Exit::Usage,
             Self::Token { .. } => Exit::TokenRefused,
             Self::Unreachable { .. } => Exit::RelaydUnreachable,
+            Self::BrokeOff(_) => Exit::Unavailable,
             Self::NoSuchPrefix(_) | Self::NoneYet => Exit::NotFound,
             Self::Answer { .. } | Self::Output(_) => Exit::Internal,
             Self::Refused(problem) => Exit::from_status(problem.status),

@@ -169,7 +169,7 @@ pub async fn follow<W: Watcher>(
 /// Whether it makes sense to try again: nobody there, or somebody who is not ready.
 fn goes_on(error: &Error) -> bool {
     match error {
-        Error::Unreachable { .. } => true,
+        Error::Unreachable { .. } | Error::BrokeOff(_) => true,
         Error::Refused(problem) => problem.status >= 500,
         // A proxy in between that answers with a page of its own while relayd is away.
         Error::Answer { .. } => true,

@@ -10,6 +10,7 @@ use reqwest::{Method, Response};
 
 use super::{Context, Form, watch};
 use crate::arguments::Log;
+use crate::client::chain;
 use crate::error::Error;
 use crate::follow::{News, Start, Watcher};
 use crate::render::log::Wanted;
@@ -35,7 +36,7 @@ pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, 
     let path = format!("/api/v1/operations/{id}/transcript?{}", query.join("&"));
     let response = context.client.send(context.client.request(Method::GET, &path)).await?;
     if as_lines {
-        copy(context, response).await?;
+        copy(response).await?;
     } else {
         text(context, response, &detail, attempt, wanted).await?;
     }
@@ -54,19 +55,19 @@ async fn output(
     query.extend(arguments.task.map(|task| format!("task={task}")));
     let path = format!("/api/v1/operations/{id}/output?{}", query.join("&"));
     let response = context.client.send(context.client.request(Method::GET, &path)).await?;
-    copy(context, response).await?;
+    copy(response).await?;
     Ok(Exit::Success.into())
 }
 
-async fn copy(context: &Context, mut response: Response) -> Result<(), Error> {
-    while let Some(bytes) = chunk(context, &mut response).await? {
+async fn copy(mut response: Response) -> Result<(), Error> {
+    while let Some(bytes) = chunk(&mut response).await? {
         print(&bytes)?;
     }
     Ok(())
 }
 
-async fn chunk(context: &Context, response: &mut Response) -> Result<Option<Vec<u8>>, Error> {
-    let chunk = response.chunk().await.map_err(|error| context.client.unreachable(&error))?;
+async fn chunk(response: &mut Response) -> Result<Option<Vec<u8>>, Error> {
+    let chunk = response.chunk().await.map_err(|error| Error::BrokeOff(chain(&error)))?;
     Ok(chunk.map(Vec::from))
 }
 
@@ -80,7 +81,7 @@ async fn text(
 ) -> Result<(), Error> {
     let mut person = Person::new(context.look.clone(), wanted);
     let mut rest: Vec<u8> = Vec::new();
-    while let Some(bytes) = chunk(context, &mut response).await? {
+    while let Some(bytes) = chunk(&mut response).await? {
         rest.extend_from_slice(&bytes);
         let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         for line in rest[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {

@@ -109,21 +109,36 @@ fn play_two_attempts(listener: &TcpListener, id: OperationId) {
     send_events(&mut stream, &events);
 }
 
-/// What `aegir log -f` says of an Operation whose relayd does as it is told.
-fn followed(play: impl FnOnce(&TcpListener, OperationId) + Send + 'static) -> (i32, String, String) {
+/// What `aegir log` says of an Operation whose relayd does as it is told.
+fn log(
+    options: &[&str],
+    play: impl FnOnce(&TcpListener, OperationId) + Send + 'static,
+) -> (i32, String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let id = OperationId::generate();
     let relayd = thread::spawn(move || play(&listener, id));
     let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/token");
-    let said = aegir(&["--url", &url, "--token-file", token, "log", "-f", &id.to_string()]);
+    let arguments = ["--url", &url, "--token-file", token, "log", &id.to_string()];
+    let said = aegir(&[&arguments, options].concat());
     relayd.join().expect("relayd was asked as it should be");
     said
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_not_taken_for_all_of_it() {
+    let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, _| {
+        let (mut stream, ..) = accept(listener);
+        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none\n\r\n";
+        stream.write_all(answer).expect("aegir reads");
+    });
+    assert_eq!((code, stdout.as_str()), (13, "one\n"));
+    assert!(stderr.contains("broke off"), "{stderr}");
+}
+
+#[test]
 fn an_attempt_that_is_tried_again_is_not_the_end() {
-    let (code, stdout, stderr) = followed(play_two_attempts);
+    let (code, stdout, stderr) = log(&["-f"], play_two_attempts);
     insta::assert_snapshot!(stdout, @r"
       one
 
@@ -139,7 +154,7 @@ fn an_attempt_that_is_tried_again_is_not_the_end() {
 
 #[test]
 fn every_record_is_told_once_however_often_relayd_goes_away() {
-    let (code, stdout, stderr) = followed(play);
+    let (code, stdout, stderr) = log(&["-f"], play);
     insta::assert_snapshot!(stdout, @r"
       one
       two

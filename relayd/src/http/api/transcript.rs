@@ -4,7 +4,7 @@
 use aegir_protocol::api::{AttemptDetail, OperationDetail};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::record::{Header, Record, Stream};
+use aegir_protocol::record::{Header, InvalidRecord, Record, Stream};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -87,7 +87,7 @@ pub(super) async fn records(
         None => query.from.unwrap_or(1).max(1),
     };
     let reader = Reader::new(&site.relay, id, attempt, first, query.limit.unwrap_or(u64::MAX));
-    let body = if stored.is_some() { reader.body(Some) } else { Body::empty() };
+    let body = if stored.is_some() { reader.body(Ok) } else { Body::empty() };
     Ok(answer("application/jsonl", attempt, stored, body))
 }
 
@@ -109,22 +109,22 @@ pub(super) async fn output(
     Ok(answer("application/octet-stream", attempt, stored, body))
 }
 
-/// The output in these records, of one Task or stream if they are given. `None` for records that can't be read:
-/// bytes that are missing in the middle would be worse than a stream that breaks off.
-fn printed(lines: &[u8], task: Option<u32>, stream: Option<Stream>) -> Option<Bytes> {
+/// The output in these records, of one Task or stream if they are given. Fails when one can't be read: bytes that
+/// are missing in the middle would be worse than an answer that breaks off.
+fn printed(lines: &[u8], task: Option<u32>, stream: Option<Stream>) -> Result<Bytes, InvalidRecord> {
     let mut bytes = BytesMut::new();
     for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        let header = Header::read(line).ok()?;
+        let header = Header::read(line)?;
         if header.kind != "output" {
             continue;
         }
-        let Some(Record::Output(output)) = header.record().ok()? else { continue };
+        let Some(Record::Output(output)) = header.record()? else { continue };
         if task.is_none_or(|task| task == output.task) && stream.is_none_or(|stream| stream == output.stream)
         {
-            bytes.extend_from_slice(&output.bytes().ok()?);
+            bytes.extend_from_slice(&output.bytes()?);
         }
     }
-    Some(bytes.freeze())
+    Ok(bytes.freeze())
 }
 
 /// Reads a transcript from a record on.
@@ -142,13 +142,12 @@ impl Reader {
     }
 
     /// What `turn` makes of the records, as a body.
-    fn body(self, turn: impl Fn(Bytes) -> Option<Bytes> + Send + 'static) -> Body {
+    fn body(self, turn: impl Fn(Bytes) -> Result<Bytes, InvalidRecord> + Send + 'static) -> Body {
         Body::from_stream(stream::try_unfold((self, turn), |(mut reader, turn)| async move {
             let Some(lines) = reader.piece().await? else { return Ok(None) };
-            match turn(lines) {
-                Some(bytes) => Ok(Some((bytes, (reader, turn)))),
-                None => Err(std::io::Error::other("the stored transcript can't be read")),
-            }
+            let bytes =
+                turn(lines).map_err(|error| broke_off(reader.id, reader.attempt, error.to_string()))?;
+            Ok::<_, std::io::Error>(Some((bytes, (reader, turn))))
         }))
     }
 
@@ -157,7 +156,7 @@ impl Reader {
             return Ok(None);
         }
         let read = self.relay.records(self.id, Some(self.attempt), self.next, PIECE).await;
-        let piece = read.map_err(|problem| std::io::Error::other(problem.detail))?;
+        let piece = read.map_err(|problem| broke_off(self.id, self.attempt, problem.detail))?;
         let (length, records) = whole(&piece.bytes, self.left);
         if records == 0 {
             return Ok(None);
@@ -166,6 +165,13 @@ impl Reader {
         self.left -= records;
         Ok(Some(piece.bytes.slice(..length)))
     }
+}
+
+/// Ends an answer whose status is sent already: the connection is closed without the body's last chunk, which a
+/// client notices as an error.
+fn broke_off(id: OperationId, attempt: Attempt, error: String) -> std::io::Error {
+    tracing::error!(operation_id = %id, attempt = attempt.get(), error, "a transcript that was being sent broke off");
+    std::io::Error::other(error)
 }
 
 /// How many bytes the first records have, up to a limit, and how many those are.
@@ -198,7 +204,7 @@ pub(super) async fn raw(
             let relay = relay.clone();
             async move {
                 let piece = relay.raw(id, Some(attempt), offset, PIECE).await;
-                let bytes = piece.map_err(|problem| std::io::Error::other(problem.detail))?.bytes;
+                let bytes = piece.map_err(|problem| broke_off(id, attempt, problem.detail))?.bytes;
                 let next = offset + bytes.len() as u64;
                 Ok::<_, std::io::Error>((!bytes.is_empty()).then_some((bytes, next)))
             }
@@ -230,7 +236,7 @@ mod tests {
         assert_eq!(&printed(None, None)[..], b"a\n\0\xffb\nc");
         assert_eq!(&printed(Some(1), Some(Stream::Stdout))[..], b"a\n\0\xff");
         assert_eq!(&printed(None, Some(Stream::Stderr))[..], b"b\n");
-        assert_eq!(super::printed(b"nonsense\n", None, None), None);
+        assert!(super::printed(b"nonsense\n", None, None).is_err());
     }
 
     #[test]

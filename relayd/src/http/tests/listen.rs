@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use aegir_protocol::record::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{DEADLINE, Site};
+use super::{DEADLINE, Site, transcript};
 use crate::http::{ListenError, Listeners, serve};
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -21,6 +22,40 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     let mut answer = String::new();
     tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
+}
+
+#[tokio::test]
+async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
+    let site = Site::new().await;
+    let id = site.submit().await;
+    site.claim(id).await;
+    // More than one piece of the reader before the line that is no record.
+    let outputs = vec![(Stream::Stdout, &[b'x'; 60 * 1024][..]); 8];
+    let mut lines = transcript(id, &outputs);
+    lines[8] = b"nonsense\n".to_vec();
+    // What arrives damaged is asked for once more, and then kept as it came.
+    for _ in 0..2 {
+        site.chunk(id, 0, &lines.concat()).await;
+    }
+    let listeners = Listeners::bind(LOOPBACK.parse().unwrap(), None).await.unwrap();
+    let address = listeners.address().unwrap();
+    let serving = tokio::spawn(serve(listeners, site.relay.clone(), site.stop.clone()));
+    let get = async |path: &str| {
+        let request = format!(
+            "GET /api/v1/operations/{id}/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             connection: close\r\n\r\n",
+            site.token
+        );
+        exchange(TcpStream::connect(address).await.unwrap(), &request).await
+    };
+    let broken = get("output").await;
+    assert!(broken.starts_with("HTTP/1.1 200 OK\r\n") && broken.contains("transfer-encoding: chunked\r\n"));
+    assert!(broken.contains("aegir-transcript-complete: false\r\n"));
+    assert!(broken.contains("xxx") && !broken.ends_with("0\r\n\r\n"), "it looks whole");
+    let whole = get("transcript/raw").await;
+    assert!(whole.contains("nonsense") && whole.ends_with("\r\n0\r\n\r\n"));
+    site.stop.cancel();
+    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
