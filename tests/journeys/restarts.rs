@@ -1,6 +1,6 @@
 //! A running Operation does not notice restarts.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use aegir_protocol::state::State;
@@ -80,7 +80,9 @@ async fn a_killed_runner_is_lost_and_its_child_is_gone() -> Result<()> {
     world.kill(runner)?;
     let detail = world.client.until(&id, |detail| detail.summary.state.outcome().is_some()).await?;
     ensure!(detail.summary.state == State::Lost, "{detail:#?}");
-    ensure!(detail.summary.reason.is_some_and(|reason| reason.code == "runner_gone"));
+    let reason = detail.summary.reason.context("it has no reason")?;
+    ensure!(reason.code == "runner_gone", "{reason}");
+    ensure!(reason.message.contains("; nothing that it started is left on the node."), "{reason}");
     world.is_gone(child)?;
     // Its locks are free again.
     world.client.succeeds(&sleep(0)).await?;

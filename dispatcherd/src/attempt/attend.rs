@@ -8,8 +8,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
 use aegir_protocol::name::FrontendName;
-use aegir_protocol::record::Remains;
-use aegir_protocol::state::{Outcome, Reason};
+use aegir_protocol::state::Outcome;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,7 @@ use super::prepare::{Prepared, prepare};
 use crate::journal::{self, Tombstone};
 use crate::launch;
 use crate::node::Node;
-use crate::runner::end_leftovers;
+use crate::runner::{Leftovers, end_leftovers};
 use crate::ship::{ShipError, Shipment, Shipped, finished};
 use crate::slots::Event;
 
@@ -56,9 +55,10 @@ async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, chi
     let mut shipment = node.ships.enter(attempt, transcript);
     let gone = CancellationToken::new();
     let watch = async {
-        watch_runner(&node, attempt, child).await;
+        let left = watch_runner(&node, attempt, child).await;
         gone.cancel();
         node.happened(Event::RunnerGone(attempt)).await;
+        left
     };
     let shipping = async {
         tokio::select! {
@@ -67,10 +67,11 @@ async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, chi
             shipped = ship(&node, attempt, &frontend, &mut shipment, &gone) => Some(shipped),
         }
     };
-    let ((), shipped) = tokio::join!(watch, shipping);
+    let (left, shipped) = tokio::join!(watch, shipping);
+    let left = left.map(|left| format!("; {left}")).unwrap_or_default();
     let receipted = shipment.receipted.load(Ordering::Relaxed);
     drop(shipment);
-    let Some(shipped) = shipped else { return let_go(node, attempt, frontend, receipted).await };
+    let Some(shipped) = shipped else { return let_go(node, attempt, frontend, receipted, &left).await };
     match shipped {
         Ok(Shipped::Complete(finished)) => {
             tracing::info!(
@@ -82,7 +83,7 @@ async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, chi
         Ok(Shipped::Unfinished) => {
             let message = format!(
                 "the runner on node {} ended without finishing its transcript; what became of its Task is not \
-                 known. Look at the target before you try again, and at runner.log in the attempt's directory",
+                 known{left}. Look at the target before you try again, and at runner.log in the attempt's directory",
                 node.terms.node
             );
             report(node, attempt, frontend, Outcome::Lost, Code::RunnerGone.because(message)).await;
@@ -94,7 +95,10 @@ async fn attend(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, chi
             );
             report(node, attempt, frontend, Outcome::Rejected, Code::RunnerFailed.because(message)).await;
         }
-        Err(reason) => report(node, attempt, frontend, Outcome::Lost, reason).await,
+        Err(error) => {
+            let message = format!("the transcript on node {} can't be read: {error}{left}", node.terms.node);
+            report(node, attempt, frontend, Outcome::Lost, Code::RunnerFailed.because(message)).await;
+        }
     }
 }
 
@@ -106,7 +110,7 @@ async fn ship(
     frontend: &FrontendName,
     shipment: &mut Shipment,
     gone: &CancellationToken,
-) -> Result<Shipped, Reason> {
+) -> Result<Shipped, ShipError> {
     let directory = node.journal.directory(attempt);
     let mut looks = 0;
     loop {
@@ -132,8 +136,7 @@ async fn ship(
             looks += 1;
         }
         if looks >= LOOKS {
-            let message = format!("the transcript on node {} can't be read: {error}", node.terms.node);
-            return Err(Code::RunnerFailed.because(message));
+            return Err(error);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -153,7 +156,7 @@ async fn forgotten(node: &Arc<Node>, attempt: AttemptId, gone: &CancellationToke
 }
 
 /// Waits until no runner is left. One that has not finished is cleared up after.
-async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>) {
+async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>) -> Option<Leftovers> {
     let directory = node.journal.directory(attempt);
     let mut status = None;
     if let Some(mut child) = child {
@@ -171,19 +174,19 @@ async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>
         }
     };
     if has_finished().await {
-        return;
+        return None;
     }
     tracing::error!(
         operation_id = %attempt.operation, attempt = attempt.attempt.get(),
         status = status.map(|status| status.to_string()),
         "a runner is gone and has not finished its transcript"
     );
-    let left = end_leftovers(&directory).await;
-    if left.local != Remains::Gone || left.remote != Remains::Gone {
+    let left = end_leftovers(attempt, &directory).await;
+    if !left.nothing() {
         tracing::error!(
-            operation_id = %attempt.operation, attempt = attempt.attempt.get(), local = ?left.local,
-            remote = ?left.remote, path = %directory.path().display(),
-            "what a dead runner has started may still run: look for it here (child.json) and on the minions"
+            operation_id = %attempt.operation, attempt = attempt.attempt.get(), %left,
+            "what a dead runner has started may still run"
         );
     }
+    Some(left)
 }

@@ -49,10 +49,16 @@ fn pending(
 
 /// Ends an attempt of whose transcript an operator has let go. relayd would wait for the rest of it for ever, so it is
 /// told, unless it does not know the attempt.
-pub(super) async fn let_go(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, receipted: u64) {
+pub(super) async fn let_go(
+    node: Arc<Node>,
+    attempt: AttemptId,
+    frontend: FrontendName,
+    receipted: u64,
+    left: &str,
+) {
     let message = format!(
         "an operator let go of the transcript on node {} when relayd had receipted {receipted} bytes of it; what \
-         became of its Tasks may be known from those, and from the target",
+         became of its Tasks may be known from those, and from the target{left}",
         node.terms.node
     );
     let reason = Code::SpoolForgotten.because(message);

@@ -128,14 +128,22 @@ impl Minion {
 
     /// Ends every process on the minion that has one of these markers, and says what is left.
     pub async fn end(&self, markers: &[String]) -> Remains {
+        self.try_end(markers).await.unwrap_or_else(|error| {
+            tracing::warn!(minion = %self.login.name, %error, "nobody can look what is left on the minion");
+            Remains::Unknown
+        })
+    }
+
+    /// The same for whoever wants to know why nobody can look.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub async fn try_end(&self, markers: &[String]) -> Result<Remains, MinionError> {
         let (script, arguments) = marker::end(markers);
-        match self.run(&script, &arguments).await {
-            Ok(printed) => marker::remains(&printed),
-            Err(error) => {
-                tracing::warn!(minion = %self.login.name, %error, "nobody can look what is left on the minion");
-                Remains::Unknown
-            }
-        }
+        let printed = self.run(&script, &arguments).await.map_err(|error| crate::runner::chain(&error));
+        printed.and_then(|printed| marker::remains(&printed)).map_err(|why| {
+            MinionError::Unreachable(format!("minion {} can't be asked: {why}", self.login.shown()))
+        })
     }
 
     /// Runs a script of ours and gives what it printed.

@@ -81,11 +81,15 @@ pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
 }
 
 /// What [`end`] found.
-pub(super) fn remains(printed: &str) -> Remains {
+///
+/// # Errors
+/// Why it could not look.
+pub(super) fn remains(printed: &str) -> Result<Remains, String> {
     match printed.trim() {
-        "aegir-gone" => Remains::Gone,
-        "aegir-left" => Remains::Left,
-        _ => Remains::Unknown,
+        "aegir-gone" => Ok(Remains::Gone),
+        "aegir-left" => Ok(Remains::Left),
+        "aegir-unknown" => Err("its grep can't look for whole entries of an environment (-z)".to_owned()),
+        other => Err(format!("its shell answers {:?}", other.chars().take(200).collect::<String>())),
     }
 }
 
@@ -112,7 +116,7 @@ mod tests {
         };
         let (mut asked, mut asked_by_other) = (asked_for(&marker), asked_for(&format!("{marker}1")));
         let (mut ours, mut other) = (sleep(&marker), sleep(&format!("{marker}1")));
-        assert_eq!(remains(&run(end(std::slice::from_ref(&marker)))), Remains::Gone);
+        assert_eq!(remains(&run(end(std::slice::from_ref(&marker)))), Ok(Remains::Gone));
         assert!(ours.wait().unwrap().code().is_none(), "killed, since it does not listen to SIGTERM");
         assert!(asked.wait().unwrap().code().is_none());
         for other in [&mut other, &mut asked_by_other] {
@@ -123,7 +127,7 @@ mod tests {
         // Its input ends.
         drop(asked_by_other.stdin.take());
         asked_by_other.wait().unwrap();
-        assert_eq!(remains(&run(end(&[marker]))), Remains::Gone);
-        assert_eq!(remains("aegir-unknown\n"), Remains::Unknown);
+        assert_eq!(remains(&run(end(&[marker]))), Ok(Remains::Gone));
+        assert!(remains("aegir-unknown\n").is_err());
     }
 }

@@ -1,66 +1,157 @@
 //! Ending what a dead runner has left, here and on its minions.
 
+use std::fmt;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use aegir_protocol::id::AttemptId;
 use aegir_protocol::message;
 use aegir_protocol::operation::Operation;
 use aegir_protocol::record::Remains;
 use futures_util::future::join_all;
 
 use super::group::{self, Recorded};
-use super::work::worse;
 use crate::journal::AttemptDirectory;
-use crate::minions::{Login, Minion};
+use crate::minions::{self, Login, Minion};
 use crate::plan::Plan;
 use crate::secrets::PrivateDirectory;
 
 /// How long the end of a killed group may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Of so many places where something is left, or may be, the reason says all there is to say; of others the names.
+const IN_FULL: usize = 3;
 
-/// What is left after [`end_leftovers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leftovers {
-    /// The child's process group beside dispatcherd.
-    pub local: Remains,
-    /// The processes on the minions.
-    pub remote: Remains,
+/// What is left of an attempt after [`end_leftovers`], place by place. Displayed for the reason of its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftovers(Vec<Place>);
+
+/// Where an attempt may have started something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// For people.
+    name: String,
+    /// What its processes there have in their environment.
+    mark: String,
+    /// Whether any is left, or why nobody can say.
+    remains: Result<Remains, String>,
+}
+
+impl Leftovers {
+    /// Whether it is certain that nothing is left anywhere.
+    #[must_use]
+    pub fn nothing(&self) -> bool {
+        self.0.iter().all(|place| place.remains == Ok(Remains::Gone))
+    }
+}
+
+impl fmt::Display for Leftovers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (gone, other): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|place| place.remains == Ok(Remains::Gone));
+        let names =
+            |places: &[&Place]| places.iter().map(|place| &*place.name).collect::<Vec<_>>().join(", ");
+        let mut sentences = Vec::new();
+        if !gone.is_empty() {
+            sentences.push(format!("nothing that it started is left on {}", names(&gone)));
+        }
+        let (in_full, by_name) = other.split_at(other.len().min(IN_FULL));
+        for Place { name, mark, remains } in in_full {
+            let found = match remains {
+                Ok(_) => format!("what it started on {name} can't be ended"),
+                Err(why) => format!("whether anything that it started is left on {name} is not known: {why}"),
+            };
+            sentences
+                .push(format!("{found}; `grep -ls {mark} /proc/[0-9]*/environ` as root on {name} lists it"));
+        }
+        if !by_name.is_empty() {
+            sentences.push(format!("look in the same way on {}", names(by_name)));
+        }
+        f.write_str(&sentences.join("; "))
+    }
 }
 
 /// For whoever finds the lock of an attempt free and its transcript unfinished: kills the child's process
 /// group, then what the attempt started on its minions, and removes what the runner would have removed.
 /// Report `lost` only after this. Takes at most a minute or so for a minion that does not answer.
-pub async fn end_leftovers(directory: &AttemptDirectory) -> Leftovers {
+pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> Leftovers {
     let local = match Recorded::read(&directory.child()) {
-        Ok(None) => Remains::Gone,
-        Ok(Some(recorded)) => group::end(recorded.still_there(), recorded.marker(), PATIENCE).await,
-        Err(error) => {
-            tracing::warn!(%error, "the record of a dead runner's child can't be read");
-            Remains::Unknown
-        }
+        Ok(None) => Ok(Remains::Gone),
+        Ok(Some(recorded)) => Ok(group::end(recorded.still_there(), recorded.marker(), PATIENCE).await),
+        Err(error) => Err(unreadable(&directory.child(), &error)),
     };
-    let read = || -> Option<(Operation, Plan)> {
-        let operation = message::decode(&std::fs::read(directory.operation()).ok()?).ok()?;
-        let plan = serde_json::from_slice(&std::fs::read(directory.plan()).ok()?).ok()?;
-        Some((operation, plan))
-    };
-    let Some((operation, plan)) = read() else {
-        return Leftovers { local, remote: Remains::Unknown };
-    };
-    let marker = [operation.attempt_id().to_string()];
-    let used = |name: &_| plan.tasks.iter().any(|task| task.hosts.contains(name));
-    let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
-        let login = Login::of(host, &plan.settings);
-        match Minion::open(login, &plan.settings.runtime_directory, None).await {
-            Ok(minion) => minion.end(&marker).await,
-            Err(_) => Remains::Unknown,
-        }
-    });
-    let remote = join_all(ends).await.into_iter().fold(Remains::Gone, worse);
-    let _ = std::fs::remove_dir_all(directory.path().join("tasks"));
-    let private = PrivateDirectory::path_of(&plan.settings.runtime_directory, operation.attempt_id());
-    let _ = std::fs::remove_dir_all(private);
-    if local == Remains::Gone {
+    if local == Ok(Remains::Gone) {
         let _ = std::fs::remove_file(directory.child());
     }
-    Leftovers { local, remote }
+    let mark = format!("{}={attempt}", group::MARKER);
+    let mut places = vec![Place { name: "the node".to_owned(), mark, remains: local }];
+    let marker = attempt.to_string();
+    let mark = format!("{}={marker}", minions::MARKER);
+    let (operation, plan) = match read(directory) {
+        Ok(read) => read,
+        Err(why) => {
+            places.push(Place { name: "its minions".to_owned(), mark, remains: Err(why) });
+            return Leftovers(places);
+        }
+    };
+    let used = |name: &_| plan.tasks.iter().any(|task| task.hosts.contains(name));
+    let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
+        let opened =
+            Minion::open(Login::of(host, &plan.settings), &plan.settings.runtime_directory, None).await;
+        let remains = match opened {
+            Ok(minion) => minion.try_end(std::slice::from_ref(&marker)).await,
+            Err(error) => Err(error),
+        };
+        let remains = remains.map_err(|error| error.to_string());
+        Place { name: host.name.to_string(), mark: mark.clone(), remains }
+    });
+    places.extend(join_all(ends).await);
+    let _ = std::fs::remove_dir_all(directory.path().join("tasks"));
+    let private = PrivateDirectory::path_of(&plan.settings.runtime_directory, attempt);
+    let _ = std::fs::remove_dir_all(private);
+    Leftovers(places)
+}
+
+fn read(directory: &AttemptDirectory) -> Result<(Operation, Plan), String> {
+    let operation = directory.operation();
+    let failed = |error: io::Error| unreadable(&operation, &error);
+    let bytes = std::fs::read(&operation).map_err(failed)?;
+    let decoded = message::decode(&bytes).map_err(|error| failed(io::Error::other(error)))?;
+    let plan = directory.plan();
+    let failed = |error: io::Error| unreadable(&plan, &error);
+    let bytes = std::fs::read(&plan).map_err(failed)?;
+    Ok((decoded, serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("can't read {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str, remains: Result<Remains, &str>) -> Place {
+        Place { name: name.to_owned(), mark: "M=1/2".to_owned(), remains: remains.map_err(str::to_owned) }
+    }
+
+    #[test]
+    fn what_is_left_is_said_place_by_place() {
+        let gone = Leftovers(vec![place("the node", Ok(Remains::Gone)), place("web1", Ok(Remains::Gone))]);
+        assert!(gone.nothing());
+        assert_eq!(gone.to_string(), "nothing that it started is left on the node, web1");
+        let some = ["web3", "web4", "web5"].map(|name| place(name, Err("no route")));
+        let mut places = vec![place("the node", Ok(Remains::Left)), place("web2", Ok(Remains::Gone))];
+        places.extend(some);
+        let some = Leftovers(places);
+        assert!(!some.nothing());
+        assert_eq!(
+            some.to_string(),
+            "nothing that it started is left on web2; what it started on the node can't be ended; \
+             `grep -ls M=1/2 /proc/[0-9]*/environ` as root on the node lists it; whether anything that it started \
+             is left on web3 is not known: no route; `grep -ls M=1/2 /proc/[0-9]*/environ` as root on web3 lists it; \
+             whether anything that it started is left on web4 is not known: no route; `grep -ls M=1/2 \
+             /proc/[0-9]*/environ` as root on web4 lists it; look in the same way on web5"
+        );
+    }
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use aegir_protocol::code::Code;
-use aegir_protocol::state::Outcome;
+use aegir_protocol::operation::{Host, HostKey, Operation};
+use aegir_protocol::state::{Outcome, Reason};
+use aegir_testkit::Minion;
 use dispatcherd::launch::{Alive, alive};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -83,6 +85,69 @@ async fn a_runner_that_is_killed_is_reported_and_its_child_ended() {
     assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Lost));
     let written = std::fs::read(directory.transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "what there was has arrived");
+}
+
+/// A world with a minion, and an Operation that sleeps on that.
+async fn lingering() -> (World, Minion, Operation) {
+    let (world, minion) = World::with_a_minion().await;
+    let mut operation = world.operation("example.linger", json!({}));
+    let mut host = Host::named("web1".parse().unwrap());
+    host.address = Some("127.0.0.1".parse().unwrap());
+    host.port = Some(minion.port);
+    host.user = Some(minion.user.parse().unwrap());
+    host.host_keys = vec![HostKey::try_from(minion.host_key.clone()).unwrap()];
+    operation.hosts.push(host);
+    (world, minion, operation)
+}
+
+/// Submits it, and gives the process that sleeps on the minion.
+async fn sleeper_of(world: &World, operation: &Operation) -> i64 {
+    let attempt = operation.attempt_id();
+    world.relayd.submit(operation).await;
+    world.relayd.until("output", |state| state.text(attempt).contains("sleeper ")).await;
+    let text = world.relayd.state().text(attempt);
+    let words = text.split_once("sleeper ").unwrap().1;
+    words.split(' ').next().unwrap().parse().unwrap()
+}
+
+async fn lost_because(world: &World) -> Reason {
+    world.relayd.until("the report", |state| !state.reports.is_empty()).await;
+    let report = world.relayd.state().reports[0].clone();
+    assert_eq!((report.outcome, report.reason.code.as_str()), (Outcome::Lost, Code::RunnerGone.as_str()));
+    report.reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_runner_left_on_a_minion_is_ended_and_its_reason_says_so() {
+    let (world, _minion, operation) = lingering().await;
+    let sleeper = sleeper_of(&world, &operation).await;
+    assert!(runs(sleeper));
+    kill_process(runner_of(world.attempt_directory(operation.attempt_id()).path()), Signal::KILL).unwrap();
+    let message = lost_because(&world).await.message;
+    assert!(message.contains("; nothing that it started is left on the node, web1."), "{message}");
+    assert!(!runs(sleeper), "it still runs on the minion");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minion_where_nobody_can_look_after_a_runner_is_named_in_the_reason() {
+    let (mut world, mut minion, operation) = lingering().await;
+    sleeper_of(&world, &operation).await;
+    let attempt = operation.attempt_id();
+    // As when the machine goes down.
+    world.kill().await;
+    kill_process(runner_of(world.attempt_directory(attempt).path()), Signal::KILL).unwrap();
+    minion.kill().await.unwrap();
+    world.restart();
+    let message = lost_because(&world).await.message;
+    assert!(message.contains("; nothing that it started is left on the node; "), "{message}");
+    let unknown = format!(
+        "whether anything that it started is left on web1 is not known: can't reach minion web1 ({}@127.0.0.1, port \
+         {}): connect to host 127.0.0.1 port {1}: Connection refused.",
+        minion.user, minion.port
+    );
+    assert!(message.contains(&unknown), "{message}");
+    let look = format!("`grep -ls AEGIR_ATTEMPT={attempt} /proc/[0-9]*/environ` as root on web1 lists it");
+    assert!(message.contains(&look), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::operation::Operation;
-use aegir_testkit::{Broker, Process, SmallDisk};
+use aegir_testkit::{Broker, Minion, Process, SmallDisk};
 use dispatcherd::journal::{AttemptDirectory, Tombstone};
 use serde_json::{Value, json};
 
@@ -37,6 +37,15 @@ impl World {
         let disk = SmallDisk::mount(&directory.path().join("state"), size).unwrap()?;
         let broker = Broker::for_tests().await.unwrap();
         Some((disk, Self::in_directory(directory, broker, settings).await))
+    }
+
+    /// With a minion that it can log in on.
+    pub(crate) async fn with_a_minion() -> (Self, Minion) {
+        let directory = tempfile::tempdir().unwrap();
+        let minion = Minion::start(&directory.path().join("web1")).await.unwrap();
+        let settings = format!("[ssh]\nidentity_file = {:?}", minion.identity_file);
+        let broker = Broker::for_tests().await.unwrap();
+        (Self::in_directory(directory, broker, &settings).await, minion)
     }
 
     async fn in_directory(directory: tempfile::TempDir, broker: Broker, settings: &str) -> Self {

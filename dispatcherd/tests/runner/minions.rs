@@ -157,8 +157,8 @@ async fn what_a_dead_runner_leaves_on_a_minion_is_ended() {
     running.until("the sleep runs", |_| runs(&seconds));
     running.child.kill().unwrap();
     running.child.wait().unwrap();
-    let leftovers = end_leftovers(&running.case.directory()).await;
-    assert_eq!(leftovers.remote, Remains::Gone);
+    let leftovers = end_leftovers(running.case.operation.attempt_id(), &running.case.directory()).await;
+    assert_eq!(leftovers.to_string(), "nothing that it started is left on the node, web1");
     assert!(!runs(&seconds));
 }
 

@@ -270,8 +270,8 @@ async fn what_a_dead_runner_leaves_can_be_found_and_ended() {
     running.until("the sleep runs", |_| runs(&seconds));
     running.child.kill().unwrap();
     running.child.wait().unwrap();
-    let leftovers = end_leftovers(&running.case.directory()).await;
-    assert_eq!((leftovers.local, leftovers.remote), (Remains::Gone, Remains::Gone));
+    let leftovers = end_leftovers(running.case.operation.attempt_id(), &running.case.directory()).await;
+    assert!(leftovers.nothing(), "{leftovers}");
     assert!(!runs(&seconds));
     let runtime = std::fs::read_dir(running.case.path("run")).unwrap();
     assert_eq!(runtime.count(), 0, "secrets are left");
