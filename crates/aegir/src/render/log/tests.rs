@@ -219,7 +219,10 @@ fn an_end_without_the_last_record_is_told_from_the_ledger() {
     The transcript is incomplete: it ends here without its last record.
     ");
     let rejected = summary(State::Rejected, reason("unknown_role", "There is no such role."));
-    insta::assert_snapshot!(Log::new(look(false), Wanted::default()).end(&rejected), @"The Operation has ended: rejected. There is no such role. (unknown_role)");
+    insta::assert_snapshot!(
+        Log::new(look(false), Wanted::default()).end(&rejected),
+        @"The Operation has ended: rejected. There is no such role. (unknown_role)"
+    );
 }
 
 #[test]
