@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use aegir_protocol::api::OperationDetail;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -211,70 +210,6 @@ impl Cluster {
         } })
     }
 
-    /// Submits a request and gives the id of its Operation.
-    ///
-    /// # Errors
-    ///
-    /// If relayd refuses it; the message holds the problem.
-    pub async fn submit(&self, request: &Value) -> anyhow::Result<String> {
-        let (status, answer) = self.relayd.post("/api/v1/operations", request).await?;
-        match answer["id"].as_str() {
-            Some(id) if status == 201 || status == 200 => Ok(id.to_owned()),
-            _ => bail!("relayd answers {status}: {answer}"),
-        }
-    }
-
-    /// An Operation as relayd shows it.
-    ///
-    /// # Errors
-    ///
-    /// If relayd does not have it.
-    pub async fn operation(&self, id: &str) -> anyhow::Result<OperationDetail> {
-        let (status, answer) = self.relayd.get(&format!("/api/v1/operations/{id}")).await?;
-        serde_json::from_value(answer.clone()).with_context(|| format!("relayd answers {status}: {answer}"))
-    }
-
-    /// Waits until a condition holds for an Operation.
-    ///
-    /// # Errors
-    ///
-    /// If it does not within `deadline`; the message shows the Operation and the ends of both logs.
-    pub async fn until(
-        &self,
-        id: &str,
-        what: &str,
-        deadline: Duration,
-        mut condition: impl FnMut(&OperationDetail) -> bool,
-    ) -> anyhow::Result<OperationDetail> {
-        let end = Instant::now() + deadline;
-        loop {
-            let operation = self.operation(id).await;
-            if let Ok(operation) = &operation
-                && condition(operation)
-            {
-                return Ok(operation.clone());
-            }
-            if Instant::now() > end {
-                bail!(
-                    "{what} did not happen to {id} within {deadline:?}: {operation:#?}\nrelayd's log ends:\n{}\n\
-                     dispatcherd's log ends:\n{}",
-                    self.relayd.log_tail(),
-                    self.dispatcherd.log_tail()
-                );
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
-    }
-
-    /// Waits until an Operation has ended, its transcript included.
-    ///
-    /// # Errors
-    ///
-    /// As [`until`](Self::until).
-    pub async fn finished(&self, id: &str, deadline: Duration) -> anyhow::Result<OperationDetail> {
-        self.until(id, "its end", deadline, |operation| operation.summary.state.outcome().is_some()).await
-    }
-
     /// The command line, pointed at this relayd.
     ///
     /// # Errors
@@ -319,21 +254,20 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::task::spawn_blocking;
 
     #[tokio::test]
     async fn a_round_trip_succeeds_before_and_after_both_daemons_are_restarted() {
         let mut cluster = Cluster::start().await.unwrap();
-        let request = json!({ "name": "aegir.check", "target": { "kind": "backend", "name": "main" } });
         for round in 0..2 {
-            let id = cluster.submit(&request).await.unwrap();
-            let operation = cluster.finished(&id, Duration::from_secs(60)).await.unwrap();
-            assert_eq!(operation.summary.state.as_str(), "succeeded", "{operation:#?}");
+            let mut check =
+                cluster.aegir(&["run", "aegir.check", "--target", "backend:main", "--follow"]).unwrap();
+            let check = spawn_blocking(move || check.output()).await.unwrap().unwrap();
+            assert!(check.status.success(), "{check:?}");
             if round == 0 {
                 cluster.dispatcherd.restart().await.unwrap();
                 cluster.relayd.restart().await.unwrap();
             }
         }
-        let listed = cluster.aegir(&["ls", "--json"]).unwrap().output().unwrap();
-        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     }
 }
