@@ -7,7 +7,7 @@ use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{Grant, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
 
-use crate::world::{World, within};
+use crate::world::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
@@ -66,12 +66,7 @@ async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
     world.broker.stop().await.unwrap();
     let id = world.submit("a").await;
     // A moment passes before the end of the connection is noticed.
-    within(async {
-        while world.relay().readiness().await.is_ready() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    eventually(async || (!world.relay().readiness().await.is_ready()).then_some(())).await;
     assert!(!world.relay().operation(id).await.unwrap().published);
     world.broker.restart().await.unwrap();
     assert_eq!(node.carry_out(3).await.0, id);
