@@ -1,4 +1,4 @@
-//! A small file system that a test can fill and make read-only: a tmpfs.
+//! A small file system that a test can fill, with bytes or with files, and make read-only: a tmpfs.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,8 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-/// What takes the room away.
-const BALLAST: &str = "ballast";
+/// What takes the room away: a file with bytes, and a directory with files.
+const BALLAST: [&str; 2] = ["ballast", "ballast.d"];
+/// So many files it can hold.
+const FILES: u32 = 2000;
 
 /// A file system of its own, until it is dropped.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl SmallDisk {
     /// If it can't be mounted by root, or in CI.
     pub fn mount(path: &Path, size: &str) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        let options = format!("size={size},mode=755");
+        let options = format!("size={size},nr_inodes={FILES},mode=755");
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "none"], path);
         match mounted {
             Ok(()) => Ok(Some(Self { path: path.to_owned() })),
@@ -51,7 +53,7 @@ impl SmallDisk {
     ///
     /// If it can't be written for another reason than that it is full.
     pub fn fill(&self, leave: u64) -> anyhow::Result<()> {
-        let path = self.path.join(BALLAST);
+        let path = self.path.join(BALLAST[0]);
         let mut ballast =
             File::options().create(true).append(true).open(&path).context("cannot fill the disk")?;
         loop {
@@ -65,13 +67,45 @@ impl SmallDisk {
         ballast.set_len(length.saturating_sub(leave)).context("cannot leave room on the disk")
     }
 
-    /// Gives back all room that [`fill`](Self::fill) took.
+    /// Takes all room for further files but so many: what is there can grow, and nothing new can be made.
     ///
     /// # Errors
     ///
-    /// If the file that takes it can't be removed.
+    /// If a file can't be made for another reason than that there are too many.
+    pub fn fill_with_files(&self, leave: usize) -> anyhow::Result<()> {
+        let ballast = self.path.join(BALLAST[1]);
+        std::fs::create_dir(&ballast).context("cannot fill the disk")?;
+        let files: Vec<_> = (0..FILES).map(|number| ballast.join(number.to_string())).collect();
+        let mut made = Vec::new();
+        for file in &files {
+            match File::create(file) {
+                Ok(_) => made.push(file),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error).context("cannot fill the disk"),
+            }
+        }
+        for file in made.iter().rev().take(leave) {
+            std::fs::remove_file(file).context("cannot leave room on the disk")?;
+        }
+        Ok(())
+    }
+
+    /// Gives back all room that [`fill`](Self::fill) and [`fill_with_files`](Self::fill_with_files) took.
+    ///
+    /// # Errors
+    ///
+    /// If what takes it can't be removed.
     pub fn make_room(&self) -> anyhow::Result<()> {
-        std::fs::remove_file(self.path.join(BALLAST)).context("cannot make room on the disk")
+        let [bytes, files] = BALLAST.map(|name| self.path.join(name));
+        for removed in [std::fs::remove_file(bytes), std::fs::remove_dir_all(files)] {
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).context("cannot make room on the disk");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes it read-only, or writable again. Refused while a file on it is open for writing.

@@ -25,7 +25,8 @@ use crate::slots::Event;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 3;
 
-/// Starts an attempt that relayd has granted, and stays with it to its end.
+/// Starts an attempt that relayd has granted, and stays with it to its end. What can't be started now is asked for
+/// again: until there is room it may be called off, and its lease may end.
 pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, lease: Option<Lease>) {
     let child = match prepare(&node, attempt, lease).await {
         Prepared::Running(child) => {
@@ -36,6 +37,7 @@ pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, 
             Some(child)
         }
         Prepared::StartedBefore => None,
+        Prepared::NotNow => return node.happened(Event::NotStarted(attempt)).await,
         Prepared::Rejected(reason) => {
             node.happened(Event::RunnerGone(attempt)).await;
             return report(node, attempt, frontend, Outcome::Rejected, reason).await;

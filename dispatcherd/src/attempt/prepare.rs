@@ -25,6 +25,8 @@ pub(super) enum Prepared {
     Running(Child),
     /// An earlier process has started it already.
     StartedBefore,
+    /// It can't be started now, for reasons of the machine such as a full disk.
+    NotNow,
     /// It can't be started.
     Rejected(Reason),
 }
@@ -47,8 +49,8 @@ impl StartError {
     }
 }
 
-/// Plans an attempt and starts its runner. A full disk is waited for; what else fails for the machine's reasons is
-/// tried again for half a minute.
+/// Plans an attempt and starts its runner. What fails without a reason that will pass is tried again for half a
+/// minute.
 pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Prepared {
     let mut tries = 0;
     loop {
@@ -66,6 +68,9 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<
             return Prepared::Rejected(Code::RunnerFailed.because(message));
         }
         tokio::time::sleep(PAUSE).await;
+        if error.passes() {
+            return Prepared::NotNow;
+        }
     }
 }
 

@@ -79,7 +79,15 @@ impl Journal {
     pub fn call_off(&self, cancel: &Cancel) -> Result<(), JournalError> {
         let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
         let bytes = serde_json::to_vec(cancel).expect("a cancel has string keys");
-        place(&self.directory(attempt).cancel(), &bytes)
+        let path = self.directory(attempt).cancel();
+        match place(&path, &bytes) {
+            // That it is there stops the runner. An empty file takes no room; who asked gets lost.
+            Err(error) if error.is_full() => {
+                let made = File::options().create(true).append(true).open(&path);
+                made.map(drop).map_err(JournalError::new("create", &path))
+            }
+            placed => placed,
+        }
     }
 
     /// Marks an attempt that relayd does not know.

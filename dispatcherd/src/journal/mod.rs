@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `ended.json` | over, and relayd knows; the rest of the directory may go |
 //! | `report.json` | over without a `finished` record, and relayd must still be told |
-//! | `transcript` | a runner was started |
+//! | `transcript`, or a `lock` that is held | a runner was started |
 //! | `operation.json` | journaled: delivered, acknowledged, not started |
 //!
 //! Beside them, `unknown.json` says that relayd has no such attempt; its transcript stays.

@@ -11,6 +11,7 @@ use aegir_protocol::name::FrontendName;
 use aegir_protocol::operation::Operation;
 
 use super::{AttemptDirectory, Journal, JournalError, Pending};
+use crate::launch::{Alive, alive};
 
 /// An attempt that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,9 @@ impl Journal {
             discard(attempt, directory);
             return Ok(None);
         };
-        let standing = if directory.transcript().exists() {
+        // A runner that has its lock and no transcript yet waits for room on the disk.
+        let alive = alive(directory).map_err(JournalError::new("read", &directory.lock()))?;
+        let standing = if directory.transcript().exists() || alive == Alive::Yes {
             Standing::Started
         } else {
             // An earlier process may have died between writing and syncing; it comes again from the

@@ -2,9 +2,10 @@ use std::time::SystemTime;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::message::{self, Report};
+use aegir_protocol::message::{self, Cancel, Report};
 use aegir_protocol::state::Outcome;
 use aegir_testkit::SmallDisk;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::*;
@@ -109,7 +110,11 @@ fn where_an_attempt_stands_follows_from_its_files() {
     let directory = journal.directory(arrival.attempt);
     journal.take(std::slice::from_ref(&arrival)).unwrap();
     std::fs::write(directory.plan(), "{}").unwrap();
+    let lock = std::fs::File::create(directory.lock()).unwrap();
     assert_eq!(standings(&journal), [(arrival.attempt, Standing::Journaled)]);
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Started)]);
+    drop(lock);
     std::fs::write(directory.transcript(), "").unwrap();
     assert_eq!(standings(&journal), [(arrival.attempt, Standing::Started)]);
     let pending = pending(arrival.attempt);
@@ -215,6 +220,19 @@ fn a_read_only_file_system_takes_nothing_and_leaves_nothing_behind() {
     disk.read_only(false).unwrap();
     assert_eq!(journal.scan().unwrap(), []);
     assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
+}
+
+#[test]
+fn calling_off_on_a_full_disk_needs_no_room() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
+    let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
+    let arrival = arrival();
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    disk.fill(0).unwrap();
+    let AttemptId { operation, attempt } = arrival.attempt;
+    journal.call_off(&Cancel { operation, attempt, requested_by: None }).unwrap();
+    assert!(journal.directory(arrival.attempt).cancel().exists());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -34,9 +35,11 @@ impl Launcher {
 /// for the child only tells its end sooner.
 ///
 /// # Errors
-/// When it can't be started, or its log not be opened.
+/// When it can't be started, or its log or its lock not be made. The lock is made here because a runner that can't
+/// take it can only end, while a start that meets a full disk is tried again.
 pub fn start(launcher: &Launcher, directory: &AttemptDirectory) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(directory.runner_log())?;
+    OpenOptions::new().create(true).append(true).mode(0o640).open(directory.lock())?;
     let mut command = Command::new(&launcher.program);
     command.arg("runner").arg(directory.path()).current_dir("/").process_group(0).env_clear();
     command.envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));

@@ -22,10 +22,10 @@ use tokio::task::JoinHandle;
 use super::account::Account;
 use super::redactor::Redactor;
 use super::room::{self, LOOK_AGAIN, Room, watch_spool};
-use super::stop::{Stop, Stopper, Stops, stops, watch_for_cancel, watch_lease};
+use super::stop::{Stop, Stopper, Stops, canceled, stops, watch_for_cancel, watch_lease};
 use super::work::{TaskEnd, Work, remove};
 use super::{ansible, shell};
-use crate::journal::AttemptDirectory;
+use crate::journal::{AttemptDirectory, passes};
 use crate::lease::LeaseFile;
 use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask};
 use crate::secrets::{PrivateDirectory, SecretError, Secrets};
@@ -126,17 +126,21 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let _lock = lock(&directory)?;
     let operation = read_operation(&directory)?;
     let plan = read_plan(&directory)?;
-    let writer = Writer::create(&directory.transcript())?;
+    let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
+    let mut room = Room::new(directory.clone(), spool_full);
+    let writer = create(&directory.transcript(), &mut room).await?;
     let (stopper, stops) = stops(operation.timeout_seconds);
+    // One that was called off before this begins no Task; whoever watches for it would see it too late.
+    if let Some(stop) = canceled(&directory.cancel()) {
+        stopper.stop(stop);
+    }
     let watcher = Watcher::new()?;
     let changes = || watcher.watch_directory(directory.path());
-    let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
     let cancel = tokio::spawn(watch_for_cancel(directory.cancel(), changes()?, stopper.clone()));
     let spool = tokio::spawn(watch_spool(directory.hold(), changes()?, says));
     // What has no lease may go on for ever.
     let lease = || LeaseFile::new(directory.lease());
     let lease = operation.lease_seconds.map(|_| tokio::spawn(watch_lease(lease(), stopper.clone())));
-    let room = Room::new(directory.clone(), spool_full);
     let attempt = Attempt { operation: &operation, plan: &plan, directory: &directory };
     let finished = attempt.carry_out(writer, room, stopper, stops).await;
     cancel.abort();
@@ -154,6 +158,17 @@ fn lock(directory: &AttemptDirectory) -> Result<File, BeginError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(BeginError::Taken { path: directory.path().to_owned() }),
         Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// Makes the transcript, as soon as the disk has room for it.
+async fn create(path: &Path, room: &mut Room) -> Result<Writer, WriteError> {
+    loop {
+        match Writer::create(path) {
+            Err(WriteError::Create { source, .. }) if passes(&source) => room.disk_is_full(true),
+            created => return created,
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! meant for dispatcherd, whose restart a running attempt must not notice.
 
 use std::future::{Future, pending};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
@@ -202,13 +202,18 @@ pub(super) async fn watch_lease(lease: LeaseFile, stopper: Stopper) {
     stopper.stop(Stop::LeaseOver);
 }
 
+/// Whether there is a `cancel.json`. What it says besides "stop" is for people; on a full disk it is empty.
+pub(super) fn canceled(path: &Path) -> Option<Stop> {
+    let bytes = std::fs::read(path).ok()?;
+    let by = serde_json::from_slice::<Cancel>(&bytes).ok().and_then(|cancel| cancel.requested_by);
+    Some(Stop::Canceled { by })
+}
+
 /// Waits for `cancel.json` and hands it on. Ends when it has, or when the directory can't be watched.
 pub(super) async fn watch_for_cancel(path: PathBuf, mut changes: Changes, stopper: Stopper) {
     loop {
-        if let Ok(bytes) = std::fs::read(&path) {
-            // It is written beside and renamed, so it is whole; what it says besides "stop" is for people.
-            let by = serde_json::from_slice::<Cancel>(&bytes).ok().and_then(|cancel| cancel.requested_by);
-            stopper.stop(Stop::Canceled { by });
+        if let Some(stop) = canceled(&path) {
+            stopper.stop(stop);
             return;
         }
         if let Err(error) = changes.changed().await {

@@ -5,6 +5,7 @@
 //!    |                      |--refused--> (over)  |--rejected------------^
 //!    '--canceled------------'--------------------------------------------^
 //! ```
+//! What can't be started now, because the disk is full, goes back from `started` to `claiming`.
 //! A slot is held from `claiming` until the runner is gone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +46,8 @@ pub enum Event {
     Canceled(Cancel),
     /// A claim could not be sent, or its answer got lost with the connection.
     ClaimLost(AttemptId),
+    /// A granted attempt could not be started, for a reason that will pass.
+    NotStarted(AttemptId),
     /// No process of the runner is left, or there never was one.
     RunnerGone(AttemptId),
     /// relayd knows the end, and the journal has its tombstone.
@@ -154,6 +157,13 @@ impl Slots {
             Event::Answered(grant, term) => effects.extend(self.answered(grant, term, now)),
             Event::Canceled(cancel) => effects.extend(self.canceled(cancel)),
             Event::ClaimLost(attempt) => self.ask_again(attempt, now),
+            Event::NotStarted(attempt) => {
+                if let Some(Entry { phase: phase @ Phase::Started { .. }, .. }) =
+                    self.entries.get_mut(&attempt)
+                {
+                    *phase = Phase::Claiming { asked: now.checked_sub(CLAIM_AGAIN).unwrap_or(now) };
+                }
+            }
             Event::RunnerGone(attempt) => {
                 if let Some(entry) = self.entries.get_mut(&attempt) {
                     entry.phase = Phase::Leaving;

@@ -61,6 +61,21 @@ fn cancel(attempt: AttemptId) -> Cancel {
 }
 
 #[test]
+fn what_could_not_be_started_is_asked_for_again_and_can_be_called_off() {
+    let mut bench = Bench::new(1);
+    let (attempt, _) = bench.journaled();
+    bench.now += Duration::from_secs(60);
+    let (grant, lease) = leased(attempt, false);
+    for _ in 0..2 {
+        assert_eq!(bench.on(grant.clone()), [Effect::Start(attempt, frontend(), Some(lease))]);
+        assert_eq!(bench.on(Event::NotStarted(attempt)), [claim(attempt)]);
+    }
+    let effects = bench.on(Event::Canceled(cancel(attempt)));
+    assert!(matches!(effects[..], [Effect::Report(_, _, Outcome::Canceled, _)]), "{effects:?}");
+    assert_eq!(bench.on(Event::NotStarted(attempt)), []);
+}
+
+#[test]
 fn as_many_are_claimed_as_there_are_slots_the_oldest_first() {
     let mut bench = Bench::new(2);
     let (one, effects) = bench.journaled();

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::process::Command;
 
 use aegir_protocol::code::Code;
+use aegir_protocol::message::Grant;
+use aegir_protocol::operation::Operation;
 use aegir_protocol::state::Outcome;
 use aegir_testkit::SmallDisk;
+use dispatcherd::launch::{Alive, alive};
 use serde_json::json;
 
 use crate::relayd::State;
@@ -92,6 +95,83 @@ async fn a_disk_that_fills_up_under_a_task_is_shown_and_waited_for() {
     let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
     assert!(written.windows(7).any(|window| window == b"300000\\"), "the last line is missing");
+}
+
+/// An attempt that relayd is about to be asked for.
+async fn claimed(world: &World) -> Operation {
+    let operation = world.operation("example.print", json!({}));
+    let claims = world.relayd.state().claims.len();
+    world.relayd.state().grant = None;
+    world.relayd.submit(&operation).await;
+    world.relayd.until("the claim", |state| state.claims.len() > claims).await;
+    operation
+}
+
+/// Grants it, and waits until it has either begun or can't.
+async fn granted(world: &World, operation: &Operation) {
+    let attempt = operation.attempt_id();
+    let claims = world.relayd.state().claims.len();
+    world.relayd.state().grant = Some(true);
+    let (operation, number) = (attempt.operation, attempt.attempt);
+    let grant = Grant { operation, attempt: number, granted: true, reason: None, lease: None };
+    world.relayd.tell(&world.node, &grant).await;
+    let directory = world.attempt_directory(attempt);
+    let waits = || world.relayd.state().claims.len() > claims;
+    let begun =
+        || world.relayd.state().complete(attempt) || alive(&directory).is_ok_and(|alive| alive == Alive::Yes);
+    world.wait("a sign of it", || (waits() || begun()).then_some(())).await;
+}
+
+async fn succeeds(world: &World, operation: &Operation) {
+    let attempt = operation.attempt_id();
+    world.relayd.until("the end", |state| state.complete(attempt)).await;
+    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.relayd.state().text(attempt).matches("task_started").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_granted_attempt_waits_for_room_whatever_it_lacks_it_for() {
+    let Some((disk, world)) = World::on_a_small_disk("4m", "").await else { return };
+    world.relayd.until("a heartbeat", accepting).await;
+    // Each file more is enough for one step more: plan, log, lock, transcript, what a Task needs.
+    for files in 0..6 {
+        let operation = claimed(&world).await;
+        disk.fill_with_files(files).unwrap();
+        granted(&world, &operation).await;
+        disk.make_room().unwrap();
+        succeeds(&world, &operation).await;
+    }
+    for pages in 0..4 {
+        let operation = claimed(&world).await;
+        disk.fill(pages * 4096).unwrap();
+        granted(&world, &operation).await;
+        disk.make_room().unwrap();
+        succeeds(&world, &operation).await;
+    }
+    assert!(world.relayd.state().reports.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_called_off_while_it_waits_for_room_never_begins() {
+    let Some((disk, world)) = World::on_a_small_disk("4m", "").await else { return };
+    world.relayd.until("a heartbeat", accepting).await;
+    // Before it has a runner, and with room for that but not for its Task.
+    for pages in [0, 8] {
+        let operation = claimed(&world).await;
+        let attempt = operation.attempt_id();
+        disk.fill(pages * 4096).unwrap();
+        granted(&world, &operation).await;
+        disk.fill(0).unwrap();
+        world.relayd.cancel(&world.node, attempt).await;
+        let directory = world.attempt_directory(attempt);
+        // For its runner; or, while it is being asked for again, a report that has no room yet.
+        let called_off = || directory.cancel().exists() || directory.report().with_extension("new").exists();
+        world.wait("the cancel", || called_off().then_some(())).await;
+        disk.make_room().unwrap();
+        let tombstone = world.buried(attempt).await;
+        assert_eq!(tombstone.outcome, Some(Outcome::Canceled));
+        assert!(!world.relayd.state().text(attempt).contains("task_started"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,11 +177,20 @@ impl Case {
     }
 
     pub(crate) fn start(self) -> Running {
+        self.write();
+        self.spawn()
+    }
+
+    /// All that a runner reads.
+    pub(crate) fn write(&self) {
         let directory = self.directory();
         std::fs::create_dir_all(directory.path()).unwrap();
         std::fs::create_dir_all(&self.plan.settings.runtime_directory).unwrap();
         std::fs::write(directory.operation(), encode(&self.operation)).unwrap();
         std::fs::write(directory.plan(), serde_json::to_vec(&self.plan).unwrap()).unwrap();
+    }
+
+    pub(crate) fn spawn(self) -> Running {
         let child = self.command().spawn().unwrap();
         Running { case: self, child }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::SmallDisk;
-use dispatcherd::launch::{Alive, locked};
+use dispatcherd::launch::{Alive, alive, locked};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::case::{Case, Running, runs, unique_seconds};
@@ -90,6 +90,40 @@ fn a_task_begins_when_there_is_room() {
     disk.make_room().unwrap();
     let ended = running.wait().expect("succeeded", "completed");
     assert_eq!(ended.text(Stream::Stdout), "one\ntwo\n");
+}
+
+/// A runner that has its lock, as dispatcherd makes it, on a disk that holds no further file.
+fn before_its_transcript(called_off: bool) -> Option<(SmallDisk, Running)> {
+    let case = Case::new().script("echo one");
+    let disk = SmallDisk::mount(&case.path("state"), "8m").unwrap()?;
+    let directory = case.directory();
+    case.write();
+    File::create(directory.lock()).unwrap();
+    if called_off {
+        // For more than an empty file a full disk has no room.
+        File::create(directory.cancel()).unwrap();
+    }
+    disk.fill_with_files(0).unwrap();
+    let mut running = case.spawn();
+    running.until("the runner has its lock", |case| alive(&case.directory()).unwrap() == Alive::Yes);
+    Some((disk, running))
+}
+
+#[test]
+fn a_runner_begins_its_transcript_when_there_is_room() {
+    let Some((disk, running)) = before_its_transcript(false) else { return };
+    assert!(!running.case.directory().transcript().exists());
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("succeeded", "completed");
+    assert_eq!(ended.text(Stream::Stdout), "one\n");
+}
+
+#[test]
+fn what_is_called_off_before_there_is_room_begins_no_task() {
+    let Some((disk, running)) = before_its_transcript(true) else { return };
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    assert!(!ended.transcript().contains("task_started"), "{}", ended.transcript());
 }
 
 #[test]
