@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use aegir_protocol::limits::MIN_SECRET;
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, BuildError, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
@@ -19,6 +19,9 @@ pub const MASK: &str = "********";
 
 /// The width at which the program `base64` breaks its lines.
 const BASE64_LINE: usize = 76;
+
+/// From how many bytes of secrets, in all their forms, on the smaller automaton is used.
+const LONG: usize = 4096;
 
 /// Masks the secrets that it was built with.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +45,12 @@ impl Redactor {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Result<Self, BuildError> {
         let patterns: BTreeSet<Vec<u8>> = secrets.into_iter().flat_map(forms).collect();
         let Some(longest) = patterns.iter().map(Vec::len).max() else { return Ok(Self(None)) };
-        let finder = AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(patterns.iter())?;
-        let every = AhoCorasickBuilder::new().match_kind(MatchKind::Standard).build(patterns.iter())?;
+        // The fastest automaton takes memory for each byte times each kind of byte, and to build it takes the square
+        // of the length where a secret repeats itself.
+        let long = patterns.iter().map(Vec::len).sum::<usize>() > LONG;
+        let kind = long.then_some(AhoCorasickKind::ContiguousNFA);
+        let build = |matches| AhoCorasickBuilder::new().kind(kind).match_kind(matches).build(patterns.iter());
+        let (finder, every) = (build(MatchKind::LeftmostFirst)?, build(MatchKind::Standard)?);
         Ok(Self(Some(Automata { finder, every, longest })))
     }
 
@@ -231,6 +238,13 @@ mod tests {
     #[track_caller]
     fn check(secrets: &[&str], text: &str, expected: &str) {
         assert_eq!(redactor(secrets).mask_text(text), expected);
+    }
+
+    #[test]
+    fn a_long_secret_that_repeats_itself_is_masked() {
+        let secret = "a".repeat(20_000);
+        let redactor = Redactor::new([&*secret]).unwrap();
+        assert_eq!(redactor.mask_text(&format!("x{secret}y")), format!("x{MASK}y"));
     }
 
     #[test]
