@@ -58,7 +58,7 @@ impl Minion {
     /// Everything but the connection.
     fn prepare(login: Login, runtime: &Path) -> Result<Self, MinionError> {
         let here = |what: &str, path: &Path, error: io::Error| {
-            MinionError::Here(format!("can't {what} {}: {error}", path.display()))
+            MinionError::here(format!("can't {what} {}: {error}", path.display()), &error)
         };
         let lines = login.known_host_lines().map_err(|error| match &login.known_hosts {
             super::KnownHosts::File(path) => here("read", path, error),
@@ -186,7 +186,7 @@ impl Minion {
                     "can't find the program \"ssh\": install openssh-client beside dispatcherd".to_owned(),
                 ));
             }
-            Ok(Err(error)) => return Err(MinionError::Here(format!("can't start ssh: {error}"))),
+            Ok(Err(error)) => return Err(MinionError::here(format!("can't start ssh: {error}"), &error)),
             Err(_) => {
                 let said = format!("no answer within {} s", limit.as_secs());
                 return Err(MinionError::from_ssh(&self.login, &said));
@@ -240,7 +240,8 @@ impl Minion {
 
     async fn turn(&self) -> Result<File, MinionError> {
         let path = self.socket.with_extension("lock");
-        let failed = |error: io::Error| MinionError::Here(format!("can't lock {}: {error}", path.display()));
+        let failed =
+            |error: io::Error| MinionError::here(format!("can't lock {}: {error}", path.display()), &error);
         let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = open.map_err(failed)?;
         let locked = tokio::task::spawn_blocking(move || {

@@ -1,9 +1,12 @@
 //! What can be wrong with a minion, and how ssh says it.
 
+use std::io;
+
 use aegir_protocol::code::Code;
 use aegir_protocol::state::Reason;
 
 use super::login::{KnownHosts, Login};
+use crate::journal::passes;
 
 /// Why a minion can't be used. Every message says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +29,10 @@ pub enum MinionError {
     /// `ssh` is not installed beside dispatcherd.
     #[error("{0}")]
     ProgramMissing(String),
-    /// Something beside dispatcherd is in the way.
+    /// There is no room beside dispatcherd for what a connection needs.
+    #[error("{0}")]
+    NoRoom(String),
+    /// Something else beside dispatcherd is in the way.
     #[error("{0}")]
     Here(String),
 }
@@ -42,8 +48,14 @@ impl MinionError {
             Self::HostKeyUnknown(_) => Code::HostKeyUnknown,
             Self::PythonMissing(_) => Code::PythonMissing,
             Self::ProgramMissing(_) => Code::ProgramMissing,
+            Self::NoRoom(_) => Code::DiskFull,
             Self::Here(_) => Code::RunnerFailed,
         }
+    }
+
+    /// Something beside dispatcherd failed.
+    pub(super) fn here(message: String, error: &io::Error) -> Self {
+        if passes(error) { Self::NoRoom(message) } else { Self::Here(message) }
     }
 
     /// The reason that is recorded.
@@ -94,6 +106,9 @@ impl MinionError {
                  {}, then run `dispatcherd minion verify {place}` on the backend ({said})",
                 login.user
             ));
+        }
+        if (has("unix_listener: ") || has("muxserver_listen: ")) && has("No space left on device") {
+            return Self::NoRoom(format!("can't make the socket of a connection: {said}"));
         }
         Self::Unreachable(format!(
             "can't reach minion {minion}: {said}. Run `dispatcherd minion verify {place}` on the backend"
@@ -157,6 +172,11 @@ mod tests {
             "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key verification failed.\r\n",
             Code::HostKeyChanged,
             "installed anew",
+        );
+        check(
+            "muxserver_listen: link mux listener /run/aegir/x.1 => /run/aegir/x: No space left on device\r\n",
+            Code::DiskFull,
+            "No space left",
         );
         check("", Code::MinionUnreachable, "ssh gave no reason");
     }

@@ -243,7 +243,7 @@ impl Attempt<'_> {
             path: settings.age_identity_file.clone(),
             reason: format!("the secrets can't be masked: {error}"),
         })?;
-        let private = PrivateDirectory::create(&settings.runtime_directory, self.operation.attempt_id())?;
+        let private = PrivateDirectory::new(&settings.runtime_directory, self.operation.attempt_id())?;
         Ok((private, secrets, redactor))
     }
 
@@ -291,10 +291,7 @@ impl Attempt<'_> {
                     hosts: task.hosts.clone(),
                 }));
             }
-            let TaskEnd { outcome, reason, exit, local, remote } = match &task.action {
-                Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
-                Action::Program { argv, on } => shell::run(work, task, argv, *on).await,
-            };
+            let TaskEnd { outcome, reason, exit, local, remote } = run_task(work, task).await;
             work.account.borrow_mut().task_finished(TaskFinished {
                 task: task.number,
                 outcome,
@@ -319,16 +316,41 @@ impl Attempt<'_> {
     }
 }
 
+/// Carries a Task out. One of which nothing was started for want of room is tried again until there is some.
+async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
+    loop {
+        let end = match &task.action {
+            Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
+            Action::Program { argv, on } => shell::run(work, task, argv, *on).await,
+        };
+        if end.reason.code != Code::DiskFull.as_str() {
+            return end;
+        }
+        tracing::warn!(task = %task.name, error = end.reason.message, "a Task waits for room");
+        let room = async {
+            look_again(work).await?;
+            room_for_a_task(work).await
+        };
+        if let Err(stop) = room.await {
+            return TaskEnd::stopped_before(&stop);
+        }
+    }
+}
+
 /// Waits until there is room for what a Task writes and prints.
 ///
 /// # Errors
 /// What stops the attempt before that.
 async fn room_for_a_task(work: &Work<'_>) -> Result<(), Stop> {
-    let mut stops = work.stops.clone();
     while !work.account.borrow_mut().room_for_a_task() {
-        stops.unless(tokio::time::sleep(LOOK_AGAIN)).await?;
+        look_again(work).await?;
     }
     Ok(())
+}
+
+/// Waits until it is time to look again whether there is room.
+async fn look_again(work: &Work<'_>) -> Result<(), Stop> {
+    work.stops.clone().unless(tokio::time::sleep(LOOK_AGAIN)).await
 }
 
 async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {

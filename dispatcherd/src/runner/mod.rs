@@ -34,3 +34,4 @@ pub(crate) use account::chain;
 pub use attempt::main;
 pub use leftovers::{Leftovers, end_leftovers};
 pub(crate) use process::base_environment;
+pub(crate) use room::code;

@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aegir_protocol::code::Code;
 use aegir_transcript::Changes;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
@@ -24,6 +25,11 @@ use crate::launch::{Alive, locked};
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// So much must fit on the disk before a Task begins: its files are small.
 const PROBE: usize = 64 * 1024;
+
+/// The code of what could not be begun because of this error. With [`Code::DiskFull`] it is begun when there is room.
+pub(crate) fn code(error: &io::Error) -> Code {
+    if passes(error) { Code::DiskFull } else { Code::RunnerFailed }
+}
 
 /// Whether there is room, and the runner's word to dispatcherd that there is none.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskE
 pub(super) fn start_reason(error: &StartError) -> Reason {
     let code = match error {
         StartError::Missing(_) => Code::ProgramMissing,
-        StartError::Start { .. } | StartError::Record { .. } => Code::RunnerFailed,
+        StartError::Start { source, .. } | StartError::Record { source, .. } => super::code(source),
     };
     code.because(super::chain(error))
 }

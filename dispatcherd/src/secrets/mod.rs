@@ -63,7 +63,7 @@ impl SecretError {
         let code = match self {
             Self::Identity { .. } | Self::Unopened { .. } => Code::SecretUnopened,
             Self::TooShort(_) => Code::SecretInvalid,
-            Self::Write { .. } => Code::RunnerFailed,
+            Self::Write { source, .. } => crate::runner::code(source),
         };
         code.because(crate::runner::chain(self))
     }
@@ -147,36 +147,35 @@ impl PrivateDirectory {
         runtime.join(format!("{}-{}", attempt.operation, attempt.attempt))
     }
 
-    /// Makes it, empty.
+    /// Sees that there is none yet. It is made with the first that goes into it.
     ///
     /// # Errors
-    /// When it can't be made.
-    pub fn create(runtime: &Path, attempt: AttemptId) -> Result<Self, SecretError> {
+    /// When what is there can't be removed.
+    pub fn new(runtime: &Path, attempt: AttemptId) -> Result<Self, SecretError> {
         let path = Self::path_of(runtime, attempt);
-        let failed = |source| SecretError::Write { path: path.clone(), source };
-        match std::fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        private_directory(&path).map_err(failed)?;
+        remove(&path)?;
         Ok(Self(path))
     }
 
-    /// The directory itself.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Makes a directory in it.
+    /// Makes a directory in it, empty.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn directory(&self, name: &str) -> Result<PathBuf, SecretError> {
         let path = self.0.join(name);
+        remove(&path)?;
         private_directory(&path).map_err(|source| SecretError::Write { path: path.clone(), source })?;
         Ok(path)
+    }
+}
+
+/// Removes a directory that may not be there.
+fn remove(path: &Path) -> Result<(), SecretError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SecretError::Write { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -269,13 +268,18 @@ mod tests {
             operation: aegir_protocol::id::OperationId::generate(),
             attempt: aegir_protocol::id::Attempt::FIRST,
         };
-        let directory = PrivateDirectory::create(runtime.path(), attempt).unwrap();
-        let path = directory.path().to_owned();
+        let whole = PrivateDirectory::path_of(runtime.path(), attempt);
+        std::fs::create_dir_all(whole.join("old")).unwrap();
+        let private = PrivateDirectory::new(runtime.path(), attempt).unwrap();
+        assert!(!whole.exists());
+        let path = private.directory("task-1").unwrap();
         write_private(&path.join("secret"), b"x").unwrap();
         assert!(write_private(&path.join("secret"), b"x").is_err());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(&path.join("secret"))), (0o700, 0o600));
-        drop(directory);
-        assert!(!path.exists());
+        assert_eq!((mode(&whole), mode(&path), mode(&path.join("secret"))), (0o700, 0o700, 0o600));
+        assert_eq!(private.directory("task-1").unwrap(), path);
+        assert!(!path.join("secret").exists(), "it is not empty");
+        drop(private);
+        assert!(!whole.exists());
     }
 }

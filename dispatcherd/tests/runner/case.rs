@@ -1,6 +1,7 @@
 //! One attempt's directory, and what its runner made of it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -191,7 +192,8 @@ impl Case {
     }
 
     pub(crate) fn spawn(self) -> Running {
-        let child = self.command().spawn().unwrap();
+        let errors = File::create(self.path("errors")).unwrap();
+        let child = self.command().stderr(errors).spawn().unwrap();
         Running { case: self, child }
     }
 
@@ -217,6 +219,11 @@ impl Case {
         command.arg("runner").arg(self.directory().path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+
+    /// What the runner has said of itself.
+    pub(crate) fn errors(&self) -> String {
+        std::fs::read_to_string(self.path("errors")).unwrap_or_default()
     }
 
     pub(crate) fn run(self) -> Ended {
@@ -274,8 +281,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let output = self.child.wait_with_output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors = self.case.errors();
         let bytes = std::fs::read(self.case.directory().transcript()).unwrap_or_default();
         let records = bytes
             .split_inclusive(|&byte| byte == b'\n')

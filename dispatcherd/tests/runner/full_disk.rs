@@ -2,9 +2,11 @@
 
 use std::fs::File;
 
-use aegir_protocol::record::{Remains, Stream};
-use aegir_testkit::SmallDisk;
+use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::record::{Remains, StepStatus, Stream};
+use aegir_testkit::{Minion, SmallDisk};
 use dispatcherd::launch::{Alive, alive, locked};
+use dispatcherd::plan::Action;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::case::{Case, Running, runs, unique_seconds};
@@ -124,6 +126,63 @@ fn what_is_called_off_before_there_is_room_begins_no_task() {
     disk.make_room().unwrap();
     let ended = running.wait().expect("canceled", "canceled_by_request");
     assert!(!ended.transcript().contains("task_started"), "{}", ended.transcript());
+}
+
+fn until_a_task_waits(running: &mut Running) {
+    running.until("a Task waits", |case| case.errors().contains("a Task waits for room"));
+}
+
+#[test]
+fn a_task_begins_when_there_is_room_for_its_secrets() {
+    let case = Case::new();
+    let Some(disk) = SmallDisk::mount(&case.path("run"), "1m").unwrap() else { return };
+    let line = |_| format!("{}\n", uuid::Uuid::new_v4().simple());
+    let secret: String = (0..200).map(line).collect();
+    let password = case.seal(&secret);
+    let argv = ["/bin/sh", "-c", "wc -c < \"$AEGIR_SECRETS/password\""];
+    let argv = argv.map(|word| Argument::Text(word.to_owned())).to_vec();
+    let program = Action::Program { argv, on: Place::Dispatcher };
+    let case = case.task("run", program, &[("password", password)]);
+    disk.fill(4096).unwrap();
+    let mut running = case.start();
+    until_a_task_waits(&mut running);
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("succeeded", "completed");
+    assert_eq!(ended.text(Stream::Stdout), format!("{}\n", secret.len()));
+}
+
+#[tokio::test]
+async fn a_task_file_is_run_when_there_is_room_for_its_variables() {
+    let case = Case::new();
+    let minion = Minion::start(&case.path("web1")).await.unwrap();
+    let Some(disk) = SmallDisk::mount(&case.path("state"), "8m").unwrap() else { return };
+    let tasks = "- name: Measure\n  ansible.builtin.assert:\n    that: example_text | length == 300000\n";
+    let text = serde_json::json!("x".repeat(300_000));
+    let case = case.minion("web1", &minion).task_file("measure", tasks, &[("text", text)]);
+    case.write();
+    // Enough for most Tasks.
+    disk.fill(200_000).unwrap();
+    let mut running = case.spawn();
+    until_a_task_waits(&mut running);
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("succeeded", "completed");
+    assert_eq!(ended.step("Measure").status, StepStatus::Ok);
+}
+
+#[tokio::test]
+async fn a_minion_is_reached_when_there_is_room_for_a_connection() {
+    // The directory of sockets, the known hosts, the lock, the socket, its place.
+    for files in 0..5 {
+        let case = Case::new();
+        let minion = Minion::start(&case.path("web1")).await.unwrap();
+        let Some(disk) = SmallDisk::mount(&case.path("run"), "1m").unwrap() else { return };
+        disk.fill_with_files(files).unwrap();
+        let mut running = case.minion("web1", &minion).remote_script("echo there").start();
+        until_a_task_waits(&mut running);
+        disk.make_room().unwrap();
+        let ended = running.wait().expect("succeeded", "completed");
+        assert_eq!(ended.printed_on(Some("web1"), Stream::Stdout), b"there\n");
+    }
 }
 
 #[test]

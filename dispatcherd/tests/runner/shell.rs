@@ -281,15 +281,11 @@ async fn what_a_dead_runner_leaves_can_be_found_and_ended() {
 fn a_disk_that_refuses_for_good_fails_the_attempt_and_not_silently() {
     let case = Case::new().script("exec yes flood");
     let running = {
-        let directory = case.directory();
-        std::fs::create_dir_all(directory.path()).unwrap();
-        std::fs::create_dir_all(&case.plan.settings.runtime_directory).unwrap();
-        std::fs::write(directory.operation(), aegir_protocol::message::encode(&case.operation)).unwrap();
-        std::fs::write(directory.plan(), serde_json::to_vec(&case.plan).unwrap()).unwrap();
+        case.write();
         // What the file system refuses, seen from the process: files end at half a mebibyte.
         let mut command = std::process::Command::new("/bin/sh");
         command.args(["-c", "ulimit -f 1024; trap '' XFSZ; exec \"$@\"", "sh"]);
-        command.arg(env!("CARGO_BIN_EXE_dispatcherd")).arg("runner").arg(directory.path());
+        command.arg(env!("CARGO_BIN_EXE_dispatcherd")).arg("runner").arg(case.directory().path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         crate::case::Running { child: command.spawn().unwrap(), case }
     };

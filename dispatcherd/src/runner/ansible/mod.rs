@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::code::Code;
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::Remains;
+use aegir_protocol::state::Reason;
 
 pub(super) use events::{Event, Events};
 
@@ -42,7 +43,7 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
     };
     let prepared = match prepare(work, task, &minions) {
         Ok(prepared) => prepared,
-        Err(failure) => return TaskEnd::not_started(Code::RunnerFailed.because(super::chain(&failure))),
+        Err(failure) => return TaskEnd::not_started(failure.reason()),
     };
     let Prepared { program, mut events } = prepared;
     let process = match Process::start(program).await {
@@ -94,6 +95,17 @@ pub(super) enum PrepareError {
     /// A variable that Ansible would not take for data.
     #[error("{0}")]
     Variable(#[from] variables::NotData),
+}
+
+impl PrepareError {
+    fn reason(&self) -> Reason {
+        let code = match self {
+            Self::Secret(error) => return error.reason(),
+            Self::Write { source, .. } | Self::Listen { source, .. } => super::code(source),
+            Self::NoPlugin { .. } | Self::Variable(_) => Code::RunnerFailed,
+        };
+        code.because(super::chain(self))
+    }
 }
 
 struct Prepared {
