@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::plan::Plan;
 
@@ -112,13 +113,23 @@ impl Journal {
         place(&self.directory(plan.attempt).plan(), &bytes)
     }
 
-    /// Lets an attempt's runner know until when it may act.
+    /// Lets an attempt's runner know until when it may act. Once that was written, renewing it needs no room.
     ///
     /// # Errors
     /// When it can't be written.
     pub fn keep_lease(&self, attempt: AttemptId, lease: Lease) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec(&lease).expect("a lease has string keys");
-        place(&self.directory(attempt).lease(), &bytes)
+        let path = self.directory(attempt).lease();
+        let spare = path.with_extension("spare");
+        if !spare.exists() {
+            place(&spare, &bytes)?;
+        }
+        match place(&path, &bytes) {
+            Err(error) if error.is_full() => {
+                exchange(&path, &spare, &bytes).map_err(JournalError::new("write", &path))
+            }
+            placed => placed,
+        }
     }
 
     /// The lease of an attempt, if it has one.
@@ -141,6 +152,15 @@ fn place(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
         .and_then(|()| std::fs::rename(&new, path))
         .map_err(JournalError::new("write", path))
+}
+
+/// Writes over what another small file holds, whose room is taken already, and lets the two change places: nobody
+/// reads half of it.
+fn exchange(path: &Path, spare: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = std::fs::File::options().write(true).open(spare)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    Ok(renameat_with(CWD, spare, CWD, path, RenameFlags::EXCHANGE)?)
 }
 
 #[cfg(test)]

@@ -236,6 +236,26 @@ fn calling_off_on_a_full_disk_needs_no_room() {
 }
 
 #[test]
+fn renewing_a_lease_on_a_full_disk_needs_no_room() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
+    let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
+    let arrival = arrival();
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    let lease = |seconds| Lease { asked_at: crate::lease::boot_time(), seconds };
+    journal.keep_lease(arrival.attempt, lease(10)).unwrap();
+    for full in [|disk: &SmallDisk| disk.fill(0), |disk: &SmallDisk| disk.fill_with_files(0)] {
+        full(&disk).unwrap();
+        for seconds in [10_000, 9, 700] {
+            let lease = lease(seconds);
+            journal.keep_lease(arrival.attempt, lease).unwrap();
+            assert_eq!(journal.lease(arrival.attempt), Some(lease));
+        }
+        disk.make_room().unwrap();
+    }
+}
+
+#[test]
 fn letting_go_on_a_full_disk_needs_no_room() {
     let place = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
