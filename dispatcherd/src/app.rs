@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt;
+use crate::catalog::snapshot::SnapshotError;
 use crate::catalog::{self, Announcer, Library};
 use crate::config::{Config, NoNodeName};
 use crate::control;
@@ -58,6 +59,9 @@ pub enum AppError {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// There is no room for copies of the roles.
+    #[error("no copies of the roles can be kept, make room: {0}")]
+    Catalog(#[from] SnapshotError),
     /// Files can't be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -79,7 +83,7 @@ impl AppError {
         match self {
             Self::Config(_) | Self::NoNodeName(_) => Exit::ConfigInvalid,
             Self::Directory(error) => error.into(),
-            Self::Identity(_) | Self::Journal(_) => Exit::StateDirectoryUnwritable,
+            Self::Identity(_) | Self::Journal(_) | Self::Catalog(_) => Exit::StateDirectoryUnwritable,
             Self::Watch(_) | Self::System { .. } => Exit::Internal,
         }
     }
@@ -129,7 +133,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let journal = Journal::open(state.path(), retention)?;
     let found = journal.scan()?;
     let library = library(&config, recipient, true)?;
-    let catalog = library.read();
+    let catalog = library.read()?;
     catalog::log(&catalog);
     let (catalog, catalog_read) = watch::channel(catalog);
 

@@ -168,7 +168,7 @@ fn read_catalog(config: &Config) -> Result<Catalog, (Exit, String)> {
         .map_err(|error| (Exit::StateDirectoryUnwritable, error.to_string()))?;
     let library = app::library(config, recipient.unwrap_or_default(), false)
         .map_err(|error| (Exit::ConfigInvalid, error.to_string()))?;
-    Ok((*library.read()).clone())
+    library.read().map(|catalog| (*catalog).clone()).map_err(internal)
 }
 
 fn catalog(file: &Path, json: bool) -> Outcome {

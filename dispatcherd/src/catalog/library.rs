@@ -7,7 +7,8 @@ use aegir_protocol::catalog::Catalog;
 use aegir_protocol::name::{BackendName, NodeName};
 use sha2::{Digest as _, Sha256};
 
-use super::{files, load, snapshot};
+use super::snapshot::{self, SnapshotError};
+use super::{files, load};
 
 /// Whose catalog it is, and where the roles are.
 #[derive(Clone, Debug)]
@@ -27,8 +28,10 @@ pub struct Library {
 impl Library {
     /// Reads all roles, keeps a copy of each, and says what the backend can do. A role that can't be kept
     /// is left out. Blocks on the disk.
-    #[must_use]
-    pub fn read(&self) -> Arc<Catalog> {
+    ///
+    /// # Errors
+    /// When there is no room for the copies now, which says nothing against the roles.
+    pub fn read(&self) -> Result<Arc<Catalog>, SnapshotError> {
         let mut found = load::load(&self.directories);
         if let Some(content) = &self.content {
             let roles: Vec<_> = found
@@ -37,12 +40,14 @@ impl Library {
                 .map(|(name, (path, role))| (name.clone(), path.clone(), role.digest.clone()))
                 .collect();
             for (name, path, digest) in roles {
-                if let Err(error) = snapshot::keep(content, &name, &path, &digest) {
-                    found.leave_out(&name, error.to_string());
+                match snapshot::keep(content, &name, &path, &digest) {
+                    Err(error) if error.passes() => return Err(error),
+                    Err(error) => found.leave_out(&name, error.to_string()),
+                    Ok(()) => {}
                 }
             }
         }
-        Arc::new(self.catalog(found))
+        Ok(Arc::new(self.catalog(found)))
     }
 
     fn catalog(&self, found: load::Found) -> Catalog {
@@ -70,23 +75,43 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aegir_testkit::SmallDisk;
     use std::path::Path;
 
-    #[test]
-    fn the_fixture_roles_make_a_catalog_with_a_steady_digest() {
-        let state = tempfile::tempdir().unwrap();
-        let library = Library {
+    fn library(state: &Path) -> Library {
+        Library {
             backend: "main".parse().unwrap(),
             node: "node1".parse().unwrap(),
             recipient: "age1".to_owned(),
             directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
-            content: Some(state.path().join("content")),
-        };
-        let catalog = library.read();
+            content: Some(state.join("content")),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_leaves_out_no_role() {
+        let place = tempfile::tempdir().unwrap();
+        let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
+        let library = library(disk.path());
+        disk.fill(0).unwrap();
+        assert!(library.read().unwrap_err().passes());
+        disk.make_room().unwrap();
+        let catalog = library.read().unwrap();
+        assert_eq!((catalog.roles.len(), catalog.left_out.len()), (1, 0));
+        // What is kept is there on a full disk, too.
+        disk.fill(0).unwrap();
+        assert_eq!(library.read().unwrap(), catalog);
+    }
+
+    #[test]
+    fn the_fixture_roles_make_a_catalog_with_a_steady_digest() {
+        let state = tempfile::tempdir().unwrap();
+        let library = library(state.path());
+        let catalog = library.read().unwrap();
         assert_eq!(catalog.left_out, std::collections::BTreeMap::new());
         let role = &catalog.roles[&"example".parse().unwrap()];
         assert!(state.path().join("content").join(&role.digest).join("example").is_dir());
-        assert_eq!(library.read(), catalog);
+        assert_eq!(library.read().unwrap(), catalog);
         assert_eq!(library.fingerprint(), library.fingerprint());
     }
 }

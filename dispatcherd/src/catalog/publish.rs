@@ -72,6 +72,15 @@ impl Announcer {
             (now, catalog)
         });
         let Ok((now, catalog)) = read.await else { return false };
+        let catalog = match catalog.transpose() {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                // Until there is room the roles that were kept before go on. They are read again in a moment.
+                tracing::error!(%error, "the roles can't be read anew");
+                *fingerprint = None;
+                return false;
+            }
+        };
         *fingerprint = Some(now);
         let Some(catalog) = catalog else { return false };
         let news = catalog.digest != self.catalog.borrow().digest;

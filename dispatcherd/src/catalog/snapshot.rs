@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::name::RoleName;
 
 use super::files::{self, FilesError, Kind};
+use crate::journal::passes;
 
 /// Why a role could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,17 @@ pub enum SnapshotError {
     /// Somebody edits the role right now.
     #[error("its files changed while they were read: it is read again in a moment")]
     Changing,
+}
+
+impl SnapshotError {
+    /// Whether the copy can be made when there is room again.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Write { error, .. } => passes(error),
+            Self::Files(_) | Self::Changing => false,
+        }
+    }
 }
 
 /// Makes sure that the role with this digest stands below the content directory. A copy that is there

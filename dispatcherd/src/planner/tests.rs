@@ -15,7 +15,7 @@ fn catalog() -> std::sync::Arc<Catalog> {
         directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
         content: None,
     };
-    library.read()
+    library.read().unwrap()
 }
 
 fn terms() -> Terms {
