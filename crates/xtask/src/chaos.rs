@@ -16,7 +16,6 @@ mod load;
 mod order;
 mod post;
 mod printed;
-mod random;
 mod schedule;
 mod stage;
 mod strike;

@@ -5,7 +5,6 @@
 
 mod corpus;
 mod mutate;
-mod random;
 mod round;
 mod wire;
 
@@ -14,9 +13,9 @@ use std::process::Command;
 use aegir_testkit::{Broker, Dispatcherd, Relayd};
 use anyhow::Context as _;
 
+use crate::random::Random;
 use crate::{deps, workspace};
 use corpus::Target;
-use random::Random;
 use round::Stage;
 
 /// How much to send.
@@ -57,7 +56,7 @@ async fn fuzz(arguments: &Arguments) -> anyhow::Result<()> {
     stage.operation_goes_through().await?;
     println!("queue         published  unreadable  dead letters  relayd MB  dispatcherd MB  seconds");
     for target in Target::ALL {
-        let mut random = Random(arguments.seed.wrapping_mul(31).wrapping_add(target as u64));
+        let mut random = Random::new(arguments.seed.wrapping_mul(31).wrapping_add(target as u64));
         let figures = stage.round(target, arguments.messages, &mut random).await;
         let figures = figures.with_context(|| {
             format!(

@@ -5,6 +5,7 @@ mod chaos;
 mod demo;
 mod deps;
 mod fuzz;
+mod random;
 mod schema;
 mod test;
 mod workspace;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// A kind of fault, with whom it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,8 +178,8 @@ impl Fault {
         // Now and then longer than lease and margin together.
         let (least, most) = if random.once_in(5) { (8_000, 14_000) } else { (200, 4_000) };
         let lasts = Duration::from_millis(random.between(least, most));
-        let phase = random.pick(kind.phases());
-        let (whom, choice) = (random.pick(&[0, 1, 2]), random.between(0, 999));
+        let phase = *random.pick(kind.phases());
+        let (whom, choice) = (*random.pick(&[0, 1, 2]), random.between(0, 999));
         Self { at, kind, lasts, phase, whom, choice }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How many sites share the load, so that Operations wait for each other.
 const TARGETS: u64 = 9;
@@ -113,7 +113,7 @@ impl Order {
         // In bursts, so that lines form.
         let burst = random.between(0, 5) * (span * 9 / 10) / 6;
         let at = Duration::from_millis(burst + random.between(0, span / 8));
-        let work = random.pick(&[
+        let work = *random.pick(&[
             Work::Act,
             Work::Act,
             Work::Act,
@@ -126,7 +126,7 @@ impl Order {
             Work::Flaky,
         ]);
         let way = if random.once_in(4) { Way::Amqp } else { Way::Http };
-        let style = random.pick(&[Style::Text, Style::Text, Style::Binary, Style::Long]);
+        let style = *random.pick(&[Style::Text, Style::Text, Style::Binary, Style::Long]);
         let chatty = random.once_in(4) && work != Work::Play;
         let (count, pause_ms) = match (chatty, work) {
             (true, _) => (random.between(2_000, 20_000), 0),
@@ -135,8 +135,8 @@ impl Order {
             (false, _) => (random.between(1, 60), random.between(10, 100)),
         };
         let fails = match work {
-            Work::Flaky => random.pick(&[0, 1, 2, 3, ALWAYS]),
-            _ => random.pick(&[0, 0, 0, 0, 1, ALWAYS]),
+            Work::Flaky => *random.pick(&[0, 1, 2, 3, ALWAYS]),
+            _ => *random.pick(&[0, 0, 0, 0, 1, ALWAYS]),
         };
         let cancel_after = random.once_in(6).then(|| Duration::from_millis(random.between(0, 6_000)));
         let repeats = if random.once_in(3) { random.between(1, 6) } else { 0 };

@@ -30,7 +30,7 @@ mod tests {
 
     use super::*;
     use crate::chaos::order::Work;
-    use crate::chaos::random::Random;
+    use crate::random::Random;
 
     #[test]
     fn a_child_prints_what_is_computed() {

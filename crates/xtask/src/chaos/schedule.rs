@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault::{Fault, Kind};
 use super::order::Order;
-use super::random::Random;
+use crate::random::Random;
 
 /// At least so many Operations and so many faults are in a schedule.
 const OPERATIONS: (u64, u64) = (32, 40);

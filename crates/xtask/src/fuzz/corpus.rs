@@ -8,7 +8,7 @@ use aegir_protocol::operation::Operation;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// A queue that strangers could write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +103,18 @@ fn request() -> Value {
     })
 }
 
+/// As a UUIDv7 looks, so that messages are about things that do not exist.
+fn id(random: &mut Random) -> String {
+    let text = format!("{:016x}{:016x}", random.next(), random.next());
+    format!("{}-{}-7{}-8{}-{}", &text[..8], &text[8..12], &text[13..16], &text[17..20], &text[20..])
+}
+
 fn operation(random: &mut Random) -> Value {
     // Every one that is taken is remembered for thirty days, on the disk and in memory. That is meant to be so, and
     // not what is measured here.
     let backend = if random.once_in(50) { "main" } else { "elsewhere" };
     json!({
-        "id": random.id(), "attempt": 1, "name": "nobody.print", "backend": backend, "frontend": "main",
+        "id": id(random), "attempt": 1, "name": "nobody.print", "backend": backend, "frontend": "main",
         "target": {"kind": "site", "id": "example.test", "name": "example.test"}, "hosts": [],
         "variables": {"site": {"text": "x"}},
         "locks": [{"kind": "site", "id": "example.test", "mode": "exclusive"}],
@@ -118,7 +124,7 @@ fn operation(random: &mut Random) -> Value {
 }
 
 fn to_frontend(random: &mut Random) -> (&'static str, Value) {
-    let id = random.id();
+    let id = id(random);
     match random.below(4) {
         0 => {
             let asked_at = json!({"boot": id, "milliseconds": 1});
@@ -141,7 +147,7 @@ fn to_frontend(random: &mut Random) -> (&'static str, Value) {
 }
 
 fn to_node(random: &mut Random) -> (&'static str, Value) {
-    let id = random.id();
+    let id = id(random);
     match random.below(5) {
         0 => ("aegir.grant/0", json!({"operation": id, "attempt": 1, "granted": true, "reason": null})),
         1 => ("aegir.receipt/0", json!({"operation": id, "attempt": 1, "offset": 7, "complete": false})),
@@ -154,14 +160,14 @@ fn to_node(random: &mut Random) -> (&'static str, Value) {
 fn heartbeat(random: &mut Random) -> Value {
     json!({
         "node": "fuzz", "backend": "fuzz", "version": "0", "at": "2026-11-24T12:00:00Z", "slots": 4,
-        "waiting": [], "running": [{"operation": random.id(), "attempt": 1}], "spool_bytes": 0, "accepting": true,
+        "waiting": [], "running": [{"operation": id(random), "attempt": 1}], "spool_bytes": 0, "accepting": true,
     })
 }
 
 fn chunk(random: &mut Random) -> Vec<u8> {
     let payload = b"{\"seq\":1,\"at\":\"2026-11-24T12:00:00Z\",\"kind\":\"output\",\"body\":{}}\n";
     let header = json!({
-        "operation": random.id(), "attempt": 1, "node": "node1", "offset": 0, "length": payload.len(),
+        "operation": id(random), "attempt": 1, "node": "node1", "offset": 0, "length": payload.len(),
         "crc32c": crc32c::crc32c(payload),
     });
     let header: Chunk = serde_json::from_value(header).expect("the header is valid");
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_called_valid_is_valid() {
-        let mut random = Random(1);
+        let mut random = Random::new(1);
         for target in Target::ALL {
             for _ in 0..200 {
                 let (kind, body) = target.valid(&mut random);

@@ -4,7 +4,7 @@ use aegir_protocol::limits::{MAX_CHUNK, MAX_MESSAGE};
 use serde_json::{Map, Value, json};
 
 use super::corpus::Target;
-use super::random::Random;
+use crate::random::Random;
 
 /// A message to publish.
 #[derive(Clone, Debug)]

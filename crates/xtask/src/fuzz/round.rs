@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::corpus::{Parked, Target};
 use super::mutate::message;
-use super::random::Random;
 use super::wire::Wire;
+use crate::random::Random;
 
 /// How many messages are published before their confirms are waited for.
 const WINDOW: usize = 500;

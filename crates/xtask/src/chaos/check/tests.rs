@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::evidence::{What, *};
 use super::super::order::{Order, Style, Work};
 use super::super::printed;
-use super::super::random::Random;
 use super::check;
+use crate::random::Random;
 
 const ID: &str = "019aab34-0000-7000-8000-000000000001";
 const SECOND: u64 = 1_000_000_000;

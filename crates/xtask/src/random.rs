@@ -2,14 +2,14 @@
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014): small, and its definition is its documentation.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,23 +18,31 @@ impl Random {
     }
 
     /// One of `from` to `to`, both included. The bias of the remainder does not matter here.
-    pub(super) fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.next() % (to - from + 1)
     }
 
+    /// Less than `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap_or_default()
+    }
+
     /// True once in `times`.
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
-        self.between(1, times) == 1
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let last = from.len() as u64 - 1;
-        from[usize::try_from(self.between(0, last)).unwrap_or_default()]
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
     }
 
-    pub(super) fn shuffle<T>(&mut self, list: &mut [T]) {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
         for last in (1..list.len()).rev() {
-            let at = usize::try_from(self.between(0, last as u64)).unwrap_or_default();
+            let at = self.below(last + 1);
             list.swap(last, at);
         }
     }
