@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::record::{Finished, Record};
 use aegir_protocol::state::{Outcome, Reason};
@@ -126,22 +125,6 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// The stable code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Full { .. } => Code::DiskFull,
-            Self::ReadOnly { .. } => Code::StateDirectoryUnwritable,
-            Self::Exists { .. }
-            | Self::Create { .. }
-            | Self::TooLarge { .. }
-            | Self::Write { .. }
-            | Self::Torn { .. }
-            | Self::Sync { .. }
-            | Self::Finished { .. } => Code::RunnerFailed,
-        }
-    }
-
     /// Whether the same record may be appended later, when the file system takes it again. Anything else, such as
     /// a disk that fails, may have cost bytes that were written before, and waiting would not bring them back.
     #[must_use]
@@ -308,6 +291,7 @@ fn fitting_line(record: &Record, seq: u64, at: Timestamp) -> Result<Vec<u8>, Wri
 mod tests {
     use std::io::{Read as _, Seek as _};
 
+    use aegir_protocol::code::Code;
     use aegir_protocol::record::{Output, Progress, Stream};
     use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -331,7 +315,6 @@ mod tests {
         let mut writer = Writer::over(file, Path::new("/dev/full"));
         let error = writer.append(&progress("a")).unwrap_err();
         assert!(matches!(error, WriteError::Full { offset: 0, .. }), "{error:?}");
-        assert_eq!(error.code(), Code::DiskFull);
         assert!(error.passes());
         // A device can't be cut back either, which the next append says.
         assert!(matches!(writer.append(&progress("a")), Err(WriteError::Torn { .. })));

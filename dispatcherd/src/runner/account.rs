@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::name::{DocumentName, HostName};
 use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
@@ -207,7 +208,7 @@ impl Account {
                 return Err(error);
             }
             Err(error) => {
-                let reason = error.code().because(chain(&error));
+                let reason = Code::RunnerFailed.because(chain(&error));
                 self.broken = Some(reason.clone());
                 self.stopper.stop(Stop::Broken(reason));
             }
@@ -282,7 +283,7 @@ impl Account {
             && self.kept.is_empty()
             && let Err(error) = self.writer.sync()
         {
-            self.broken = Some(error.code().because(chain(&error)));
+            self.broken = Some(Code::RunnerFailed.because(chain(&error)));
         }
     }
 

@@ -18,8 +18,6 @@ pub(super) struct Evidence {
     pub(super) runners_killed: BTreeSet<(String, u32)>,
     /// Whose child was killed.
     pub(super) children_killed: BTreeSet<(String, u32)>,
-    /// Whose node had a full disk while they were under way.
-    pub(super) disk_was_full: BTreeSet<(String, u32)>,
     /// What could not be looked at, such as an answer that never came.
     pub(super) unseen: Vec<String>,
 }

@@ -35,7 +35,6 @@ pub(super) async fn gather(
         time,
         runners_killed: struck.runners_killed,
         children_killed: struck.children_killed,
-        disk_was_full: struck.disk_was_full,
         unseen: struck.trouble,
         ..Evidence::default()
     };

@@ -24,7 +24,6 @@ use aim::{Aimed, aim};
 pub(super) struct Struck {
     pub(super) runners_killed: BTreeSet<(String, u32)>,
     pub(super) children_killed: BTreeSet<(String, u32)>,
-    pub(super) disk_was_full: BTreeSet<(String, u32)>,
     pub(super) table: Table,
     /// What happened when, for whoever reads a failed schedule.
     pub(super) diary: Vec<String>,
@@ -65,7 +64,7 @@ async fn one(
     }
     // What the aim held back, and what the fault did to the network.
     stage.heal_networks();
-    mend(fault, aimed.whom, stage, struck).await?;
+    mend(fault, aimed.whom, stage).await?;
     struck.diary.push(format!("{from:?} to {:?}: {fault}; at {}", begin.elapsed(), aimed.whom));
     Ok(())
 }
@@ -124,7 +123,7 @@ async fn blow(
 }
 
 /// Undoes it.
-async fn mend(fault: &Fault, whom: usize, stage: &mut Stage, struck: &mut Struck) -> anyhow::Result<()> {
+async fn mend(fault: &Fault, whom: usize, stage: &mut Stage) -> anyhow::Result<()> {
     let place = whom.min(1);
     match fault.kind {
         Kind::KillNode | Kind::RestartNode | Kind::KillMachine => {
@@ -141,12 +140,7 @@ async fn mend(fault: &Fault, whom: usize, stage: &mut Stage, struck: &mut Struck
         Kind::FreezeRelayd => signal_relayd(&mut stage.relayd, Signal::CONT),
         Kind::KillBroker | Kind::RestartBroker => stage.broker.restart().await,
         Kind::FreezeBroker => stage.broker.resume(),
-        Kind::FillNode => {
-            let node = &stage.nodes[place];
-            // All that its journal names by now may have met the full disk.
-            struck.disk_was_full.extend(victims::journal(node));
-            node.disk.as_ref().context("it has no disk of its own")?.empty()
-        }
+        Kind::FillNode => stage.nodes[place].disk.as_ref().context("it has no disk of its own")?.empty(),
         Kind::FillRelayd => stage.relayd_disk.as_ref().context("it has no disk of its own")?.empty(),
         // RabbitMQ 3.10 would forget it if the next fault kills the broker.
         Kind::DeleteQueue => stage.broker.sync_once_there(fault.queue()).await,

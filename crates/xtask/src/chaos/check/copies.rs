@@ -156,8 +156,7 @@ fn items(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, fi
     // Ansible's workers go on for a moment when Ansible itself is ended from outside, and nobody hears of it.
     let key = (stored.detail.summary.id.to_string(), attempt.attempt);
     let by_itself = matches!(detail.outcome, Some(Outcome::Succeeded | Outcome::Failed))
-        && !findings.evidence.children_killed.contains(&key)
-        && !findings.evidence.disk_was_full.contains(&key);
+        && !findings.evidence.children_killed.contains(&key);
     let whole = !by_itself || steps.len() >= ended;
     if !in_order || !whole {
         let what = format!("attempt {}: {ended} items ended, steps {steps:?}", attempt.attempt);

@@ -69,8 +69,6 @@ fn right(seen: &Seen, stored: &Stored, attempt: &AttemptDetail, findings: &mut F
     let evidence = findings.evidence;
     let runner_killed = evidence.runners_killed.contains(&key);
     let child_killed = evidence.children_killed.contains(&key);
-    // Ansible writes files of its own while it runs, and fails if it can't.
-    let ansible_had_no_room = seen.order.work == Work::Play && evidence.disk_was_full.contains(&key);
     let code = attempt.reason.as_ref().map_or("", |reason| reason.code.as_str());
     let fails = number <= seen.order.fails;
     let promised = match attempt.outcome {
@@ -79,9 +77,6 @@ fn right(seen: &Seen, stored: &Stored, attempt: &AttemptDetail, findings: &mut F
         Some(Outcome::Succeeded) => "a Task that ends with 3 fails its Operation",
         Some(Outcome::Failed) if fails && code == "task_failed" => return,
         Some(Outcome::Failed) if child_killed && code == "task_failed" => return,
-        Some(Outcome::Failed) if ansible_had_no_room && matches!(code, "task_failed" | "runner_failed") => {
-            return;
-        }
         Some(Outcome::Failed) => "no fault of a daemon, the broker or the network fails an Operation",
         Some(Outcome::Canceled) if seen.canceled => return,
         Some(Outcome::Canceled) => "what nobody called off is not canceled",

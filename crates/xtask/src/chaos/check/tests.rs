@@ -214,16 +214,6 @@ fn two_ends_none_or_the_wrong_one_are_found() {
     ] {
         assert_eq!(broken(|evidence| ends_as(evidence, state, code)), [promised]);
     }
-    // A full disk is an excuse for Ansible alone.
-    let no_room = |work| {
-        broken(|evidence| {
-            ends_as(evidence, "failed", "task_failed");
-            evidence.orders[0].order.work = work;
-            evidence.disk_was_full.extend([(ID.to_owned(), 1)]);
-        })
-    };
-    const NO_FAULT: &str = "no fault of a daemon, the broker or the network fails an Operation";
-    assert!(no_room(Work::Act).contains(&NO_FAULT) && !no_room(Work::Play).contains(&NO_FAULT));
 }
 
 #[test]

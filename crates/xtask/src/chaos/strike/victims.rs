@@ -63,20 +63,6 @@ pub(super) fn kill_runners_of(node: &Node, struck: &mut Struck) {
     }
 }
 
-/// Every attempt in a node's journal.
-pub(super) fn journal(node: &Node) -> Vec<(String, u32)> {
-    let names = |path: &Path| {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
-    };
-    let operations = node.dispatcherd.state_directory().join("operations");
-    let of = |id: String| {
-        let attempts = names(&operations.join(&id));
-        attempts.into_iter().filter_map(move |attempt| Some((id.clone(), attempt.parse().ok()?)))
-    };
-    names(&operations).into_iter().flat_map(of).collect()
-}
-
 /// Those in the wanted phase first.
 fn by_preference(aimed: &Aimed) -> impl Iterator<Item = &Target> {
     let wanted = |target: &&Target| target.phase == aimed.wanted;
