@@ -1,5 +1,8 @@
 //! What happens to Operations when something breaks.
 
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegir_protocol::code::Code;
@@ -187,6 +190,68 @@ async fn dispatcherd_stops_within_two_seconds_and_its_runners_go_on() {
     world.relayd.until("the end", |state| state.complete(attempt)).await;
 }
 
+/// Puts another file in the place of a program, as a package does. It runs the same: there is more behind its end.
+fn upgrade(program: &Path) {
+    let new = program.with_extension("new");
+    std::fs::copy(program, &new).unwrap();
+    std::fs::File::options().append(true).open(&new).unwrap().write_all(b"new").unwrap();
+    std::fs::rename(&new, program).unwrap();
+}
+
+/// Whether an attempt's runner runs this very file.
+fn is_run_by(program: &Path, runner: Pid) -> bool {
+    let file = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    file(program) == file(Path::new(&format!("/proc/{}/exe", runner.as_raw_nonzero())))
+}
+
+async fn runs_over_an_upgrade(how: Signal) {
+    let mut world = World::start("transcript_retention_seconds = 3600").await;
+    world.kill().await;
+    let copy = world.path("dispatcherd");
+    std::fs::copy(&world.program, &copy).unwrap();
+    world.program = copy;
+    world.restart();
+    let started = async |world: &World| {
+        let operation = world.operation("example.sleep", json!({"gate": world.path("gate"), "code": 3}));
+        let attempt = operation.attempt_id();
+        world.relayd.submit(&operation).await;
+        world.relayd.until("output", |state| state.text(attempt).contains("before")).await;
+        (attempt, runner_of(world.attempt_directory(attempt).path()))
+    };
+    let (first, runner) = started(&world).await;
+    assert!(is_run_by(&world.program, runner));
+
+    upgrade(&world.program);
+    world.dispatcherd.signal(how).unwrap();
+    world.dispatcherd.wait(Duration::from_secs(10)).await.unwrap();
+    world.restart();
+    let (second, next) = started(&world).await;
+    assert!(is_run_by(&world.program, next), "the new runner is the old program");
+    assert!(!is_run_by(&world.program, runner), "the old runner is another program");
+
+    world.open_gate();
+    for attempt in [first, second] {
+        world.relayd.until("the end", |state| state.complete(attempt)).await;
+        assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Failed));
+        let text = world.relayd.state().text(attempt);
+        assert!(text.contains(r#""exit":{"code":3,"#), "{text}");
+        assert_eq!((text.matches("before").count(), text.matches("after").count()), (1, 1), "{text}");
+        let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
+        assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
+    }
+    assert_eq!(world.relayd.state().claims.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_attempt_does_not_notice_an_upgrade() {
+    runs_over_an_upgrade(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_attempt_does_not_notice_an_upgrade_after_a_crash() {
+    runs_over_an_upgrade(Signal::KILL).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_that_never_came_are_asked_for() {
     let world = World::start("").await;
@@ -205,7 +270,7 @@ fn runs(id: i64) -> bool {
 }
 
 /// The process that was started as `dispatcherd runner DIRECTORY`.
-fn runner_of(directory: &std::path::Path) -> Pid {
+fn runner_of(directory: &Path) -> Pid {
     let wanted = directory.as_os_str().as_encoded_bytes();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(id) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };

@@ -15,6 +15,8 @@ use crate::relayd::{DEADLINE, Relayd};
 
 pub(crate) struct World {
     pub(crate) dispatcherd: Process,
+    /// What [`restart`](Self::restart) starts.
+    pub(crate) program: PathBuf,
     pub(crate) relayd: Relayd,
     pub(crate) node: NodeName,
     pub(crate) broker: Broker,
@@ -63,8 +65,9 @@ impl World {
             here.join("ansible"),
         );
         std::fs::write(directory.path().join("dispatcherd.toml"), config).unwrap();
-        let dispatcherd = spawn(directory.path());
-        Self { dispatcherd, relayd, node, broker, suffix, directory }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_dispatcherd"));
+        let dispatcherd = spawn(&program, directory.path());
+        Self { dispatcherd, program, relayd, node, broker, suffix, directory }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -103,7 +106,7 @@ impl World {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.dispatcherd = spawn(self.directory.path());
+        self.dispatcherd = spawn(&self.program, self.directory.path());
     }
 
     /// Runs another of dispatcherd's commands on this node; gives its exit code and what it prints.
@@ -150,8 +153,8 @@ impl World {
     }
 }
 
-fn spawn(directory: &Path) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dispatcherd"));
+fn spawn(program: &Path, directory: &Path) -> Process {
+    let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(directory.join("dispatcherd.toml"));
     command.env("RUST_LOG", "debug,lapin=off");
     Process::spawn("dispatcherd", command, &directory.join("dispatcherd.log")).unwrap()
