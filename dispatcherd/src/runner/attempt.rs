@@ -33,6 +33,10 @@ use crate::secrets::{PrivateDirectory, SecretError, Secrets};
 /// How often, and after how long, the last record is tried again when the disk fails. For room it waits without end.
 const FINISH_AGAIN: [u64; 5] = [1, 2, 5, 10, 20];
 
+/// How often the lock is asked for, and how long between: whoever looks whether a runner has it holds it for a moment.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Why nothing was begun. Said on standard error; dispatcherd finds the lock free and no transcript.
 #[derive(Debug, thiserror::Error)]
 enum BeginError {
@@ -123,7 +127,7 @@ fn deaf() -> io::Result<Vec<Signal>> {
 
 async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let _deaf = deaf()?;
-    let _lock = lock(&directory)?;
+    let _lock = lock(&directory).await?;
     let operation = read_operation(&directory)?;
     let plan = read_plan(&directory)?;
     let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
@@ -149,16 +153,19 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     Ok(finished)
 }
 
-fn lock(directory: &AttemptDirectory) -> Result<File, BeginError> {
+async fn lock(directory: &AttemptDirectory) -> Result<File, BeginError> {
     let path = directory.lock();
     let failed = |source| BeginError::Lock { path: path.clone(), source };
     let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o640).open(&path);
     let file = options.map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(BeginError::Taken { path: directory.path().to_owned() }),
-        Err(errno) => Err(failed(errno.into())),
+    for _ in 0..LOCK_TRIES {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(errno) => return Err(failed(errno.into())),
+        }
     }
+    Err(BeginError::Taken { path: directory.path().to_owned() })
 }
 
 /// Makes the transcript, as soon as the disk has room for it.

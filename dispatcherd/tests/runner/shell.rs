@@ -1,10 +1,13 @@
 //! Programs beside dispatcherd.
 
+use std::fs::File;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aegir_protocol::manifest::{Argument, Place};
 use aegir_protocol::record::{Record, Remains, Stream};
+use dispatcherd::launch::locked;
 use dispatcherd::plan::Action;
 use dispatcherd::runner::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
@@ -249,6 +252,28 @@ fn a_directory_has_one_runner_once() {
     assert!(!third.status.success());
     assert!(String::from_utf8_lossy(&third.stderr).contains("started before"));
     ended.expect("succeeded", "completed");
+}
+
+#[test]
+fn whoever_looks_for_a_runner_does_not_keep_it_from_starting() {
+    for _ in 0..10 {
+        let case = Case::new();
+        case.write();
+        let lock = case.directory().lock();
+        File::create(&lock).unwrap();
+        let over = AtomicBool::new(false);
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    locked(&lock).unwrap();
+                }
+            });
+            let ended = case.spawn().wait();
+            over.store(true, Ordering::Relaxed);
+            ended
+        });
+        ended.expect("succeeded", "completed");
+    }
 }
 
 #[test]
