@@ -110,8 +110,15 @@ impl MinionError {
         if (has("unix_listener: ") || has("muxserver_listen: ")) && has("No space left on device") {
             return Self::NoRoom(format!("can't make the socket of a connection: {said}"));
         }
+        // OpenSSH says the one from 9.8 on, and ssh-keyscan only ever the other.
+        let shut_out = if has("Not allowed at this time") || has("Connection closed by remote host") {
+            " (sshd shuts an address out for a while after several logins that failed or were broken off, see \
+             PerSourcePenalties in sshd_config: wait a minute)"
+        } else {
+            ""
+        };
         Self::Unreachable(format!(
-            "can't reach minion {minion}: {said}. Run `dispatcherd minion verify {place}` on the backend"
+            "can't reach minion {minion}: {said}{shut_out}. Run `dispatcherd minion verify {place}` on the backend"
         ))
     }
 }
@@ -156,6 +163,11 @@ mod tests {
             "ssh: Could not resolve hostname x: Name or service not known",
             Code::MinionUnreachable,
             "resolve",
+        );
+        check(
+            "kex_exchange_identification: read: Connection closed by remote host",
+            Code::MinionUnreachable,
+            "PerSourcePenalties in sshd_config: wait a minute). Run",
         );
         check(
             "deploy@192.0.2.1: Permission denied (publickey).\r\n",
