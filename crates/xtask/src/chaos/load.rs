@@ -14,7 +14,7 @@ use super::post::Post;
 
 /// How long an Operation may take to end, waiting for others and for the end of all faults included.
 const PATIENCE: Duration = Duration::from_secs(240);
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became of an order as its frontend saw it.
 #[derive(Debug, Default)]
