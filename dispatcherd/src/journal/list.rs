@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_protocol::id::{Attempt, AttemptId};
@@ -40,7 +41,7 @@ impl Journal {
     /// The journal below a state directory that belongs to somebody else: for looking at it.
     #[must_use]
     pub fn at(state: &Path) -> Self {
-        Self { state: state.to_owned(), retention: Duration::ZERO }
+        Self { state: state.to_owned(), retention: Duration::ZERO, leases: Arc::default() }
     }
 
     /// Every attempt that is not over, the oldest id first. Blocks on the disk.

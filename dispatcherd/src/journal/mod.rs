@@ -30,6 +30,7 @@ pub use take::{Arrival, Taken};
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aegir_protocol::id::AttemptId;
@@ -83,6 +84,8 @@ pub fn passes(error: &io::Error) -> bool {
 pub struct Journal {
     state: PathBuf,
     retention: Duration,
+    /// Held while a lease is written: grants of one lease can come all at once, in any order.
+    leases: Arc<Mutex<()>>,
 }
 
 impl Journal {
@@ -92,7 +95,7 @@ impl Journal {
     /// # Errors
     /// When the directory can't be made.
     pub fn open(state: &Path, retention: Duration) -> Result<Self, JournalError> {
-        let journal = Self { state: state.to_owned(), retention };
+        let journal = Self { state: state.to_owned(), retention, leases: Arc::default() };
         let root = journal.root();
         std::fs::create_dir_all(&root).map_err(JournalError::new("create", &root))?;
         Ok(journal)
@@ -120,6 +123,15 @@ impl Journal {
     pub fn keep_lease(&self, attempt: AttemptId, lease: Lease) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec(&lease).expect("a lease has string keys");
         let path = self.directory(attempt).lease();
+        let _turn = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = lease.ends_at();
+        let longer = |kept: &Lease| {
+            let kept = kept.ends_at();
+            kept.boot == ends.boot && kept.milliseconds >= ends.milliseconds
+        };
+        if self.lease(attempt).as_ref().is_some_and(longer) {
+            return Ok(());
+        }
         let spare = path.with_extension("spare");
         if !spare.exists() {
             place(&spare, &bytes)?;

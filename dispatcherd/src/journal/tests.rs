@@ -236,6 +236,19 @@ fn calling_off_on_a_full_disk_needs_no_room() {
 }
 
 #[test]
+fn a_grant_that_comes_late_shortens_no_lease() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = Journal::open(place.path(), Duration::ZERO).unwrap();
+    let arrival = arrival();
+    journal.take(std::slice::from_ref(&arrival)).unwrap();
+    let lease = |seconds| Lease { asked_at: crate::lease::boot_time(), seconds };
+    let later = lease(900);
+    journal.keep_lease(arrival.attempt, later).unwrap();
+    journal.keep_lease(arrival.attempt, lease(10)).unwrap();
+    assert_eq!(journal.lease(arrival.attempt), Some(later));
+}
+
+#[test]
 fn renewing_a_lease_on_a_full_disk_needs_no_room() {
     let place = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
@@ -244,9 +257,10 @@ fn renewing_a_lease_on_a_full_disk_needs_no_room() {
     journal.take(std::slice::from_ref(&arrival)).unwrap();
     let lease = |seconds| Lease { asked_at: crate::lease::boot_time(), seconds };
     journal.keep_lease(arrival.attempt, lease(10)).unwrap();
-    for full in [|disk: &SmallDisk| disk.fill(0), |disk: &SmallDisk| disk.fill_with_files(0)] {
+    let fills: [fn(&SmallDisk) -> _; 2] = [|disk| disk.fill(0), |disk| disk.fill_with_files(0)];
+    for (full, terms) in fills.into_iter().zip([[100, 10_000, 20_000], [30_000, 200_000, 300_000]]) {
         full(&disk).unwrap();
-        for seconds in [10_000, 9, 700] {
+        for seconds in terms {
             let lease = lease(seconds);
             journal.keep_lease(arrival.attempt, lease).unwrap();
             assert_eq!(journal.lease(arrival.attempt), Some(lease));

@@ -126,20 +126,32 @@ impl Minion {
         }
     }
 
-    /// Ends every process on the minion that has one of these markers, and says what is left.
+    /// Ends every process on the minion that has one of these markers or was asked for with it, and says what is left.
     pub async fn end(&self, markers: &[String]) -> Remains {
-        self.try_end(markers).await.unwrap_or_else(|error| {
+        self.or_unknown(self.try_end(markers).await)
+    }
+
+    /// Ends every process on the minion that has one of these markers in its environment, and says what is left.
+    pub async fn end_running(&self, markers: &[String]) -> Remains {
+        self.or_unknown(self.ended(marker::end_running(markers)).await)
+    }
+
+    fn or_unknown(&self, remains: Result<Remains, MinionError>) -> Remains {
+        remains.unwrap_or_else(|error| {
             tracing::warn!(minion = %self.login.name, %error, "nobody can look what is left on the minion");
             Remains::Unknown
         })
     }
 
-    /// The same for whoever wants to know why nobody can look.
+    /// As [`end`](Self::end), for whoever wants to know why nobody can look.
     ///
     /// # Errors
     /// When it does not answer, or not as it should.
     pub async fn try_end(&self, markers: &[String]) -> Result<Remains, MinionError> {
-        let (script, arguments) = marker::end(markers);
+        self.ended(marker::end(markers)).await
+    }
+
+    async fn ended(&self, (script, arguments): (String, Vec<String>)) -> Result<Remains, MinionError> {
         let printed = self.run(&script, &arguments).await.map_err(|error| crate::runner::chain(&error));
         printed.and_then(|printed| marker::remains(&printed)).map_err(|why| {
             MinionError::Unreachable(format!("minion {} can't be asked: {why}", self.login.shown()))

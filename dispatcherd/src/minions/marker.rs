@@ -54,10 +54,17 @@ exit 0
 
 /// What Ansible has asked for just now stands in the command line of a shell before it is in an environment, and what
 /// sshd has just started in neither; so there is nothing when two looks find nothing.
-const END: &str = r#"
+const ASKED_FOR: &str = r#"
 find_all() { find_them; marked '([^0-9]|$)' '' cmdline; }
+none() { them=$(find_all); [ -z "$them" ] || return 1; sleep 1; them=$(find_all); [ -z "$them" ]; }
+"#;
+
+const RUNNING: &str = r#"
+none() { them=$(find_them); [ -z "$them" ]; }
+"#;
+
+const END: &str = r#"
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
-none() { them=$(find_all); [ -z "$them" ] || return 1; nap; nap; them=$(find_all); [ -z "$them" ]; }
 none && { echo aegir-gone; exit 0; }
 $root kill -s TERM $them 2>/dev/null
 tries=0
@@ -75,9 +82,15 @@ pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>
     (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), markers.to_vec())
 }
 
-/// The script that ends (SIGTERM, after three seconds SIGKILL), and its arguments.
+/// The script that ends (SIGTERM, after three seconds SIGKILL) what runs and what was asked for, and its arguments.
 pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
-    (format!("{FIND}{END}"), markers.to_vec())
+    (format!("{FIND}{ASKED_FOR}{END}"), markers.to_vec())
+}
+
+/// The same for what runs alone. On a minion that is dispatcherd's own host, the ssh of a program on another one has
+/// its marker in its command line too.
+pub(super) fn end_running(markers: &[String]) -> (String, Vec<String>) {
+    (format!("{FIND}{RUNNING}{END}"), markers.to_vec())
 }
 
 /// What [`end`] found.

@@ -23,9 +23,11 @@ use super::connection::Minion;
 use super::error::MinionError;
 use super::marker::{MARKER, Signal};
 
-/// Around the program, with the marker in its environment. The program's standard input is empty.
+/// Around the program, with the marker in its environment: so what the program is told to end by reaches the shell too,
+/// which goes on, for it has the program's exit code to tell. The program's standard input is empty.
 const AROUND: &str = r#"
 word=$1; shift
+trap : INT TERM
 printf '\036%s ready\n' "$word" >&2
 read -r go || exit 0
 command -v -- "$1" >/dev/null 2>&1 || { printf '\036%s missing\n' "$word" >&2; exit 0; }
@@ -132,7 +134,7 @@ impl RemoteProgram {
 
     /// Ends what is left of it on the minion.
     pub async fn end(&self) -> Remains {
-        self.minion.end(std::slice::from_ref(&self.marker)).await
+        self.minion.end_running(std::slice::from_ref(&self.marker)).await
     }
 }
 

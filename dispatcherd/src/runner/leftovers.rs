@@ -13,12 +13,14 @@ use futures_util::future::join_all;
 
 use super::group::{self, Recorded};
 use crate::journal::AttemptDirectory;
-use crate::minions::{self, Login, Minion};
+use crate::minions::{self, Login, Minion, MinionError};
 use crate::plan::Plan;
 use crate::secrets::PrivateDirectory;
 
 /// How long the end of a killed group may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon a connection for which there was no room here is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Of so many places where something is left, or may be, the reason says all there is to say; of others the names.
 const IN_FULL: usize = 3;
 
@@ -61,8 +63,9 @@ impl fmt::Display for Leftovers {
                 Ok(_) => format!("what it started on {name} can't be ended"),
                 Err(why) => format!("whether anything that it started is left on {name} is not known: {why}"),
             };
-            sentences
-                .push(format!("{found}; `grep -ls {mark} /proc/[0-9]*/environ` as root on {name} lists it"));
+            sentences.push(format!(
+                "{found}; `grep -lszx {mark} /proc/[0-9]*/environ` as root on {name} lists it"
+            ));
         }
         if !by_name.is_empty() {
             sentences.push(format!("look in the same way on {}", names(by_name)));
@@ -73,7 +76,8 @@ impl fmt::Display for Leftovers {
 
 /// For whoever finds the lock of an attempt free and its transcript unfinished: kills the child's process
 /// group, then what the attempt started on its minions, and removes what the runner would have removed.
-/// Report `lost` only after this. Takes at most a minute or so for a minion that does not answer.
+/// Report `lost` only after this. Takes at most a minute or so for a minion that does not answer,
+/// and waits while there is no room here for a connection.
 pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> Leftovers {
     let local = match Recorded::read(&directory.child()) {
         Ok(None) => Ok(Remains::Gone),
@@ -96,8 +100,14 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
     };
     let used = |name: &_| plan.tasks.iter().any(|task| task.hosts.contains(name));
     let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
-        let opened =
-            Minion::open(Login::of(host, &plan.settings), &plan.settings.runtime_directory, None).await;
+        let open = || Minion::open(Login::of(host, &plan.settings), &plan.settings.runtime_directory, None);
+        let opened = loop {
+            match open().await {
+                // The minion has nothing to do with that, and something may run there.
+                Err(MinionError::NoRoom(_)) => tokio::time::sleep(LOOK_AGAIN).await,
+                opened => break opened,
+            }
+        };
         let remains = match opened {
             Ok(minion) => minion.try_end(std::slice::from_ref(&marker)).await,
             Err(error) => Err(error),
@@ -148,9 +158,9 @@ mod tests {
         assert_eq!(
             some.to_string(),
             "nothing that it started is left on web2; what it started on the node can't be ended; \
-             `grep -ls M=1/2 /proc/[0-9]*/environ` as root on the node lists it; whether anything that it started \
-             is left on web3 is not known: no route; `grep -ls M=1/2 /proc/[0-9]*/environ` as root on web3 lists it; \
-             whether anything that it started is left on web4 is not known: no route; `grep -ls M=1/2 \
+             `grep -lszx M=1/2 /proc/[0-9]*/environ` as root on the node lists it; whether anything that it started \
+             is left on web3 is not known: no route; `grep -lszx M=1/2 /proc/[0-9]*/environ` as root on web3 lists it; \
+             whether anything that it started is left on web4 is not known: no route; `grep -lszx M=1/2 \
              /proc/[0-9]*/environ` as root on web4 lists it; look in the same way on web5"
         );
     }

@@ -149,7 +149,7 @@ async fn a_minion_where_nobody_can_look_after_a_runner_is_named_in_the_reason() 
         minion.user, minion.port
     );
     assert!(message.contains(&unknown), "{message}");
-    let look = format!("`grep -ls AEGIR_ATTEMPT={attempt} /proc/[0-9]*/environ` as root on web1 lists it");
+    let look = format!("`grep -lszx AEGIR_ATTEMPT={attempt} /proc/[0-9]*/environ` as root on web1 lists it");
     assert!(message.contains(&look), "{message}");
 }
 

@@ -97,7 +97,7 @@ async fn several_minions_work_at_the_same_time() {
 async fn canceling_ends_what_runs_on_the_minion() {
     let (case, _minion) = one().await;
     let seconds = unique_seconds();
-    let script = format!("sleep {seconds} & echo ready; wait");
+    let script = format!("trap 'exit 7' INT TERM; sleep {seconds} & echo ready; wait");
     let mut running = case.remote_script(&script).start();
     running.until_printed("ready");
     running.until("the sleep runs", |_| runs(&seconds));
@@ -106,6 +106,7 @@ async fn canceling_ends_what_runs_on_the_minion() {
     let ended = running.wait().expect("canceled", "canceled_by_request");
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     assert_eq!(ended.task_finished().remote, Remains::Gone);
+    assert_eq!(ended.task_finished().exit.code, Some(7), "what it ended with is known");
     assert!(!runs(&seconds));
 }
 
