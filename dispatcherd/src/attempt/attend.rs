@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 3;
 
 /// Starts an attempt that relayd has granted, and stays with it to its end. What can't be started now is asked for
-/// again: until there is room it may be called off, and its lease may end.
+/// again, and for its lease with it: until there is room it may be called off.
 pub async fn start(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName, lease: Option<Lease>) {
     let child = match prepare(&node, attempt, lease).await {
         Prepared::Running(child) => {

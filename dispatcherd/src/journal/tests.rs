@@ -29,6 +29,10 @@ fn arrival() -> Arrival {
     Arrival { attempt: operation.attempt_id(), bytes: message::encode(&operation).into() }
 }
 
+fn lease(seconds: u64) -> Lease {
+    Lease { asked_at: crate::lease::boot_time(), seconds }
+}
+
 fn standings(journal: &Journal) -> Vec<(AttemptId, Standing)> {
     journal.scan().unwrap().into_iter().map(|found| (found.attempt, found.standing)).collect()
 }
@@ -241,7 +245,6 @@ fn a_grant_that_comes_late_shortens_no_lease() {
     let journal = Journal::open(place.path(), Duration::ZERO).unwrap();
     let arrival = arrival();
     journal.take(std::slice::from_ref(&arrival)).unwrap();
-    let lease = |seconds| Lease { asked_at: crate::lease::boot_time(), seconds };
     let later = lease(900);
     journal.keep_lease(arrival.attempt, later).unwrap();
     journal.keep_lease(arrival.attempt, lease(10)).unwrap();
@@ -255,7 +258,6 @@ fn renewing_a_lease_on_a_full_disk_needs_no_room() {
     let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
     let arrival = arrival();
     journal.take(std::slice::from_ref(&arrival)).unwrap();
-    let lease = |seconds| Lease { asked_at: crate::lease::boot_time(), seconds };
     journal.keep_lease(arrival.attempt, lease(10)).unwrap();
     let fills: [fn(&SmallDisk) -> _; 2] = [|disk| disk.fill(0), |disk| disk.fill_with_files(0)];
     for (full, terms) in fills.into_iter().zip([[100, 10_000, 20_000], [30_000, 200_000, 300_000]]) {

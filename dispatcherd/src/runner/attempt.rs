@@ -283,7 +283,7 @@ impl Attempt<'_> {
             if let Some(stop) = work.stops.now().or_else(lease_over) {
                 return (stop.outcome(), stop.reason());
             }
-            if let Err(stop) = room_for_a_task(work).await {
+            if let Err(stop) = room_for_a_task(work, &work.stops).await {
                 return (stop.outcome(), stop.reason());
             }
             {
@@ -323,8 +323,10 @@ impl Attempt<'_> {
     }
 }
 
-/// Carries a Task out. One of which nothing was started for want of room is tried again until there is some.
+/// Carries a Task out. One of which nothing was started for want of room is tried again until there is some, or its
+/// time is over.
 async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
+    let stops = work.stops_of(task);
     loop {
         let end = match &task.action {
             Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
@@ -335,8 +337,8 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
         }
         tracing::warn!(task = %task.name, error = end.reason.message, "a Task waits for room");
         let room = async {
-            look_again(work).await?;
-            room_for_a_task(work).await
+            look_again(&stops).await?;
+            room_for_a_task(work, &stops).await
         };
         if let Err(stop) = room.await {
             return TaskEnd::stopped_before(&stop);
@@ -348,16 +350,16 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
 ///
 /// # Errors
 /// What stops the attempt before that.
-async fn room_for_a_task(work: &Work<'_>) -> Result<(), Stop> {
+async fn room_for_a_task(work: &Work<'_>, stops: &Stops) -> Result<(), Stop> {
     while !work.account.borrow_mut().room_for_a_task() {
-        look_again(work).await?;
+        look_again(stops).await?;
     }
     Ok(())
 }
 
 /// Waits until it is time to look again whether there is room.
-async fn look_again(work: &Work<'_>) -> Result<(), Stop> {
-    work.stops.clone().unless(tokio::time::sleep(LOOK_AGAIN)).await
+async fn look_again(stops: &Stops) -> Result<(), Stop> {
+    stops.clone().unless(tokio::time::sleep(LOOK_AGAIN)).await
 }
 
 async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {

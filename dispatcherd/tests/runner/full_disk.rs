@@ -132,10 +132,10 @@ fn until_a_task_waits(running: &mut Running) {
     running.until("a Task waits", |case| case.errors().contains("a Task waits for room"));
 }
 
-#[test]
-fn a_task_begins_when_there_is_room_for_its_secrets() {
+/// A Task that says how long its secret is, with no room for that where secrets are kept. Gives the length too.
+fn without_room_for_its_secret() -> Option<(SmallDisk, Case, usize)> {
     let case = Case::new();
-    let Some(disk) = SmallDisk::mount(&case.path("run"), "1m").unwrap() else { return };
+    let disk = SmallDisk::mount(&case.path("run"), "1m").unwrap()?;
     let line = |_| format!("{}\n", uuid::Uuid::new_v4().simple());
     let secret: String = (0..200).map(line).collect();
     let password = case.seal(&secret);
@@ -144,11 +144,30 @@ fn a_task_begins_when_there_is_room_for_its_secrets() {
     let program = Action::Program { argv, on: Place::Dispatcher };
     let case = case.task("run", program, &[("password", password)]);
     disk.fill(4096).unwrap();
+    Some((disk, case, secret.len()))
+}
+
+#[test]
+fn a_task_begins_when_there_is_room_for_its_secrets() {
+    let Some((disk, case, length)) = without_room_for_its_secret() else { return };
     let mut running = case.start();
     until_a_task_waits(&mut running);
     disk.make_room().unwrap();
     let ended = running.wait().expect("succeeded", "completed");
-    assert_eq!(ended.text(Stream::Stdout), format!("{}\n", secret.len()));
+    assert_eq!(ended.text(Stream::Stdout), format!("{length}\n"));
+}
+
+#[test]
+fn the_time_of_a_task_that_waits_for_room_runs() {
+    let Some((disk, mut case, _)) = without_room_for_its_secret() else { return };
+    case.plan.tasks[0].timeout_seconds = 2;
+    let mut running = case.start();
+    running.until("its end without room", |case| {
+        std::fs::read_to_string(case.directory().transcript()).is_ok_and(|text| text.contains("timed_out"))
+    });
+    disk.make_room().unwrap();
+    let ended = running.wait().expect("failed", "timed_out");
+    assert_eq!(ended.text(Stream::Stdout), "");
 }
 
 #[tokio::test]
