@@ -13,7 +13,7 @@ use aegir_protocol::message::{Cancel, Lease, encode};
 use aegir_protocol::operation::{Host, HostKey, Operation, Target};
 use aegir_protocol::record::{Exit, Finished, Header, Record, Step, Stream, TaskFinished};
 use aegir_testkit::Minion;
-use dispatcherd::journal::AttemptDirectory;
+use dispatcherd::journal::{AttemptDirectory, Journal};
 use dispatcherd::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
 use serde_json::Value;
 
@@ -260,15 +260,14 @@ impl Running {
     }
 
     pub(crate) fn cancel(&self) {
-        let directory = self.case.directory();
         let cancel = Cancel {
             operation: self.case.operation.id,
             attempt: self.case.operation.attempt,
             requested_by: Some("tester".to_owned()),
         };
-        let beside = directory.path().join("cancel.json.new");
-        std::fs::write(&beside, serde_json::to_vec(&cancel).unwrap()).unwrap();
-        std::fs::rename(beside, directory.cancel()).unwrap();
+        // As dispatcherd does it, which knows what a full disk still takes.
+        let journal = Journal::open(&self.case.path("state"), Duration::ZERO).unwrap();
+        journal.call_off(&cancel).unwrap();
     }
 
     #[track_caller]
