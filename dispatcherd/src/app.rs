@@ -15,8 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt;
-use crate::catalog::snapshot::SnapshotError;
+use crate::attempt::{self, HeldUp};
 use crate::catalog::{self, Announcer, Library};
 use crate::config::{Config, NoNodeName};
 use crate::control;
@@ -59,9 +58,6 @@ pub enum AppError {
     /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// There is no room for copies of the roles.
-    #[error("no copies of the roles can be kept, make room: {0}")]
-    Catalog(#[from] SnapshotError),
     /// Files can't be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -83,7 +79,7 @@ impl AppError {
         match self {
             Self::Config(_) | Self::NoNodeName(_) => Exit::ConfigInvalid,
             Self::Directory(error) => error.into(),
-            Self::Identity(_) | Self::Journal(_) | Self::Catalog(_) => Exit::StateDirectoryUnwritable,
+            Self::Identity(_) | Self::Journal(_) => Exit::StateDirectoryUnwritable,
             Self::Watch(_) | Self::System { .. } => Exit::Internal,
         }
     }
@@ -133,9 +129,10 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let journal = Journal::open(state.path(), retention)?;
     let found = journal.scan()?;
     let library = library(&config, recipient, true)?;
-    let catalog = library.read()?;
-    catalog::log(&catalog);
-    let (catalog, catalog_read) = watch::channel(catalog);
+    let catalog = library.read().inspect(|catalog| catalog::log(catalog)).inspect_err(
+        |error| tracing::error!(%error, "no Operations are taken until the roles can be copied"),
+    );
+    let (catalog, catalog_read) = watch::channel(catalog.ok());
 
     let slots = usize::try_from(config.slots).unwrap_or(usize::MAX);
     let terms = Terms {
@@ -168,6 +165,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         terms,
         catalog: catalog_read,
         launcher: Launcher::of_this_program().map_err(system("find this program's own file"))?,
+        held_up: HeldUp::default(),
         frontends: frontends.clone(),
         shipper,
         ships: Ships::default(),
@@ -196,6 +194,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         deliveries: operations,
         control: intake_control,
         census: census_read.clone(),
+        catalog: node.catalog.clone(),
         spool: level_read,
         closed,
     };
@@ -271,10 +270,12 @@ async fn sweep(node: Arc<Node>) {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the journal can't be swept"),
         }
-        let catalog = Arc::clone(&node.catalog.borrow());
-        let removed = node.on_disk(move |node| remove_unused_content(node, &catalog)).await;
-        if let Err(error) = removed {
-            tracing::error!(%error, "roles that nothing uses any more can't be removed");
+        let catalog = node.catalog.borrow().clone();
+        if let Some(catalog) = catalog {
+            let removed = node.on_disk(move |node| remove_unused_content(node, &catalog)).await;
+            if let Err(error) = removed {
+                tracing::error!(%error, "roles that nothing uses any more can't be removed");
+            }
         }
         tokio::time::sleep(node.journal.sweep_interval()).await;
     }

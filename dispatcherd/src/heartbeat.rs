@@ -88,12 +88,14 @@ impl Pulse {
         }
     }
 
-    /// The attempts whose children wait for room.
+    /// The attempts that can't be started for want of room, and those whose children wait for some.
     async fn blocked(&self) -> Vec<Blocked> {
-        let running = self.census.borrow().running.clone();
+        let Census { claiming, running, .. } = self.census.borrow().clone();
         let blocked = move |node: &Node| {
-            let waits = |attempt| spool::blocked(attempt, &node.journal.directory(attempt));
-            running.into_iter().filter_map(waits).collect()
+            let waits = |&attempt: &_| spool::blocked(attempt, &node.journal.directory(attempt));
+            let waiting: Vec<_> = running.iter().filter_map(waits).collect();
+            let granted = [claiming, running].concat();
+            node.held_up.among(&granted).into_iter().chain(waiting).collect()
         };
         self.node.on_disk(blocked).await
     }

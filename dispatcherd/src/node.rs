@@ -7,6 +7,7 @@ use aegir_service::shutdown::Tasks;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::HeldUp;
 use crate::frontends::Frontends;
 use crate::journal::Journal;
 use crate::launch::Launcher;
@@ -21,10 +22,12 @@ pub struct Node {
     pub journal: Journal,
     /// What plans are made by.
     pub terms: Terms,
-    /// What they are checked against.
-    pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// What they are checked against; none as long as there was no room for copies of the roles.
+    pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
     /// How runners are started.
     pub launcher: Launcher,
+    /// What can't be started now.
+    pub held_up: HeldUp,
     /// The way to the frontends.
     pub frontends: Frontends,
     /// How transcripts get there.

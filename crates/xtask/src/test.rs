@@ -23,6 +23,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     deps::ensure(deps::For::Tests)?;
     // Tests start the daemons as programs: cargo builds those for no test by itself.
     workspace::cargo(&["build", "--workspace", "--bins"])?;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("Only root can mount a small disk: tests of full disks check nothing, and say SKIPPED.");
+    }
     let nextest = has_nextest();
     let mut command = if nextest {
         let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };

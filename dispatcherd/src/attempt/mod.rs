@@ -5,7 +5,9 @@
 
 mod attend;
 mod end;
+mod held_up;
 mod prepare;
 
 pub use attend::{adopt, start};
 pub use end::{bury, call_off, renew, report, tell};
+pub use held_up::HeldUp;

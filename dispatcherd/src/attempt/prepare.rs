@@ -38,6 +38,8 @@ enum StartError {
     Journal(#[from] JournalError),
     #[error("could not start the runner: {0}")]
     Spawn(#[source] io::Error),
+    #[error("there is no room for copies of the roles")]
+    NoRoles,
 }
 
 impl StartError {
@@ -45,6 +47,7 @@ impl StartError {
     fn passes(&self) -> bool {
         match self {
             Self::Journal(JournalError { error, .. }) | Self::Spawn(error) => journal::passes(error),
+            Self::NoRoles => true,
         }
     }
 }
@@ -55,7 +58,10 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<
     let mut tries = 0;
     loop {
         let error = match once(node, attempt, lease).await {
-            Ok(prepared) => return prepared,
+            Ok(prepared) => {
+                node.held_up.remove(attempt);
+                return prepared;
+            }
             Err(error) => error,
         };
         tries += u32::from(!error.passes());
@@ -66,6 +72,9 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<
         if tries >= TRIES {
             let message = format!("node {}: {error}", node.terms.node);
             return Prepared::Rejected(Code::RunnerFailed.because(message));
+        }
+        if error.passes() {
+            node.held_up.insert(attempt, Code::DiskFull.because(format!("it can't be started: {error}")));
         }
         tokio::time::sleep(PAUSE).await;
         if error.passes() {
@@ -82,7 +91,7 @@ async fn once(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Res
     if started {
         return Ok(Prepared::StartedBefore);
     }
-    let catalog = Arc::clone(&node.catalog.borrow());
+    let catalog = node.catalog.borrow().clone().ok_or(StartError::NoRoles)?;
     let planned = node
         .on_disk(move |node| {
             let operation = node.journal.operation(attempt)?;

@@ -27,8 +27,8 @@ pub struct Announcer {
     pub to: Vec<FrontendName>,
     /// The way to them.
     pub frontends: Frontends,
-    /// What the planner uses.
-    pub catalog: watch::Sender<Arc<Catalog>>,
+    /// What the planner uses; none until there was room for copies of the roles.
+    pub catalog: watch::Sender<Option<Arc<Catalog>>>,
     /// Reads the directories again at once.
     pub reload: Signal,
 }
@@ -83,16 +83,16 @@ impl Announcer {
         };
         *fingerprint = Some(now);
         let Some(catalog) = catalog else { return false };
-        let news = catalog.digest != self.catalog.borrow().digest;
+        let news = self.catalog.borrow().as_ref().is_none_or(|known| known.digest != catalog.digest);
         if news {
             log(&catalog);
-            self.catalog.send_replace(catalog);
+            self.catalog.send_replace(Some(catalog));
         }
         news
     }
 
     async fn tell(&self) -> Result<(), PublishError> {
-        let catalog = Arc::clone(&self.catalog.borrow());
+        let Some(catalog) = self.catalog.borrow().clone() else { return Ok(()) };
         let size = message::encode(&*catalog).len();
         if size > MAX_MESSAGE {
             tracing::error!(

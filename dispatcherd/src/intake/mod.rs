@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::{ConsumeControl, Deliveries, Delivery};
+use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::message;
 use aegir_protocol::name::{BackendName, FrontendName};
@@ -66,7 +67,10 @@ impl Gate {
 }
 
 /// Why nothing is taken, whatever waits here.
-fn closed(draining: bool, spool: Level) -> Option<Reason> {
+fn closed(draining: bool, no_roles: bool, spool: Level) -> Option<Reason> {
+    if no_roles {
+        return Some(Code::DiskFull.because("there is no room for copies of the roles: make room"));
+    }
     if draining {
         return Some(
             Code::Draining.because("an operator drains this node; `dispatcherd drain --undo` ends that"),
@@ -98,6 +102,8 @@ pub struct Intake {
     pub control: ConsumeControl,
     /// How many wait.
     pub census: watch::Receiver<Census>,
+    /// Whether there is one.
+    pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
     /// How full the spool is.
     pub spool: watch::Receiver<Level>,
     /// Why nothing is taken, when that is so.
@@ -124,6 +130,11 @@ impl Intake {
                         return;
                     }
                 }
+                changed = self.catalog.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 changed = self.spool.changed() => {
                     if changed.is_err() {
                         return;
@@ -138,7 +149,8 @@ impl Intake {
             let census = self.census.borrow_and_update();
             (census.waiting.len() + census.claiming.len(), census.draining)
         };
-        let closed = closed(draining, *self.spool.borrow_and_update());
+        let no_roles = self.catalog.borrow_and_update().is_none();
+        let closed = closed(draining, no_roles, *self.spool.borrow_and_update());
         let is = self.control.is_paused();
         let should = closed.is_some() || Gate { slots: self.slots }.closed(is, waiting);
         self.say(closed);

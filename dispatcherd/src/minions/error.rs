@@ -107,7 +107,13 @@ impl MinionError {
                 login.user
             ));
         }
-        if (has("unix_listener: ") || has("muxserver_listen: ")) && has("No space left on device") {
+        let no_room = [
+            "No space left on device",
+            "Disk quota exceeded",
+            "Read-only file system",
+            "Too many open files",
+        ];
+        if (has("unix_listener: ") || has("muxserver_listen: ")) && no_room.into_iter().any(has) {
             return Self::NoRoom(format!("can't make the socket of a connection: {said}"));
         }
         // OpenSSH says the one from 9.8 on, and ssh-keyscan only ever the other.
@@ -189,6 +195,11 @@ mod tests {
             "muxserver_listen: link mux listener /run/aegir/x.1 => /run/aegir/x: No space left on device\r\n",
             Code::DiskFull,
             "No space left",
+        );
+        check(
+            "unix_listener: cannot bind to path /run/aegir/x.1: Read-only file system\r\n",
+            Code::DiskFull,
+            "Read-only",
         );
         check("", Code::MinionUnreachable, "ssh gave no reason");
     }

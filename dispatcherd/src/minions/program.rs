@@ -71,7 +71,11 @@ impl RemoteProgram {
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::piped());
         let mut child = command.spawn().await.map_err(|error| {
-            MinionError::Here(format!("can't start ssh: {}", crate::runner::chain(&error)))
+            let message = format!("can't start ssh: {}", crate::runner::chain(&error));
+            match error {
+                openssh::Error::Ssh(error) | openssh::Error::ChildIo(error) => MinionError::here(message, &error),
+                _ => MinionError::Here(message),
+            }
         })?;
         let (stdin, stdout) = (child.stdin().take(), child.stdout().take());
         let (said, heard) = watch::channel(None);

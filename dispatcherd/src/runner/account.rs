@@ -253,8 +253,22 @@ impl Account {
             return false;
         }
         let room = self.room.for_a_task();
-        self.room.disk_is_full(!room);
+        if !room {
+            self.waits_for_room();
+        }
         room && !self.room.spool_full()
+    }
+
+    /// The Task can't begin for want of room, here or where its secrets and sockets lie.
+    pub(super) fn waits_for_room(&mut self) {
+        self.room.disk_is_full(true);
+    }
+
+    /// A child of the Task runs: there was room.
+    pub(super) fn child_runs(&mut self) {
+        if self.kept.is_empty() {
+            self.room.disk_is_full(false);
+        }
     }
 
     /// The end of what the Task printed as errors, for its reason; the last lines that fit in `most` bytes.

@@ -33,6 +33,9 @@ use crate::secrets::{PrivateDirectory, SecretError, Secrets};
 /// How often, and after how long, the last record is tried again when the disk fails. For room it waits without end.
 const FINISH_AGAIN: [u64; 5] = [1, 2, 5, 10, 20];
 
+/// How long at most a Task that waits for room is not tried.
+const TRY_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
 /// How often the lock is asked for, and how long between: whoever looks whether a runner has it holds it for a moment.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -131,8 +134,6 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let operation = read_operation(&directory)?;
     let plan = read_plan(&directory)?;
     let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
-    let mut room = Room::new(directory.clone(), spool_full);
-    let writer = create(&directory.transcript(), &mut room).await?;
     let (stopper, stops) = stops(operation.timeout_seconds);
     // One that was called off before this begins no Task; whoever watches for it would see it too late.
     if let Some(stop) = canceled(&directory.cancel()) {
@@ -146,6 +147,9 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let lease = || LeaseFile::new(directory.lease());
     let lease = operation.lease_seconds.map(|_| tokio::spawn(watch_lease(lease(), stopper.clone())));
     let attempt = Attempt { operation: &operation, plan: &plan, directory: &directory };
+    let mut room = Room::new(directory.clone(), spool_full);
+    // Its time runs, and it can be called off, while there is no room for its first record.
+    let writer = create(&directory.transcript(), &mut room).await?;
     let finished = attempt.carry_out(writer, room, stopper, stops).await;
     cancel.abort();
     spool.abort();
@@ -324,9 +328,10 @@ impl Attempt<'_> {
 }
 
 /// Carries a Task out. One of which nothing was started for want of room is tried again until there is some, or its
-/// time is over.
+/// time is over. A try may log in to minions, so it comes less and less often.
 async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
     let stops = work.stops_of(task);
+    let mut pause = LOOK_AGAIN;
     loop {
         let end = match &task.action {
             Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
@@ -336,13 +341,15 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
             return end;
         }
         tracing::warn!(task = %task.name, error = end.reason.message, "a Task waits for room");
+        work.account.borrow_mut().waits_for_room();
         let room = async {
-            look_again(&stops).await?;
+            stops.clone().unless(tokio::time::sleep(pause)).await?;
             room_for_a_task(work, &stops).await
         };
         if let Err(stop) = room.await {
             return TaskEnd::stopped_before(&stop);
         }
+        pause = (pause * 2).min(TRY_AT_LEAST_EVERY);
     }
 }
 
@@ -352,14 +359,9 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
 /// What stops the attempt before that.
 async fn room_for_a_task(work: &Work<'_>, stops: &Stops) -> Result<(), Stop> {
     while !work.account.borrow_mut().room_for_a_task() {
-        look_again(stops).await?;
+        stops.clone().unless(tokio::time::sleep(LOOK_AGAIN)).await?;
     }
     Ok(())
-}
-
-/// Waits until it is time to look again whether there is room.
-async fn look_again(stops: &Stops) -> Result<(), Stop> {
-    stops.clone().unless(tokio::time::sleep(LOOK_AGAIN)).await
 }
 
 async fn finish(mut account: Account, outcome: Outcome, reason: Reason) -> bool {

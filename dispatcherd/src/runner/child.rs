@@ -104,6 +104,7 @@ pub(super) async fn carry<C: Child>(
     account: &RefCell<Account>,
     stops: &mut Stops,
 ) -> Ended {
+    account.borrow_mut().child_runs();
     let (stdout, stderr) = child.streams();
     let mut stdout = Source::new(stdout, Stream::Stdout);
     let mut stderr = Source::new(stderr, Stream::Stderr);

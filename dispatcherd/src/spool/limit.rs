@@ -114,8 +114,8 @@ pub fn blocked(attempt: AttemptId, directory: &AttemptDirectory) -> Option<Block
     };
     let (since, reason) = match (since(&directory.full()), since(&directory.hold())) {
         (Some(since), _) => {
-            let what = "the disk is full, and children wait with what they print: make room there, and they go \
-                        on by themselves";
+            let what = "the disk of the state or runtime directory is full, and what runs waits with what it writes \
+                        there: make room, and it goes on by itself";
             (since, Code::DiskFull.because(what))
         }
         (None, Some(since)) => {

@@ -97,6 +97,45 @@ async fn a_disk_that_fills_up_under_a_task_is_shown_and_waited_for() {
     assert!(written.windows(7).any(|window| window == b"300000\\"), "the last line is missing");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_room_for_a_changed_role_starts_and_takes_nothing() {
+    let Some((disk, mut world)) = World::on_a_small_disk("4m", "").await else { return };
+    world.relayd.until("a heartbeat", accepting).await;
+    let (running, granted) = (world.sleeper(), world.operation("example.print", json!({})));
+    world.relayd.submit(&running).await;
+    let runs = || alive(&world.attempt_directory(running.attempt_id())).is_ok_and(|alive| alive == Alive::Yes);
+    world.wait("a runner", || runs().then_some(())).await;
+    world.relayd.state().grant = None;
+    world.relayd.submit(&granted).await;
+    let claimed = |state: &State| state.claims.iter().any(|claim| claim.operation == granted.id);
+    world.relayd.until("the claim", claimed).await;
+    world.kill().await;
+    // As if the roles were others than those of which there are copies.
+    std::fs::remove_dir_all(world.path("state/content")).unwrap();
+    world.relayd.state().claims.clear();
+    disk.fill(0).unwrap();
+    world.restart();
+    world.relayd.until("a heartbeat that says so", closed_by(Code::DiskFull)).await;
+    world.relayd.until("the claim", claimed).await;
+    let claim = Grant {
+        operation: granted.id,
+        attempt: granted.attempt,
+        granted: true,
+        reason: None,
+        lease: None,
+    };
+    world.relayd.tell(&world.node, &claim).await;
+    let shown = |state: &State| blocked(state, granted.attempt_id(), Code::DiskFull);
+    world.relayd.until("a heartbeat that shows the granted one", shown).await;
+    disk.make_room().unwrap();
+    world.relayd.state().grant = Some(true);
+    world.open_gate();
+    for operation in [&running, &granted] {
+        succeeds(&world, operation).await;
+    }
+    world.relayd.until("a heartbeat that takes it back", accepting).await;
+}
+
 /// An attempt that relayd is about to be asked for.
 async fn claimed(world: &World) -> Operation {
     let operation = world.operation("example.print", json!({}));

@@ -152,6 +152,7 @@ fn a_task_begins_when_there_is_room_for_its_secrets() {
     let Some((disk, case, length)) = without_room_for_its_secret() else { return };
     let mut running = case.start();
     until_a_task_waits(&mut running);
+    until_full(&mut running);
     disk.make_room().unwrap();
     let ended = running.wait().expect("succeeded", "completed");
     assert_eq!(ended.text(Stream::Stdout), format!("{length}\n"));
