@@ -15,8 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Library;
 use crate::frontends::Frontends;
 
-/// How often the directories are looked at.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the directories are looked at: whoever writes a role wants to run it at once.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Keeps the catalog current, and the frontends informed.
 #[derive(Debug)]

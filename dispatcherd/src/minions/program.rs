@@ -73,7 +73,9 @@ impl RemoteProgram {
         let mut child = command.spawn().await.map_err(|error| {
             let message = format!("can't start ssh: {}", crate::runner::chain(&error));
             match error {
-                openssh::Error::Ssh(error) | openssh::Error::ChildIo(error) => MinionError::here(message, &error),
+                openssh::Error::Ssh(error) | openssh::Error::ChildIo(error) => {
+                    MinionError::here(message, &error)
+                }
                 _ => MinionError::Here(message),
             }
         })?;

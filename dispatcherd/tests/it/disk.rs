@@ -103,7 +103,8 @@ async fn a_node_without_room_for_a_changed_role_starts_and_takes_nothing() {
     world.relayd.until("a heartbeat", accepting).await;
     let (running, granted) = (world.sleeper(), world.operation("example.print", json!({})));
     world.relayd.submit(&running).await;
-    let runs = || alive(&world.attempt_directory(running.attempt_id())).is_ok_and(|alive| alive == Alive::Yes);
+    let runs =
+        || alive(&world.attempt_directory(running.attempt_id())).is_ok_and(|alive| alive == Alive::Yes);
     world.wait("a runner", || runs().then_some(())).await;
     world.relayd.state().grant = None;
     world.relayd.submit(&granted).await;
@@ -117,13 +118,8 @@ async fn a_node_without_room_for_a_changed_role_starts_and_takes_nothing() {
     world.restart();
     world.relayd.until("a heartbeat that says so", closed_by(Code::DiskFull)).await;
     world.relayd.until("the claim", claimed).await;
-    let claim = Grant {
-        operation: granted.id,
-        attempt: granted.attempt,
-        granted: true,
-        reason: None,
-        lease: None,
-    };
+    let claim =
+        Grant { operation: granted.id, attempt: granted.attempt, granted: true, reason: None, lease: None };
     world.relayd.tell(&world.node, &claim).await;
     let shown = |state: &State| blocked(state, granted.attempt_id(), Code::DiskFull);
     world.relayd.until("a heartbeat that shows the granted one", shown).await;
