@@ -22,6 +22,12 @@ impl Address {
             Self::Unix(_) => format!("http://localhost{path}"),
         }
     }
+
+    /// Whether certificates matter.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Http(base) if base.starts_with("https:"))
+    }
 }
 
 impl FromStr for Address {
