@@ -140,7 +140,6 @@ impl App {
             echoes: Arc::clone(&echoes),
             control,
             link: link.clone(),
-            broker_address: config.broker.address(),
             mac_key,
             token,
             dead_removed: Arc::clone(&dead_removed),

@@ -21,6 +21,7 @@ pub mod config;
 mod connect;
 pub mod consumer;
 pub mod dead;
+mod greeting;
 mod probe;
 mod publish;
 pub mod publisher;
@@ -34,6 +35,7 @@ pub mod topology;
 
 pub use config::Config;
 pub use consumer::{Consume, ConsumeControl, Deliveries, Delivery, SettleError};
+pub use greeting::Greeting;
 pub use publisher::{Outgoing, Pending, PublishError, Publisher};
 pub use session::{Builder, Link, Status};
 pub use topology::Topology;

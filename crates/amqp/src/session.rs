@@ -5,6 +5,7 @@
 //! acknowledgements must not stop with them), declares the topology, starts publisher and consumers, notices
 //! whatever ends one of them, and begins again after a pause, until it is cancelled.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::additions::Additions;
 pub use crate::backoff::Retry;
 use crate::config::Config;
 use crate::consumer::{Consume, ConsumeControl, Deliveries};
+use crate::greeting::Greeting;
 use crate::publisher::Publisher;
 use crate::pump::Outlet;
 pub use crate::status::Status;
@@ -156,6 +158,7 @@ impl Builder {
             self.silence.unwrap_or(Duration::from_secs(self.config.heartbeat_seconds.max(1).into()));
         let progress = Progress::new();
         let link = Link {
+            config: self.config.clone(),
             publisher: publisher.clone(),
             status: status.subscribe(),
             commands,
@@ -182,6 +185,7 @@ impl Builder {
 /// A running session. Cheap to clone; dropping it ends nothing.
 #[derive(Clone, Debug)]
 pub struct Link {
+    config: Config,
     publisher: Publisher,
     status: watch::Receiver<Status>,
     commands: mpsc::Sender<Command>,
@@ -189,6 +193,21 @@ pub struct Link {
 }
 
 impl Link {
+    /// Where the broker is, without credentials, for messages.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.config.address()
+    }
+
+    /// Who the broker says that it is: see [`Config::greeting`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn greeting(&self) -> io::Result<Greeting> {
+        self.config.greeting().await
+    }
+
     /// Publishes by this session.
     #[must_use]
     pub fn publisher(&self) -> Publisher {

@@ -39,7 +39,15 @@ impl Relay {
         hop(hops, "store".to_owned(), store).await?;
         let broker = async {
             self.broker_state()?;
-            Ok(format!("connected to {}", self.0.broker_address))
+            let address = self.0.link.address();
+            let greeting = self.0.link.greeting().await.map_err(|error| format!("{address}: {error}"))?;
+            let lacks = greeting.lacks();
+            if lacks.is_empty() && !greeting.is_too_old() {
+                return Ok(format!("connected to {address}: {greeting}"));
+            }
+            let lacks =
+                if lacks.is_empty() { String::new() } else { format!(" It lacks {}.", lacks.join(", ")) };
+            Err(format!("{address} is {greeting}.{lacks} RabbitMQ 3.10 or newer is needed"))
         };
         hop(hops, "broker".to_owned(), broker).await?;
         let nodes = self.0.nodes.alive(backend);

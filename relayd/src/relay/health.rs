@@ -144,7 +144,7 @@ impl Relay {
 
     /// How it stands with the broker, if not well.
     pub(super) fn broker_state(&self) -> Result<(), String> {
-        let address = &self.0.broker_address;
+        let address = self.0.link.address();
         match &*self.0.link.status().borrow() {
             Status::Up => Ok(()),
             status @ (Status::Connecting { .. }

@@ -57,8 +57,6 @@ pub struct Parts {
     pub control: Control,
     /// The way to the broker.
     pub link: Link,
-    /// Where the broker is, for messages.
-    pub broker_address: String,
     /// What requests are compared with.
     pub mac_key: MacKey,
     /// The API's token.

@@ -111,7 +111,6 @@ impl Site {
             echoes: Arc::new(Echoes::default()),
             control,
             link,
-            broker_address: "127.0.0.1:1".to_owned(),
             mac_key: MacKey([7; 32]),
             token,
         });
