@@ -30,9 +30,12 @@ impl Library {
     /// is left out. Blocks on the disk.
     ///
     /// # Errors
-    /// When there is no room for the copies now, which says nothing against the roles.
+    /// When they can't be read, or there is no room for the copies, for now, which says nothing against the roles.
     pub fn read(&self) -> Result<Arc<Catalog>, SnapshotError> {
         let mut found = load::load(&self.directories);
+        if let Some(reason) = found.busy.take() {
+            return Err(SnapshotError::Busy(reason));
+        }
         if let Some(content) = &self.content {
             let roles: Vec<_> = found
                 .roles

@@ -1,13 +1,15 @@
 //! Finding roles, and saying which can't be used and why.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::catalog::Role;
 use aegir_protocol::manifest::Manifest;
 use aegir_protocol::name::RoleName;
 
-use super::files;
+use super::files::{self, FilesError};
+use crate::journal::passes;
 
 /// Where a role's manifest stands.
 pub const MANIFEST: &str = "meta/aegir.yml";
@@ -19,9 +21,17 @@ pub struct Found {
     pub roles: BTreeMap<RoleName, (PathBuf, Role)>,
     /// Roles that can't, and why.
     pub left_out: BTreeMap<String, Vec<String>>,
+    /// What kept one from being read that says nothing against it, such as too many open files.
+    pub busy: Option<String>,
 }
 
 impl Found {
+    fn note(&mut self, error: &io::Error, reason: &str) {
+        if passes(error) {
+            self.busy = Some(reason.to_owned());
+        }
+    }
+
     /// Moves a role from what can be used to what can't.
     pub fn leave_out(&mut self, name: &RoleName, reason: String) {
         self.roles.remove(name);
@@ -44,12 +54,13 @@ pub fn load(directories: &[PathBuf]) -> Found {
             }
             Err(error) => {
                 let reason = format!("the directory can't be read: {error}");
+                found.note(&error, &reason);
                 found.left_out.entry(directory.display().to_string()).or_default().push(reason);
             }
         }
     }
     for (name, paths) in places {
-        match one(&name, &paths) {
+        match one(&name, &paths, &mut found) {
             Ok((name, path, role)) => {
                 found.roles.insert(name, (path, role));
             }
@@ -75,21 +86,29 @@ fn subdirectories(directory: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     Ok(roles)
 }
 
-fn one(name: &str, paths: &[PathBuf]) -> Result<(RoleName, PathBuf, Role), Vec<String>> {
+fn one(name: &str, paths: &[PathBuf], found: &mut Found) -> Result<(RoleName, PathBuf, Role), Vec<String>> {
     let [path] = paths else {
         let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         let places = places.join(" and ");
         return Err(vec![format!("there are several roles of this name, in {places}: rename all but one")]);
     };
     let name: RoleName = name.parse().map_err(|error| vec![format!("{error}")])?;
-    let text = std::fs::read_to_string(path.join(MANIFEST))
-        .map_err(|error| vec![format!("{MANIFEST} can't be read: {error}")])?;
+    let text = std::fs::read_to_string(path.join(MANIFEST)).map_err(|error| {
+        let reason = format!("{MANIFEST} can't be read: {error}");
+        found.note(&error, &reason);
+        vec![reason]
+    })?;
     let manifest: Manifest =
         yaml_serde::from_str(&text).map_err(|error| vec![format!("{MANIFEST}: {error}")])?;
     let mut wrong: Vec<_> =
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();
     wrong.extend(missing_task_files(path, &manifest));
-    let digest = files::digest(path).map_err(|error| wrong.push(error.to_string()));
+    let digest = files::digest(path).map_err(|error| {
+        if let FilesError::Read { error: source, .. } = &error {
+            found.note(source, &error.to_string());
+        }
+        wrong.push(error.to_string());
+    });
     match digest {
         Ok(digest) if wrong.is_empty() => Ok((name, path.clone(), Role { digest, manifest })),
         Ok(_) | Err(()) => Err(wrong),

@@ -28,6 +28,9 @@ pub enum SnapshotError {
         #[source]
         error: io::Error,
     },
+    /// The roles can't be read now, which says nothing against them.
+    #[error("{0}")]
+    Busy(String),
     /// Somebody edits the role right now.
     #[error("its files changed while they were read: it is read again in a moment")]
     Changing,
@@ -38,7 +41,8 @@ impl SnapshotError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Write { error, .. } => passes(error),
+            Self::Write { error, .. } | Self::Files(FilesError::Read { error, .. }) => passes(error),
+            Self::Busy(_) => true,
             Self::Files(_) | Self::Changing => false,
         }
     }
