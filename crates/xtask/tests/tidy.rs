@@ -190,6 +190,7 @@ fn a_node_reads_the_wall_clock_only_for_people_and_for_sweeping() {
     let allowed = BTreeMap::from([
         ("dispatcherd/src/app.rs", "for sweeping what is over; compared with the times of files"),
         ("dispatcherd/src/heartbeat.rs", "for people"),
+        ("dispatcherd/src/attempt/held_up.rs", "for people"),
         ("dispatcherd/src/journal/ended.rs", "for people"),
         ("crates/transcript/src/writer.rs", "for people"),
     ]);

@@ -46,10 +46,10 @@ async fn a_transcript_goes_on_as_soon_as_relayd_knows_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_that_all_wait_for_the_window_go_on_when_receipts_come() {
     // Together they want more than the window, and none fills its own: every one is in line for the rest.
-    let world = World::start("slots = 56\ntranscript_retention_seconds = 3600").await;
+    let world = World::start("slots = 80\ntranscript_retention_seconds = 3600").await;
     world.relayd.state().receipts = false;
     let operations: Vec<_> =
-        (0..56).map(|_| world.operation("example.many", json!({"count": 100_000}))).collect();
+        (0..80).map(|_| world.operation("example.many", json!({"count": 65_000}))).collect();
     for operation in &operations {
         world.relayd.submit(operation).await;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use aegir_protocol::limits::FRONTEND_WINDOW;
+use aegir_protocol::limits::{ATTEMPT_WINDOW, FRONTEND_WINDOW};
 use aegir_testkit::Cluster;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use super::{DEADLINE, INTERVAL};
 use crate::world::World;
 
-/// Together nearly twice what may be on the broker; more attempts than fill it with what each may have there.
-const OPERATIONS: u64 = 36;
-const LINES: u64 = 17_000;
+/// More attempts than fill the broker with what each may have there; together they print nearly twice what may be on it.
+const OPERATIONS: u64 = FRONTEND_WINDOW / ATTEMPT_WINDOW + 4;
+const LINES: u64 = 9_000;
 
 #[tokio::test]
 async fn while_relayd_is_away_its_queue_stays_at_its_limit_and_the_rest_waits_in_the_spool() -> Result<()> {
