@@ -1,9 +1,12 @@
-//! A private RabbitMQ node, or the broker that `AEGIR_TEST_AMQP_URL` names.
+//! A private RabbitMQ node, the broker that `AEGIR_TEST_AMQP_URL` names, or one in a container of the image that
+//! `AEGIR_TEST_BROKER_IMAGE` names.
 //!
-//! The node has its own name, ports, cookie, data and `epmd`, listens on 127.0.0.1 only and is gone when the
+//! A private node has its own name, ports, cookie, data and `epmd`, listens on 127.0.0.1 only and is gone when the
 //! [`Broker`] is dropped or the process that holds it ends. It runs without plug-ins.
 
 mod configuration;
+#[cfg(feature = "containers")]
+mod container;
 mod node;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +24,8 @@ use node::{Node, start_epmd};
 
 /// Names a broker that tests use instead of starting one.
 pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
+/// Names an image, such as `aegir-rabbitmq:trixie`, of which tests start a container instead.
+pub const IMAGE_VARIABLE: &str = "AEGIR_TEST_BROKER_IMAGE";
 const STOP: Duration = Duration::from_secs(60);
 const LOG: Duration = Duration::from_secs(60);
 
@@ -29,6 +34,8 @@ const LOG: Duration = Duration::from_secs(60);
 pub struct Broker {
     url: String,
     node: Option<Node>,
+    #[cfg(feature = "containers")]
+    _container: Option<container::Container>,
     _directory: Option<TempDir>,
 }
 
@@ -125,7 +132,7 @@ impl Builder {
             Node { directory, name, amqp_port, tls_port, dist_port, epmd_port, server: None, _epmd: epmd };
         node.start().await?;
         let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
-        Ok(Broker { url, node: Some(node), _directory: None })
+        Ok(Broker { node: Some(node), ..Broker::at(url) })
     }
 }
 
@@ -155,17 +162,45 @@ impl Broker {
         }
     }
 
-    /// The broker that `AEGIR_TEST_AMQP_URL` names, or a private node in a temporary directory. A test that
-    /// calls this uses names of its own for everything that it declares, and neither kills nor pauses it.
+    /// The broker that `AEGIR_TEST_AMQP_URL` names, a container of the image that `AEGIR_TEST_BROKER_IMAGE` names, or
+    /// a private node in a temporary directory. A test that calls this uses names of its own for everything that it
+    /// declares, and neither kills nor pauses it.
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`Builder::start`], or if the container does not start.
     pub async fn for_tests() -> anyhow::Result<Self> {
         if let Ok(url) = std::env::var(URL_VARIABLE) {
-            return Ok(Self { url, node: None, _directory: None });
+            return Ok(Self::at(url));
+        }
+        if let Ok(image) = std::env::var(IMAGE_VARIABLE) {
+            return Self::of_image(&image).await;
         }
         Self::private().await
+    }
+
+    #[cfg(feature = "containers")]
+    async fn of_image(image: &str) -> anyhow::Result<Self> {
+        let (container, url) = container::start(image).await?;
+        Ok(Self { _container: Some(container), ..Self::at(url) })
+    }
+
+    #[cfg(not(feature = "containers"))]
+    #[expect(clippy::unused_async, reason = "with the feature it waits for the container")]
+    async fn of_image(image: &str) -> anyhow::Result<Self> {
+        bail!(
+            "{IMAGE_VARIABLE} names {image}: the test kit starts containers with its feature `containers` only"
+        )
+    }
+
+    fn at(url: String) -> Self {
+        Self {
+            url,
+            node: None,
+            #[cfg(feature = "containers")]
+            _container: None,
+            _directory: None,
+        }
     }
 
     /// A private node in a temporary directory, whatever the environment says: for tests that kill it.
@@ -193,7 +228,7 @@ impl Broker {
     pub fn port(&self) -> anyhow::Result<u16> {
         match &self.node {
             Some(node) => Ok(node.amqp_port),
-            None => bail!("{URL_VARIABLE} is set: this is not our node"),
+            None => bail!("{URL_VARIABLE} or {IMAGE_VARIABLE} is set: this is not our node"),
         }
     }
 

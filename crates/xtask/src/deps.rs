@@ -52,6 +52,10 @@ const FOR_TESTS: &[Program] = &[
     },
 ];
 
+/// What makes an image without a registry.
+const FOR_IMAGES: &[Program] =
+    &[Program { name: "debootstrap", places: &["/usr/sbin/debootstrap"], package: "debootstrap" }];
+
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum For {
@@ -59,15 +63,18 @@ pub(crate) enum For {
     Daemons,
     /// Every test.
     Tests,
+    /// Container images where the registry can't be reached.
+    Images,
 }
 
 impl For {
     fn programs(self) -> impl Iterator<Item = &'static Program> {
-        let more: &[Program] = match self {
-            Self::Daemons => &[],
-            Self::Tests => FOR_TESTS,
+        let (some, more): (&[Program], &[Program]) = match self {
+            Self::Daemons => (PROGRAMS, &[]),
+            Self::Tests => (PROGRAMS, FOR_TESTS),
+            Self::Images => (FOR_IMAGES, &[]),
         };
-        PROGRAMS.iter().chain(more)
+        some.iter().chain(more)
     }
 
     fn missing(self) -> Vec<&'static Program> {
@@ -142,7 +149,7 @@ pub(crate) fn ensure(what: For) -> anyhow::Result<()> {
 
 /// What runs the words after it as root: `env` where we are root, `sudo` where it asks for nothing or where
 /// somebody is there to answer it.
-fn as_root() -> Option<Command> {
+pub(crate) fn as_root() -> Option<Command> {
     if rustix::process::geteuid().is_root() {
         return Some(Command::new("/usr/bin/env"));
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod containers;
 mod demo;
 mod deps;
 mod fuzz;
@@ -34,6 +35,12 @@ enum Command {
     Chaos(chaos::Arguments),
     /// Send bad messages on every queue to real daemons, and count what becomes of them
     Fuzz(fuzz::Arguments),
+    /// Build the container images of relayd, dispatcherd, RabbitMQ and a minion
+    Images(containers::images::Arguments),
+    /// Bring up relayd, dispatcherd, RabbitMQ and a minion in containers, as the DDEV add-on does
+    Localdev(containers::localdev::Arguments),
+    /// Build the images and run the tests that need a Docker engine
+    Containers(containers::tests::Arguments),
     /// Say which programs demo and tests need, and install what is missing
     Deps,
     /// Write the JSON Schemas of every format into docs/reference/schema/
@@ -47,6 +54,9 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Images(arguments) => containers::images::run(&arguments),
+        Command::Localdev(arguments) => containers::localdev::run(&arguments),
+        Command::Containers(arguments) => containers::tests::run(&arguments),
         Command::Deps => deps::ensure(deps::For::Tests),
         Command::Schema(arguments) => schema::run(&arguments),
     };

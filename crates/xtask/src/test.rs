@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
+use aegir_testkit::broker::IMAGE_VARIABLE;
 use anyhow::{Context as _, bail};
 
 use crate::{deps, workspace};
@@ -26,14 +27,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("Only root can mount a small disk: tests of full disks check nothing, and say SKIPPED.");
     }
+    tests(&["--workspace"], &arguments.runner, None)
+}
+
+/// Runs the tests that are made for containers and then, unless `runner` picks some, every journey with a broker of
+/// each of these images. Images and daemons have been built.
+///
+/// # Errors
+/// When a test fails.
+pub(crate) fn on_containers(runner: &[String], brokers: &[String]) -> anyhow::Result<()> {
+    let of = |test| ["--package", "aegir-tests", "--features", "containers", "--test", test];
+    tests(&of("containers"), runner, None)?;
+    for image in brokers.iter().filter(|_| runner.is_empty()) {
+        println!("The journeys, with a broker of {image}");
+        tests(&of("journeys"), &[], Some(image))?;
+    }
+    Ok(())
+}
+
+fn tests(which: &[&str], runner: &[String], broker: Option<&str>) -> anyhow::Result<()> {
     let nextest = has_nextest();
     let mut command = if nextest {
         let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
-        workspace::command(&["nextest", "run", "--workspace", "--profile", profile])
+        workspace::command(&["nextest", "run", "--profile", profile])
     } else {
-        workspace::command(&["test", "--workspace", "--no-fail-fast"])
+        workspace::command(&["test", "--no-fail-fast"])
     };
-    command.args(&arguments.runner).env("AEGIR_BIN_DIR", workspace::target().join("debug"));
+    command.args(which).args(runner).env("AEGIR_BIN_DIR", workspace::target().join("debug"));
+    command.envs(broker.map(|image| (IMAGE_VARIABLE, image)));
     if nextest { workspace::run(command) } else { counted(command) }
 }
 

@@ -1,0 +1,11 @@
+//! The localdev, in containers, from the files of the DDEV add-on: what must work there, what may be restarted, and
+//! what may be cut. Each test has a network of its own. They need a Docker engine and the images: `cargo xtask
+//! containers` sees to both.
+
+mod bad_input;
+mod deploy;
+mod localdev;
+mod network;
+mod pair;
+mod restarts;
+mod units;

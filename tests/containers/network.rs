@@ -1,0 +1,56 @@
+//! A network that is cut and healed.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::localdev::{Localdev, docker};
+
+/// Longer than two of the broker's heartbeats, so that both sides give the connection up.
+const CUT: Duration = Duration::from_secs(25);
+const TICKS: u32 = 400;
+
+fn cut(localdev: &Localdev, service: &str) -> Result<()> {
+    docker(&["network", "disconnect", &localdev.network(), &localdev.container(service)]).map(drop)
+}
+
+fn heal(localdev: &Localdev, service: &str) -> Result<()> {
+    let (network, container) = (localdev.network(), localdev.container(service));
+    // What compose has given it: its name, and the broker's for the daemons.
+    let broker = format!("{}:broker", localdev.container("rabbitmq"));
+    let mut words = vec!["network", "connect", "--alias", service];
+    if service == "relayd" {
+        words.extend(["--link", &broker]);
+    }
+    words.extend([network.as_str(), &container]);
+    docker(&words).map(drop)
+}
+
+#[test]
+fn a_daemon_without_its_broker_catches_up_when_it_is_back() -> Result<()> {
+    let localdev = Localdev::up()?;
+    for service in ["relayd", "rabbitmq"] {
+        let operation = localdev.submit("steady.count", service, "minion", TICKS)?;
+        localdev.until_it_runs(&operation)?;
+        cut(&localdev, service)?;
+        // A length of time is what this is about.
+        sleep(CUT);
+        heal(&localdev, service)?;
+        localdev.ran_once(&operation, "minion", TICKS)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_minion_that_is_cut_off_is_said_and_used_again() -> Result<()> {
+    let localdev = Localdev::up()?;
+    let operation = localdev.submit("steady.count", "minion", "minion", 3000)?;
+    localdev.until_it_runs(&operation)?;
+    cut(&localdev, "minion")?;
+    let ended = localdev.until_it_ends(&operation)?;
+    ensure!(ended["outcome"] == "failed", "{ended:#}");
+    heal(&localdev, "minion")?;
+    let next = localdev.submit("steady.count", "minion", "minion", 3)?;
+    localdev.ran_once(&next, "minion", 3).map(drop)
+}

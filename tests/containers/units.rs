@@ -1,0 +1,174 @@
+//! The units under a real systemd, on both releases of Debian: what they start, what they must not interrupt, and what
+//! brings a daemon back.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::localdev::{docker, ended, root};
+
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// A container in which systemd is the first process. It is removed when this is dropped.
+struct Machine(String);
+
+impl Machine {
+    fn boot(release: &str) -> Result<Self> {
+        let image = format!("aegir-test-systemd:{release}");
+        let mut build = Command::new("docker");
+        build.args(["build", "--quiet", "--build-arg", &format!("DEBIAN={release}"), "--tag", &image]);
+        build.args(["--file", "tests/containers/systemd/Dockerfile", "."]).current_dir(root());
+        let built = build.stdout(Stdio::null()).output().context("can't start docker")?;
+        ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let name = format!("aegir-test-systemd-{release}-{}", std::process::id());
+        let machine = Self(name);
+        let options = "--detach --hostname localhost --env container=docker --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
+                       --security-opt apparmor=unconfined --cgroupns private --volume /sys/fs/cgroup:/sys/fs/cgroup:rw \
+                       --tmpfs /run --tmpfs /run/lock --tmpfs /tmp";
+        let mut words = vec!["run", "--name", &machine.0];
+        words.extend(options.split_whitespace());
+        words.push(&image);
+        docker(&words)?;
+        machine.is_up()?;
+        machine.shell(
+            "install --directory --owner aegir-dispatcherd --mode 0700 /var/lib/aegir-dispatcherd/.ssh && \
+             runuser -u aegir-dispatcherd -- ssh-keygen -q -t ed25519 -N '' -f /var/lib/aegir-dispatcherd/.ssh/id_ed25519 && \
+             install --directory --owner deploy --mode 0700 ~deploy/.ssh && \
+             install --owner deploy --mode 0600 /var/lib/aegir-dispatcherd/.ssh/id_ed25519.pub ~deploy/.ssh/authorized_keys && \
+             fingerprint=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2) && \
+             runuser -u aegir-dispatcherd -- aegir-dispatcherd minion add web1 --address 127.0.0.1 --yes --fingerprint \"$fingerprint\"",
+        )?;
+        Ok(machine)
+    }
+
+    /// Waits until both daemons run and know each other.
+    fn is_up(&self) -> Result<()> {
+        self.until("both daemons", || {
+            let active = self.shell("systemctl is-active aegir-relayd aegir-dispatcherd").is_ok();
+            Ok((active && self.shell("aegir catalog steady").is_ok()).then_some(()))
+        })
+    }
+
+    fn shell(&self, script: &str) -> Result<String> {
+        docker(&["exec", &self.0, "sh", "-c", script])
+    }
+
+    fn property(&self, unit: &str, property: &str) -> Result<String> {
+        self.shell(&format!("systemctl show --value --property {property} {unit}"))
+    }
+
+    fn submit(&self, operation: &str, rest: &str) -> Result<String> {
+        let said = self.shell(&format!(
+            "aegir run {operation} --target site:unit.example --host web1=deploy@127.0.0.1 --service web1:nginx --json {rest}"
+        ))?;
+        let operation: Value = serde_json::from_str(&said).context("no JSON")?;
+        Ok(operation["id"].as_str().context("no id")?.to_owned())
+    }
+
+    /// A playbook that counts for so many tenths of a second, and has begun.
+    fn play(&self, ticks: u32) -> Result<String> {
+        let id = self.submit("steady.play", &format!("--var ticks:={ticks}"))?;
+        self.until("its start", || {
+            Ok(self.shell(&format!("test -e /var/tmp/begun-{id}")).is_ok().then_some(()))
+        })?;
+        Ok(id)
+    }
+
+    fn end(&self, id: &str) -> Result<Value> {
+        let show = format!("aegir show {id} --json");
+        self.until("its end", || Ok(self.shell(&show).ok().and_then(|shown| ended(&shown))))
+    }
+
+    fn succeeded_once(&self, id: &str) -> Result<()> {
+        let ended = self.end(id)?;
+        ensure!(ended["outcome"] == "succeeded", "{ended:#}");
+        let begun = self.shell(&format!("cat /var/tmp/begun-{id}"))?;
+        ensure!(begun == "x", "it was begun {} times", begun.len());
+        Ok(())
+    }
+
+    fn until<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            if Instant::now() > end {
+                let journal =
+                    self.shell("systemctl --failed; journalctl --no-pager --lines 60").unwrap_or_default();
+                bail!("{what} did not come within {DEADLINE:?}\n{journal}");
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = docker(&["rm", "--force", "--volumes", &self.0]);
+    }
+}
+
+fn the_units_keep_what_they_promise(release: &str) -> Result<()> {
+    let machine = Machine::boot(release)?;
+    // Start, and deploy.
+    let site = machine.submit("static_site.deploy", "--var source=/srv/content/site")?;
+    let ended = machine.end(&site)?;
+    ensure!(ended["outcome"] == "succeeded", "{ended:#}");
+    let page = machine.shell("curl --silent --fail --header 'Host: unit.example' http://127.0.0.1/")?;
+    ensure!(page == "<h1>From a unit</h1>", "{page}");
+
+    // A restart under a play: it is not interrupted, and its connection stays where it was.
+    let sockets = "find /run/aegir-dispatcherd -type s -printf '%p %i\\n' | sort";
+    let play = machine.play(150)?;
+    let before = machine.shell(sockets)?;
+    ensure!(!before.is_empty(), "there is no connection to the minion");
+    machine.shell("systemctl restart aegir-dispatcherd aegir-relayd")?;
+    ensure!(machine.shell(sockets)? == before, "the sockets went with the restart");
+    machine.succeeded_once(&play)?;
+
+    // So does a crash, after which systemd brings the daemon back.
+    for unit in ["aegir-dispatcherd", "aegir-relayd"] {
+        let play = machine.play(150)?;
+        machine.shell(&format!("systemctl kill --kill-whom main --signal KILL {unit}"))?;
+        machine.succeeded_once(&play)?;
+        ensure!(machine.property(unit, "NRestarts")? == "1", "{unit} was not restarted once");
+    }
+
+    // A daemon that hangs is ended by the watchdog.
+    for unit in ["aegir-dispatcherd", "aegir-relayd"] {
+        machine.shell(&format!("systemctl kill --kill-whom main --signal STOP {unit}"))?;
+        machine.until("the watchdog", || Ok((machine.property(unit, "NRestarts")? == "2").then_some(())))?;
+    }
+    machine.is_up()?;
+
+    // A stop takes no time and ends no play.
+    let play = machine.play(300)?;
+    let begin = Instant::now();
+    machine.shell("systemctl stop aegir-dispatcherd aegir-relayd")?;
+    ensure!(begin.elapsed() < Duration::from_secs(10), "stopping took {:?}", begin.elapsed());
+    ensure!(machine.property("aegir-dispatcherd", "Result")? == "success", "the stop was no success");
+    machine.shell("systemctl start aegir-dispatcherd aegir-relayd")?;
+    machine.succeeded_once(&play)?;
+
+    // A reboot ends it, and says so.
+    let play = machine.play(3000)?;
+    docker(&["restart", &machine.0])?;
+    machine.is_up()?;
+    let ended = machine.end(&play)?;
+    ensure!(ended["outcome"] == "lost" && ended["reason"]["code"] == "runner_gone", "{ended:#}");
+    let next = machine.play(3)?;
+    machine.succeeded_once(&next)
+}
+
+#[test]
+fn the_units_keep_what_they_promise_on_debian_12() -> Result<()> {
+    the_units_keep_what_they_promise("bookworm")
+}
+
+#[test]
+fn the_units_keep_what_they_promise_on_debian_13() -> Result<()> {
+    the_units_keep_what_they_promise("trixie")
+}
