@@ -15,11 +15,13 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// The most unreceipted transcript bytes on the broker for one attempt. Others wait behind them in the frontend's
 /// queue: with twice as much a single log is a quarter faster, and a quiet Operation waits three times as long.
 pub const ATTEMPT_WINDOW: u64 = 512 * 1024;
-/// The most unreceipted transcript bytes on the broker for one frontend.
-pub const FRONTEND_WINDOW: u64 = 32 * 1024 * 1024;
+/// The most unreceipted transcript bytes on the broker for one frontend: full windows of 32 attempts. What the next
+/// attempt prints waits behind all of it.
+pub const FRONTEND_WINDOW: u64 = 32 * ATTEMPT_WINDOW;
 /// How many bytes of chunks the broker holds for one frontend before it refuses more (`reject-publish`):
-/// twice the window, so that only a sender that ignores receipts meets it.
-pub const TRANSCRIPT_QUEUE_BYTES: u64 = 2 * FRONTEND_WINDOW;
+/// several times the window, so that only a sender that ignores receipts meets it. An argument of a queue, so it
+/// stays when the window is changed.
+pub const TRANSCRIPT_QUEUE_BYTES: u64 = 64 * 1024 * 1024;
 /// The shortest value that may be a secret, in bytes. Shorter ones would mask ordinary words.
 pub const MIN_SECRET: usize = 6;
 /// The most hosts of one Operation.

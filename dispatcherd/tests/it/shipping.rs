@@ -45,16 +45,16 @@ async fn a_transcript_goes_on_as_soon_as_relayd_knows_it_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_that_all_wait_for_the_window_go_on_when_receipts_come() {
-    // Together they want more than the window, and none fills its own: every one is in line for the rest.
-    let world = World::start("slots = 80\ntranscript_retention_seconds = 3600").await;
+    // Together they want more than the window. None has more than a chunk, which its own window always has room for:
+    // every one is in line for the rest.
+    let world = World::start("slots = 72\ntranscript_retention_seconds = 3600").await;
     world.relayd.state().receipts = false;
     let operations: Vec<_> =
-        (0..80).map(|_| world.operation("example.many", json!({"count": 65_000}))).collect();
+        (0..72).map(|_| world.operation("example.many", json!({"count": 38_000}))).collect();
     for operation in &operations {
         world.relayd.submit(operation).await;
     }
-    // Whoever is in line for its next chunk leaves some of it empty.
-    let full = aegir_protocol::limits::FRONTEND_WINDOW / 4 * 3;
+    let full = aegir_protocol::limits::FRONTEND_WINDOW - 1024 * 1024;
     let arrived = |state: &crate::relayd::State| {
         state.transcripts.values().map(|bytes| bytes.len() as u64).sum::<u64>() >= full
     };

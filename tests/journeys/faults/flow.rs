@@ -11,8 +11,9 @@ use tokio::time::sleep;
 use super::{DEADLINE, INTERVAL};
 use crate::world::World;
 
-/// More attempts than fill the broker with what each may have there; together they print nearly twice what may be on it.
-const OPERATIONS: u64 = FRONTEND_WINDOW / ATTEMPT_WINDOW + 4;
+/// More attempts than fill the broker with what each has there at least: with less room than for a whole chunk in its
+/// window, which is half of that, it waits for a receipt. Together they print several times what may be on the broker.
+const OPERATIONS: u64 = FRONTEND_WINDOW / (ATTEMPT_WINDOW / 2) + 4;
 const LINES: u64 = 9_000;
 
 #[tokio::test]
