@@ -1,14 +1,9 @@
 //! A network that is cut and healed.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
 use crate::localdev::{Localdev, docker};
 
-/// Longer than two of the broker's heartbeats, so that both sides give the connection up.
-const CUT: Duration = Duration::from_secs(25);
 const TICKS: u32 = 400;
 
 fn cut(localdev: &Localdev, service: &str) -> Result<()> {
@@ -34,8 +29,12 @@ fn a_daemon_without_its_broker_catches_up_when_it_is_back() -> Result<()> {
         let operation = localdev.submit("steady.count", service, "minion", TICKS)?;
         localdev.until_it_runs(&operation)?;
         cut(&localdev, service)?;
-        // A length of time is what this is about.
-        sleep(CUT);
+        // Two heartbeats later relayd has given the connection up.
+        localdev.until("the cut is noticed", || {
+            let noticed =
+                localdev.aegir(&["check"]).is_err_and(|said| said.to_string().contains("not connected"));
+            Ok(noticed.then_some(()))
+        })?;
         heal(&localdev, service)?;
         localdev.ran_once(&operation, "minion", TICKS)?;
     }

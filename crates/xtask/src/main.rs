@@ -40,7 +40,7 @@ enum Command {
     /// Bring up relayd, dispatcherd, RabbitMQ and a minion in containers, as the DDEV add-on does
     Localdev(containers::localdev::Arguments),
     /// Build the images and run the tests that need a Docker engine
-    Containers(containers::tests::Arguments),
+    Containers(containers::suite::Arguments),
     /// Say which programs demo and tests need, and install what is missing
     Deps,
     /// Write the JSON Schemas of every format into docs/reference/schema/
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Images(arguments) => containers::images::run(&arguments),
         Command::Localdev(arguments) => containers::localdev::run(&arguments),
-        Command::Containers(arguments) => containers::tests::run(&arguments),
+        Command::Containers(arguments) => containers::suite::run(&arguments),
         Command::Deps => deps::ensure(deps::For::Tests),
         Command::Schema(arguments) => schema::run(&arguments),
     };

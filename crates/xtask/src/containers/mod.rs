@@ -4,4 +4,4 @@ mod base;
 mod engine;
 pub(crate) mod images;
 pub(crate) mod localdev;
-pub(crate) mod tests;
+pub(crate) mod suite;
