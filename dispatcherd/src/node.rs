@@ -22,7 +22,7 @@ pub struct Node {
     pub journal: Journal,
     /// What plans are made by.
     pub terms: Terms,
-    /// What they are checked against; none as long as there was no room for copies of the roles.
+    /// What they are checked against; none as long as the roles could not be read and copied.
     pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
     /// How runners are started.
     pub launcher: Launcher,

@@ -38,7 +38,7 @@ enum StartError {
     Journal(#[from] JournalError),
     #[error("could not start the runner: {0}")]
     Spawn(#[source] io::Error),
-    #[error("there is no room for copies of the roles")]
+    #[error("the roles can't be read or copied now, see dispatcherd's log")]
     NoRoles,
 }
 

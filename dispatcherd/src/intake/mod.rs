@@ -69,7 +69,9 @@ impl Gate {
 /// Why nothing is taken, whatever waits here.
 fn closed(draining: bool, no_roles: bool, spool: Level) -> Option<Reason> {
     if no_roles {
-        return Some(Code::DiskFull.because("there is no room for copies of the roles: make room"));
+        return Some(
+            Code::DiskFull.because("the roles can't be read or copied now, see dispatcherd's log: make room"),
+        );
     }
     if draining {
         return Some(
