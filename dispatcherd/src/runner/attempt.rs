@@ -17,7 +17,9 @@ use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WatchError, Watcher, WriteError, Writer};
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use super::account::Account;
 use super::redactor::Redactor;
@@ -39,6 +41,11 @@ const TRY_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// How often the lock is asked for, and how long between: whoever looks whether a runner has it holds it for a moment.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long after SIGTERM to everything a Task has its end: its processes' grace, and a look at its minions (30 s).
+const ALL_END_WITHIN: Duration = Duration::from_secs(45);
+/// How much later than a child's end the runner's own signal may be noticed.
+const SIGNAL_IS_HERE: Duration = Duration::from_millis(100);
 
 /// Why nothing was begun. Said on standard error; dispatcherd finds the lock free and no transcript.
 #[derive(Debug, thiserror::Error)]
@@ -122,18 +129,39 @@ fn say(error: &dyn std::error::Error) {
     let _ = writeln!(io::stderr(), "dispatcherd runner: {}", super::chain(error));
 }
 
-/// Signals that reach the runner are meant for dispatcherd. They are caught and left unread as long as these
-/// live; a caught signal, unlike an ignored one, is back to its default in a child.
-fn deaf() -> io::Result<Vec<Signal>> {
-    [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].into_iter().map(signal).collect()
+/// Signals that reach the runner are most often meant for dispatcherd, and do not end it. They are caught, not
+/// ignored: a caught signal is back to its default in a child. What they tell is for [`Terminated`].
+fn deaf() -> io::Result<(Vec<Signal>, Terminated)> {
+    let deaf =
+        [SignalKind::interrupt(), SignalKind::hangup()].into_iter().map(signal).collect::<Result<_, _>>()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (says, terminated) = watch::channel(None);
+    tokio::spawn(async move {
+        while terminate.recv().await.is_some() {
+            says.send_replace(Some(Instant::now()));
+        }
+    });
+    Ok((deaf, Terminated(terminated)))
+}
+
+/// When the runner was last sent SIGTERM.
+struct Terminated(watch::Receiver<Option<Instant>>);
+
+impl Terminated {
+    /// Whether what a Task ended with just now is the work of whoever ends every process: a machine that is shut
+    /// down sends SIGTERM to all of them, and the end of ansible-playbook or ssh says nothing of the Task then.
+    async fn with_all_others(&mut self) -> bool {
+        let lately = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < ALL_END_WITHIN);
+        timeout(SIGNAL_IS_HERE, self.0.wait_for(lately)).await.is_ok_and(|found| found.is_ok())
+    }
 }
 
 async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
-    let _deaf = deaf()?;
+    let (_deaf, terminated) = deaf()?;
     let _lock = lock(&directory).await?;
     let operation = read_operation(&directory)?;
     let plan = read_plan(&directory)?;
-    let (says, spool_full) = tokio::sync::watch::channel(room::held(&directory.hold()));
+    let (says, spool_full) = watch::channel(room::held(&directory.hold()));
     let (stopper, stops) = stops(operation.timeout_seconds);
     // One that was called off before this begins no Task; whoever watches for it would see it too late.
     if let Some(stop) = canceled(&directory.cancel()) {
@@ -150,7 +178,7 @@ async fn carry_out(directory: AttemptDirectory) -> Result<bool, BeginError> {
     let mut room = Room::new(directory.clone(), spool_full);
     // Its time runs, and it can be called off, while there is no room for its first record.
     let writer = create(&directory.transcript(), &mut room).await?;
-    let finished = attempt.carry_out(writer, room, stopper, stops).await;
+    let finished = attempt.carry_out(writer, room, stopper, stops, terminated).await;
     cancel.abort();
     spool.abort();
     lease.inspect(JoinHandle::abort);
@@ -211,7 +239,14 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Whether the last record was written.
-    async fn carry_out(&self, writer: Writer, room: Room, stopper: Stopper, stops: Stops) -> bool {
+    async fn carry_out(
+        &self,
+        writer: Writer,
+        room: Room,
+        stopper: Stopper,
+        stops: Stops,
+        terminated: Terminated,
+    ) -> bool {
         let limit = self.plan.settings.output_limit_bytes;
         let opened = self.open();
         let redactor = match &opened {
@@ -222,7 +257,7 @@ impl Attempt<'_> {
         account.record(&Record::Started(self.started()));
         // relayd shows "running" from here on, and a second runner must find this one's transcript.
         account.sync();
-        let (account, (outcome, reason)) = match &opened {
+        let (mut account, end) = match &opened {
             Ok((private, secrets, _)) => {
                 let work = Work {
                     operation: self.operation,
@@ -234,13 +269,17 @@ impl Attempt<'_> {
                     stops,
                     answered: RefCell::new(BTreeMap::new()),
                 };
-                let end = self.tasks(&work).await;
+                let end = self.tasks(&work, terminated).await;
                 (work.account.into_inner(), end)
             }
-            Err(error) => (account, (Outcome::Failed, error.reason())),
+            Err(error) => (account, Some((Outcome::Failed, error.reason()))),
         };
         // Before the last record, so that whoever sees that finds no secret any more.
         drop(opened);
+        let Some((outcome, reason)) = end else {
+            account.sync();
+            return false;
+        };
         if let Err(error) = remove(&self.directory.path().join("tasks")) {
             tracing::warn!(%error, "what the Tasks ran with can't be removed");
         }
@@ -276,7 +315,9 @@ impl Attempt<'_> {
         }
     }
 
-    async fn tasks(&self, work: &Work<'_>) -> (Outcome, Reason) {
+    /// How they went; nothing when that can't be told, because every process was ended. The transcript has no end
+    /// then, and dispatcherd's next start looks after what is left on the minions.
+    async fn tasks(&self, work: &Work<'_>, mut terminated: Terminated) -> Option<(Outcome, Reason)> {
         for task in &self.plan.tasks {
             // One that was called off, or whose time is over, between two Tasks does not begin the next.
             let lease_over = || {
@@ -285,10 +326,10 @@ impl Attempt<'_> {
                 over.then_some(Stop::LeaseOver)
             };
             if let Some(stop) = work.stops.now().or_else(lease_over) {
-                return (stop.outcome(), stop.reason());
+                return Some((stop.outcome(), stop.reason()));
             }
             if let Err(stop) = room_for_a_task(work, &work.stops).await {
-                return (stop.outcome(), stop.reason());
+                return Some((stop.outcome(), stop.reason()));
             }
             {
                 let mut account = work.account.borrow_mut();
@@ -303,6 +344,12 @@ impl Attempt<'_> {
                 }));
             }
             let TaskEnd { outcome, reason, exit, local, remote } = run_task(work, task).await;
+            // Other codes are of what nobody can end by a signal: a time limit, a program that is not there.
+            let by_signal = [Code::TaskFailed, Code::MinionUnreachable].map(Code::as_str);
+            if by_signal.contains(&reason.code.as_str()) && terminated.with_all_others().await {
+                tracing::error!(task = %task.name, "SIGTERM to the runner and its Task: is the machine shut down?");
+                return None;
+            }
             work.account.borrow_mut().task_finished(TaskFinished {
                 task: task.number,
                 outcome,
@@ -316,14 +363,14 @@ impl Attempt<'_> {
             }
             if outcome != Outcome::Succeeded {
                 let message = format!("task {}: {}", task.name, reason.message);
-                return (outcome, Reason { message, ..reason });
+                return Some((outcome, Reason { message, ..reason }));
             }
         }
-        match work.stops.now() {
+        Some(match work.stops.now() {
             // It came too late to change anything, unless it is that nothing can be recorded any more.
             Some(Stop::Broken(reason)) => (Outcome::Failed, reason),
             Some(_) | None => (Outcome::Succeeded, Code::Completed.because("every Task did what it should")),
-        }
+        })
     }
 }
 

@@ -240,6 +240,15 @@ fn signals_for_dispatcherd_do_not_reach_the_attempt() {
     assert_eq!(ended.text(Stream::Stdout), "ready\ndone\n");
 }
 
+/// As on a machine that is shut down: what its programs end with says nothing of the Task.
+#[test]
+fn a_task_that_ends_with_everything_else_has_no_end() {
+    let ended = Case::new().script("kill -TERM $PPID $$; sleep 60").script("echo never").run();
+    let kinds: Vec<_> = ended.records.iter().map(Record::kind).collect();
+    assert_eq!(kinds, ["started", "task_started"]);
+    assert!(ended.errors.contains("is the machine shut down?"), "{}", ended.errors);
+}
+
 #[test]
 fn a_directory_has_one_runner_once() {
     let mut running = Case::new().script("echo ready; sleep 1").start();
