@@ -50,16 +50,22 @@ impl Image {
         }
     }
 
+    /// The image that the add-on's files use when the environment names no other.
+    pub(crate) fn built(self) -> String {
+        let tag = if self == Self::Rabbitmq { Debian::Bookworm.name() } else { "latest" };
+        format!("{}:{tag}", self.name())
+    }
+
     /// The image that the add-on's files use: what the environment says, or what is built here.
     pub(crate) fn used(self) -> String {
-        let (variable, tag) = match self {
-            Self::Relayd => ("AEGIR_RELAYD_IMAGE", "latest"),
-            Self::Dispatcherd => ("AEGIR_DISPATCHERD_IMAGE", "latest"),
-            Self::Rabbitmq => ("AEGIR_RABBITMQ_IMAGE", "bookworm"),
-            Self::Minion => ("AEGIR_MINION_IMAGE", "latest"),
-            Self::Web => return format!("{}:latest", self.name()),
+        let variable = match self {
+            Self::Relayd => "AEGIR_RELAYD_IMAGE",
+            Self::Dispatcherd => "AEGIR_DISPATCHERD_IMAGE",
+            Self::Rabbitmq => "AEGIR_RABBITMQ_IMAGE",
+            Self::Minion => "AEGIR_MINION_IMAGE",
+            Self::Web => return self.built(),
         };
-        std::env::var(variable).unwrap_or_else(|_| format!("{}:{tag}", self.name()))
+        std::env::var(variable).unwrap_or_else(|_| self.built())
     }
 
     /// What it is built by; DDEV puts its own and the add-on's together in the same way.

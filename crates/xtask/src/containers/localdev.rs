@@ -1,7 +1,8 @@
 //! `cargo xtask localdev`: the network of services in containers, from the files of the DDEV add-on.
 
+use std::io::{Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -26,7 +27,7 @@ const PAIR: &str = "ddev/localdev/docker-compose.pair.yaml";
 const SERVICES: [&str; 7] = ["rabbitmq", "relayd", "dispatcherd", "minion", "web", "dispatcherd2", "minion2"];
 
 /// How long containers may take until all are healthy, in seconds.
-const HEALTHY_SECONDS: &str = "120";
+const HEALTHY_SECONDS: &str = "300";
 /// How long the first catalog may take after that.
 const CATALOG: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -159,7 +160,8 @@ impl Network {
                     "the image {name} is of version {version:?}, this tree is {VERSION}: build it anew with `cargo \
                      xtask images`"
                 ),
-                None => missing.push(image),
+                None if name == image.built() => missing.push(image),
+                None => bail!("there is no image {name}, which the environment names: pull it, or build it"),
             }
         }
         images::build(&self.engine, &missing, Debian::Bookworm, profile)
@@ -209,13 +211,16 @@ impl Network {
             HEALTHY_SECONDS,
             "dispatcherd",
         ]))?;
-        let mut read = self.engine.docker(&["exec", &self.container("dispatcherd"), "sh", "-c"]);
-        read.arg(format!("until [ -e {key} ]; do sleep 0.2; done; cat {key}")).stdout(Stdio::piped());
-        let read = read.spawn().context("can't start docker")?.stdout.context("docker has no output")?;
+        let read = format!("for _ in $(seq 100); do [ -s {key} ] && exec cat {key}; sleep 0.2; done; exit 1");
+        let read = self.engine.ask(&["exec", &self.container("dispatcherd"), "sh", "-c", &read]);
+        let mut file = tempfile::tempfile().context("can't make a temporary file")?;
+        writeln!(file, "{}", read.context("dispatcherd made no key")?)
+            .context("can't write a temporary file")?;
+        file.rewind().context("can't read a temporary file")?;
         let write = format!("umask 077; cat > {key}");
         let mut run =
             self.compose(&["run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "dispatcherd2", "-c"]);
-        run.arg(write).stdin(read);
+        run.arg(write).stdin(file);
         workspace::run(run)
     }
 
