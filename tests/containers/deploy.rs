@@ -3,24 +3,18 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use reqwest::header::HOST;
+use reqwest::redirect::Policy;
+use tokio::runtime::Runtime;
 
 use crate::localdev::{Localdev, docker, root};
 
 fn get(url: &str, host: &str) -> Result<(u16, String)> {
-    let mut curl = Command::new("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--write-out",
-        "\n%{http_code}",
-        "--header",
-        &format!("Host: {host}"),
-        url,
-    ]);
-    let output = curl.output().context("can't start curl")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, code) = text.rsplit_once('\n').context("curl said nothing")?;
-    Ok((code.parse()?, body.to_owned()))
+    let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build()?;
+    Runtime::new()?.block_on(async {
+        let answer = client.get(url).header(HOST, host).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    })
 }
 
 #[test]
@@ -43,17 +37,41 @@ fn a_site_is_deployed_and_served_by_the_minion() -> Result<()> {
     let (code, _) = get(&format!("http://127.0.0.1:{}/", localdev.port(1)), "127.0.0.1")?;
     ensure!(code == 200, "the broker's page answers {code}");
 
-    // Every hop from the web container on.
-    let checked = localdev.aegir(&["check", "--hosts-file", "/exchange/hosts/minion.json"])?;
-    ensure!(checked.contains("RabbitMQ 3.10"), "{checked}");
+    let status = localdev.xtask(&["status"])?;
+    let healthy = status.lines().filter(|line| line.contains("(healthy)")).count();
+    ensure!(healthy == 4 && status.contains("web"), "{status}");
+
+    // Every hop from the web container on, as `ddev aegir-check` looks at it.
+    let checked = localdev.exec("web", &["/var/www/html/ddev/commands/web/aegir-check"])?;
+    ensure!(checked.contains("RabbitMQ 3.10") && checked.contains("minion"), "{checked}");
+
+    // And away with it again.
+    let delete = ["run", "static_site.delete", "--target", "site:welcome.example", "--follow"];
+    localdev.aegir(&[&delete, &["--hosts-file", "/exchange/hosts/minion.json"][..]].concat())?;
+    ensure!(get(&published, "welcome.example")?.0 == 404);
+    Ok(())
+}
+
+#[test]
+fn it_runs_on_rabbitmq_4_as_well() -> Result<()> {
+    let localdev = Localdev::with(&[("AEGIR_RABBITMQ_IMAGE", "aegir-rabbitmq:trixie")])?;
+    let checked = localdev.exec("web", &["/var/www/html/ddev/commands/web/aegir-check"])?;
+    ensure!(checked.contains("RabbitMQ 4."), "{checked}");
+    let operation = localdev.submit("steady.play", "four", "minion", 3)?;
+    ensure!(localdev.until_it_ends(&operation)?["outcome"] == "succeeded");
     Ok(())
 }
 
 #[test]
 fn no_layer_of_an_image_holds_a_secret() -> Result<()> {
-    for image in
-        ["aegir-relayd:latest", "aegir-dispatcherd:latest", "aegir-rabbitmq:bookworm", "aegir-minion:latest"]
-    {
+    for image in [
+        "aegir-relayd:latest",
+        "aegir-dispatcherd:latest",
+        "aegir-rabbitmq:bookworm",
+        "aegir-rabbitmq:trixie",
+        "aegir-minion:latest",
+        "aegir-localdev-web:latest",
+    ] {
         // Each layer is an archive in the archive: what a later one removes is still in the earlier.
         let list = "docker save \"$0\" | tar --extract --to-command='case $TAR_FILENAME in *layer.tar | blobs/*) tar --list \
                     2>/dev/null ;; esac'; true";

@@ -1,6 +1,8 @@
 //! A localdev of a test, driven as its users do: `cargo xtask localdev`, `docker`, and `aegir` in the web container.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// How long anything here may take: containers share two cores with whatever else runs.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -19,24 +22,35 @@ pub(crate) struct Localdev {
     name: String,
     base: u16,
     pair: bool,
+    /// What `cargo xtask localdev` finds in its environment.
+    environment: Vec<(&'static str, &'static str)>,
+    /// A copy of the tests' roles, for this network's dispatcherd.
+    roles: TempDir,
 }
 
 impl Localdev {
     pub(crate) fn up() -> Result<Self> {
-        Self::start(false)
+        Self::down()?.started()
+    }
+
+    /// One of other images.
+    pub(crate) fn with(environment: &[(&'static str, &'static str)]) -> Result<Self> {
+        let mut localdev = Self::down()?;
+        localdev.environment = environment.to_vec();
+        localdev.started()
     }
 
     /// With a second dispatcherd and a second minion.
     pub(crate) fn pair() -> Result<Self> {
-        Self::start(true)
+        let mut localdev = Self::down()?;
+        localdev.pair = true;
+        localdev.started()
     }
 
-    fn start(pair: bool) -> Result<Self> {
-        let mut localdev = Self::down()?;
-        localdev.pair = pair;
-        localdev.xtask(&["up"])?;
-        localdev.ready()?;
-        Ok(localdev)
+    fn started(self) -> Result<Self> {
+        self.xtask(&["up"])?;
+        self.ready()?;
+        Ok(self)
     }
 
     /// A network that is not up yet.
@@ -44,7 +58,20 @@ impl Localdev {
         static NETWORKS: AtomicU32 = AtomicU32::new(0);
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
-        Ok(Self { name, base: three_free_ports()?, pair: false })
+        // Whoever dispatcherd runs as must get in.
+        let roles = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir()?;
+        let copied = Command::new("cp")
+            .arg("-R")
+            .arg(root().join("tests/containers/roles/."))
+            .arg(roles.path())
+            .status()?;
+        ensure!(copied.success(), "the roles can't be copied");
+        Ok(Self { name, base: three_free_ports()?, pair: false, environment: Vec::new(), roles })
+    }
+
+    /// The roles that dispatcherd looks at.
+    pub(crate) fn roles(&self) -> &Path {
+        self.roles.path()
     }
 
     /// Waits until Operations can be asked for.
@@ -70,7 +97,8 @@ impl Localdev {
         if self.pair {
             command.arg("--pair");
         }
-        command.env("AEGIR_ROLES", root().join("tests/containers/roles")).envs(environment.iter().copied());
+        command.env("AEGIR_ROLES", self.roles());
+        command.envs(self.environment.iter().chain(environment).copied());
         said(command.output().context("can't start xtask")?, arguments)
     }
 
@@ -107,12 +135,41 @@ impl Localdev {
         Ok(operation["id"].as_str().context("no id")?.to_owned())
     }
 
+    /// Asks for a playbook on the minion that counts, and then for one that uses the secret in /tmp/word.
+    pub(crate) fn tell(&self, target: &str, ticks: u32) -> Result<String> {
+        let (target, ticks) = (format!("site:{target}"), format!("ticks:={ticks}"));
+        let words = [
+            "run",
+            "steady.play_and_tell",
+            "--target",
+            &target,
+            "--var",
+            &ticks,
+            "--secret",
+            "word=@/tmp/word",
+        ];
+        let rest = ["--hosts-file", "/exchange/hosts/minion.json", "--json"];
+        let operation: Value = serde_json::from_str(&self.aegir(&[&words[..], &rest].concat())?)?;
+        Ok(operation["id"].as_str().context("no id")?.to_owned())
+    }
+
     /// Waits until it prints.
     pub(crate) fn until_it_runs(&self, id: &str) -> Result<()> {
         self.until("its first output", || {
             let log = self.aegir(&["log", id, "--output", "stdout"]);
             Ok(log.is_ok_and(|log| log.contains("tick")).then_some(()))
         })
+    }
+
+    /// Waits until it counts on this minion.
+    pub(crate) fn until_it_has_begun(&self, id: &str, minion: &str) -> Result<()> {
+        let begun = format!("/var/tmp/begun-{id}");
+        self.until("its start", || Ok(self.exec(minion, &["test", "-e", &begun]).is_ok().then_some(())))
+    }
+
+    /// What runs on a minion for any attempt.
+    pub(crate) fn of_attempts(&self, minion: &str) -> Result<String> {
+        self.exec(minion, &["sh", "-c", "grep -c AEGIR_ATTEMPT= /proc/[0-9]*/environ | grep -v :0; true"])
     }
 
     /// Waits for the end of its latest attempt, and gives that as the API does.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod deploy;
+mod journeys;
 mod localdev;
 mod network;
 mod pair;

@@ -35,7 +35,7 @@ fn the_daemons_may_be_replaced_under_an_operation() -> Result<()> {
         restart
             .env("DDEV_SITENAME", localdev.container("").trim_start_matches("ddev-").trim_end_matches('-'));
         let restarted = restart.output().context("can't start worker-restart")?;
-        ensure!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
+        ensure!(restarted.status.success(), "{restarted:?}");
         localdev.until("a new process", || Ok((process()? != before).then_some(())))?;
         localdev.ran_once(&shell, "minion", TICKS)?;
     }
@@ -51,14 +51,11 @@ fn what_ended_with_a_container_is_said() -> Result<()> {
     docker(&["restart", "--time", "1", &localdev.container("dispatcherd")])?;
     let ended = localdev.until_it_ends(&lost)?;
     ensure!(ended["outcome"] == "lost" && ended["reason"]["code"] == "runner_gone", "{ended:#}");
-    let counting = localdev
-        .exec("minion", &["sh", "-c", "grep -c AEGIR_ATTEMPT= /proc/[0-9]*/environ | grep -v :0; true"])?;
+    let counting = localdev.of_attempts("minion")?;
     ensure!(counting.is_empty(), "something of it runs on: {counting}");
 
     let failed = localdev.submit("steady.play", "minion", "minion", 3000)?;
-    let begun = format!("/var/tmp/begun-{failed}");
-    localdev
-        .until("its start", || Ok(localdev.exec("minion", &["test", "-e", &begun]).is_ok().then_some(())))?;
+    localdev.until_it_has_begun(&failed, "minion")?;
     docker(&["restart", "--time", "1", &localdev.container("minion")])?;
     let ended = localdev.until_it_ends(&failed)?;
     ensure!(ended["outcome"] == "failed", "{ended:#}");
