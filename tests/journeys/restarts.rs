@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use aegir_protocol::state::State;
+use aegir_testkit::Cluster;
 
 use crate::world::World;
 
@@ -59,7 +60,7 @@ async fn a_killed_relayd_goes_on_where_it_was() -> Result<()> {
 
 #[tokio::test]
 async fn a_killed_broker_loses_nothing() -> Result<()> {
-    let mut world = World::start().await?;
+    let mut world = World::of(Cluster::builder().broker(|broker| broker)).await?;
     // RabbitMQ 3.10 forgets a quorum queue that is only seconds old when it is killed.
     world.cluster.broker.sync().await?;
     let id = started(&world, &sleep(4)).await?;

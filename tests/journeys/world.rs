@@ -71,8 +71,7 @@ impl World {
         self.cluster.relayd.stop().await?;
         self.tap.cancel.cancel();
         self.tap.tracker.close();
-        timeout(Duration::from_secs(10), self.tap.tracker.wait()).await.context("the tap does not end")?;
-        self.cluster.broker.stop().await
+        timeout(Duration::from_secs(10), self.tap.tracker.wait()).await.context("the tap does not end")
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -26,6 +26,8 @@ use node::{Node, start_epmd};
 pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
 /// Names an image, such as `aegir-rabbitmq:trixie`, of which tests start a container instead.
 pub const IMAGE_VARIABLE: &str = "AEGIR_TEST_BROKER_IMAGE";
+/// Why a broker can't be killed, or asked for what only its node knows.
+const NOT_OURS: &str = "AEGIR_TEST_AMQP_URL or AEGIR_TEST_BROKER_IMAGE is set, so this is no private node: a test that needs one asks for it";
 const STOP: Duration = Duration::from_secs(60);
 const LOG: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ pub struct Broker {
     url: String,
     node: Option<Node>,
     #[cfg(feature = "containers")]
-    _container: Option<container::Container>,
+    container: Option<container::Container>,
     _directory: Option<TempDir>,
 }
 
@@ -182,7 +184,7 @@ impl Broker {
     #[cfg(feature = "containers")]
     async fn of_image(image: &str) -> anyhow::Result<Self> {
         let (container, url) = container::start(image).await?;
-        Ok(Self { _container: Some(container), ..Self::at(url) })
+        Ok(Self { container: Some(container), ..Self::at(url) })
     }
 
     #[cfg(not(feature = "containers"))]
@@ -198,7 +200,7 @@ impl Broker {
             url,
             node: None,
             #[cfg(feature = "containers")]
-            _container: None,
+            container: None,
             _directory: None,
         }
     }
@@ -220,6 +222,16 @@ impl Broker {
         &self.url
     }
 
+    /// Whether others use it too, so that names must differ from theirs.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        #[cfg(feature = "containers")]
+        let contained = self.container.is_some();
+        #[cfg(not(feature = "containers"))]
+        let contained = false;
+        self.node.is_none() && !contained
+    }
+
     /// The port for AMQP clients.
     ///
     /// # Errors
@@ -228,7 +240,7 @@ impl Broker {
     pub fn port(&self) -> anyhow::Result<u16> {
         match &self.node {
             Some(node) => Ok(node.amqp_port),
-            None => bail!("{URL_VARIABLE} or {IMAGE_VARIABLE} is set: this is not our node"),
+            None => bail!("{NOT_OURS}"),
         }
     }
 
@@ -382,7 +394,7 @@ impl Broker {
     }
 
     fn node_mut(&mut self) -> anyhow::Result<&mut Node> {
-        self.node.as_mut().with_context(|| format!("{URL_VARIABLE} is set: this is not our node"))
+        self.node.as_mut().context(NOT_OURS)
     }
 
     fn running(&mut self) -> anyhow::Result<&mut Process> {

@@ -136,9 +136,10 @@ impl Builder {
             None => (url.as_str(), url.as_str()),
         };
         // Of a broker that others use too, only queues of its own.
-        let name = match broker.port() {
-            Ok(_) => "main".to_owned(),
-            Err(_) => format!("test-{}", uuid::Uuid::new_v4().simple()),
+        let name = if broker.is_shared() {
+            format!("test-{}", uuid::Uuid::new_v4().simple())
+        } else {
+            "main".to_owned()
         };
         let minion = Minion::start(&at("minion")).await?;
         let nginx = Nginx::start(&at("nginx")).await?;

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use aegir_testkit::broker::IMAGE_VARIABLE;
+use aegir_testkit::broker::{IMAGE_VARIABLE, URL_VARIABLE};
 use anyhow::{Context as _, bail};
 
 use crate::{deps, workspace};
@@ -30,19 +30,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tests(&["--workspace"], &arguments.runner, None)
 }
 
-/// Runs the tests that are made for containers and then, unless `runner` picks some, every journey with a broker of
-/// each of these images. Images and daemons have been built.
+/// The tests of this target with what they need to start containers.
+const fn with_containers(target: &str) -> [&str; 6] {
+    ["--package", "aegir-tests", "--features", "containers", "--test", target]
+}
+
+/// Runs the tests that are made for containers. Images and daemons have been built.
 ///
 /// # Errors
 /// When a test fails.
-pub(crate) fn on_containers(runner: &[String], brokers: &[String]) -> anyhow::Result<()> {
-    let of = |test| ["--package", "aegir-tests", "--features", "containers", "--test", test];
-    tests(&of("containers"), runner, None)?;
-    for image in brokers.iter().filter(|_| runner.is_empty()) {
-        println!("The journeys, with a broker of {image}");
-        tests(&of("journeys"), &[], Some(image))?;
-    }
-    Ok(())
+pub(crate) fn containers(runner: &[String]) -> anyhow::Result<()> {
+    tests(&with_containers("containers"), runner, None)
+}
+
+/// Journeys that look at no broker, or bring one that they can kill or that speaks TLS, whatever the environment says.
+const BRING_THEIR_OWN: [&str; 4] = ["documents::", "faults::", "submissions::", "tls::"];
+
+/// Runs the journeys with brokers in containers of this image.
+///
+/// # Errors
+/// When a test fails.
+pub(crate) fn journeys_with(broker: &str) -> anyhow::Result<()> {
+    let skip = BRING_THEIR_OWN.into_iter().flat_map(|name| ["--skip", name]);
+    let runner: Vec<_> = ["--"].into_iter().chain(skip).map(str::to_owned).collect();
+    println!(
+        "(Those that bring a broker of their own are not run once more: {}.)",
+        BRING_THEIR_OWN.join(", ")
+    );
+    tests(&with_containers("journeys"), &runner, Some(broker))
 }
 
 fn tests(which: &[&str], runner: &[String], broker: Option<&str>) -> anyhow::Result<()> {
@@ -54,8 +69,17 @@ fn tests(which: &[&str], runner: &[String], broker: Option<&str>) -> anyhow::Res
         workspace::command(&["test", "--no-fail-fast"])
     };
     command.args(which).args(runner).env("AEGIR_BIN_DIR", workspace::target().join("debug"));
-    command.envs(broker.map(|image| (IMAGE_VARIABLE, image)));
-    if nextest { workspace::run(command) } else { counted(command) }
+    if let Some(image) = broker {
+        command.env(IMAGE_VARIABLE, image).env_remove(URL_VARIABLE);
+    }
+    if nextest {
+        return workspace::run(command);
+    }
+    if which.last() == Some(&"containers") {
+        // What the groups in .config/nextest.toml keep apart.
+        command.env("RUST_TEST_THREADS", "1");
+    }
+    counted(command)
 }
 
 fn has_nextest() -> bool {
