@@ -24,12 +24,14 @@ description:
 """
 
 # Compared with the runner's own number; it refuses another one.
-VERSION = 1
+VERSION = 2
 # In characters: far more than a person reads. What is longer is cut in the runner, after secrets have been masked;
 # a cut here could leave a part of a secret that nobody recognises.
 LONGEST_MESSAGE = 300000
 LONGEST_NAME = 50000
 LONGEST_DIFF = 60000
+# What no record can hold, whatever the runner makes of it; the runner takes no line of more than 2 MiB.
+LONGEST_DOCUMENT = 1000000
 # These only say where the next steps come from.
 SILENT_ACTIONS = ('include_tasks', 'import_tasks', 'include_role', 'import_role', 'meta')
 
@@ -135,8 +137,8 @@ class CallbackModule(CallbackBase):
             'diff': self._diff(task, values),
         }
         self._send(event)
-        if item is None:
-            self._hand_over(values)
+        # Of a loop each item has its own; the result of the whole has only a list of them.
+        self._hand_over(values)
 
     def _message(self, values, status):
         if values.get('censored'):
@@ -174,7 +176,12 @@ class CallbackModule(CallbackBase):
         documents = values.get('aegir_documents')
         if isinstance(documents, dict):
             for name, value in documents.items():
-                self._send({'event': 'document', 'name': clean(name), 'value': plain(value)})
+                value = plain(value)
+                length = len(json.dumps(value))
+                if length > LONGEST_DOCUMENT:
+                    self._send({'event': 'left_out', 'name': clean(name), 'bytes': length})
+                else:
+                    self._send({'event': 'document', 'name': clean(name), 'value': value})
         progress = values.get('aegir_progress')
         if isinstance(progress, dict):
             self._send({'event': 'progress', 'percent': plain(progress.get('percent', 0)),

@@ -145,12 +145,16 @@ impl Account {
         let record = Record::Document(document);
         let bytes = record.to_line(u64::MAX, Timestamp::MAX).len();
         if bytes > MAX_RECORD {
-            // A part of it would be another document. The Task says so at its end.
-            self.left_out.get_or_insert((name, bytes));
-            self.left_out_count += 1;
+            self.leave_out(name, bytes);
         } else {
             self.record(&record);
         }
+    }
+
+    /// A document that no record can hold: a part of it would be another one. The Task says so at its end.
+    pub(super) fn leave_out(&mut self, name: DocumentName, bytes: usize) {
+        self.left_out.get_or_insert((name, bytes));
+        self.left_out_count += 1;
     }
 
     /// How far the Task is.

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::super::account::Account;
 
 /// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The longest line that is taken; the plug-in's own limits are far below.
 const LONGEST_LINE: usize = 2 * 1024 * 1024;
 /// How many failures are kept for the reason.
@@ -29,7 +29,7 @@ const DRAIN: Duration = Duration::from_millis(200);
 
 /// One line of the plug-in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub(in crate::runner) enum Event {
     /// The first line.
     Hello {
@@ -63,6 +63,13 @@ pub(in crate::runner) enum Event {
         name: String,
         /// The value.
         value: Value,
+    },
+    /// A value that is too large for any record.
+    LeftOut {
+        /// Which.
+        name: String,
+        /// How large it is.
+        bytes: usize,
     },
     /// How far the Task is.
     Progress {
@@ -200,6 +207,10 @@ impl Events {
             }
             Event::Document { name, value } => match name.parse::<DocumentName>() {
                 Ok(name) => account.document(Document { task: 0, name, value, sha256: String::new() }),
+                Err(error) => tracing::warn!(%error, "a role hands over a document with an unusable name"),
+            },
+            Event::LeftOut { name, bytes } => match name.parse::<DocumentName>() {
+                Ok(name) => account.leave_out(name, bytes),
                 Err(error) => tracing::warn!(%error, "a role hands over a document with an unusable name"),
             },
             Event::Progress { percent, message } => {
