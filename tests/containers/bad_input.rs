@@ -1,6 +1,8 @@
 //! What can be in the way of a localdev is said with what to do about it, and the next try works.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -34,6 +36,27 @@ fn an_engine_that_does_not_run_is_said() -> Result<()> {
         localdev.xtask_with(&["up"], &nobody),
         &["the Docker engine does not run", "systemctl start docker"],
     )
+}
+
+#[test]
+fn a_compose_that_is_too_old_is_said() -> Result<()> {
+    let localdev = Localdev::down()?;
+    // The machine of somebody who has docker-compose 1 and no way to Debian.
+    let directory = tempfile::tempdir()?;
+    let fake = |name: &str, script: &str| -> Result<()> {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+        Ok(std::fs::set_permissions(&path, Permissions::from_mode(0o755))?)
+    };
+    let path = std::env::var("PATH")?;
+    fake("docker", &format!("[ \"$1\" != compose ] && PATH='{path}' exec docker \"$@\"; exit 1"))?;
+    fake("docker-compose", "echo 1.29.2")?;
+    fake("apt-get", "exit 100")?;
+    let path = format!("{}:{path}", directory.path().display());
+    let target = directory.path().join("target").display().to_string();
+    let old = [("PATH", path.as_str()), ("CARGO_TARGET_DIR", &target)];
+    refused(localdev.xtask_with(&["up"], &old), &["1.29.2", "2.21", "install docker-compose-plugin"])?;
+    localdev.xtask(&["status"]).map(drop)
 }
 
 #[test]
