@@ -8,6 +8,7 @@ mod client;
 mod deploy;
 mod documents;
 mod faults;
+mod feedback;
 mod output;
 mod page;
 mod php;

@@ -4,7 +4,7 @@ mod dead;
 
 use std::path::PathBuf;
 
-use aegir_protocol::name::{BackendName, OperationName, TargetId};
+use aegir_protocol::name::{BackendName, DocumentName, OperationName, TargetId};
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
@@ -99,6 +99,8 @@ pub enum Command {
     Check(Check),
     /// List what the backends can do
     Catalog(Catalog),
+    /// List what roles have handed over about a target, or print one value
+    Documents(Documents),
     /// List the nodes that relayd has heard of
     Nodes,
     /// Look after messages that nobody could handle
@@ -311,4 +313,14 @@ pub struct Check {
 pub struct Catalog {
     /// Only this role, with its variables
     pub role: Option<String>,
+}
+
+/// `aegir documents`.
+#[derive(Debug, Args)]
+pub struct Documents {
+    /// As the Operations named it. The id is the name of a target that was given none
+    #[arg(value_name = "KIND:ID")]
+    pub target: TargetArgument,
+    /// Print this one's value, as JSON
+    pub name: Option<DocumentName>,
 }

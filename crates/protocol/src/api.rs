@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::code::Code;
 use crate::id::{Attempt, OperationId};
 use crate::message::Heartbeat;
-use crate::name::{BackendName, NodeName, OperationName};
+use crate::name::{BackendName, DocumentName, NodeName, OperationName};
 use crate::operation::{Host, Lock, Target, Variables};
 use crate::state::{Outcome, Reason, State};
 
@@ -232,6 +233,32 @@ pub struct Pause {
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// `GET /api/v1/targets/{kind}/{id}/documents`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DocumentList {
+    /// By name.
+    pub documents: Vec<DocumentDetail>,
+}
+
+/// The latest value of a document of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DocumentDetail {
+    /// Which document.
+    pub name: DocumentName,
+    /// The value.
+    pub value: Value,
+    /// SHA-256 of the value as its record has it, in hex: the same for the same value.
+    pub sha256: String,
+    /// The Operation that handed it over.
+    pub operation: OperationId,
+    /// What that does.
+    pub operation_name: OperationName,
+    /// At which attempt.
+    pub attempt: Attempt,
+    /// When, by the node's clock.
+    pub produced_at: Timestamp,
 }
 
 /// `GET /api/v1/catalog`.

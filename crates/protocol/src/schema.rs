@@ -43,6 +43,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("api.action_request", of::<api::ActionRequest>()),
         ("api.pause_request", of::<api::PauseRequest>()),
         ("api.backend_list", of::<api::BackendList>()),
+        ("api.document_list", of::<api::DocumentList>()),
         ("api.node_list", of::<api::NodeList>()),
         ("api.check_report", of::<api::CheckReport>()),
         ("api.dead_letter_list", of::<dead_letter::DeadLetterList>()),

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use aegir_amqp::Link;
 use aegir_protocol::api::{
-    BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
-    OperationSummary, PauseRequest, Problem, SignInLink,
+    BackendDetail, BackendList, CatalogList, DocumentList, FieldProblem, NodeList, OperationDetail,
+    OperationList, OperationSummary, PauseRequest, Problem, SignInLink,
 };
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
-use aegir_protocol::name::{BackendName, FrontendName, NodeName};
+use aegir_protocol::name::{BackendName, FrontendName, Kind, NodeName, TargetId};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
@@ -158,6 +158,14 @@ impl Relay {
             Asked::Unknown => Err(no_such_operation(id)),
             Asked::Refused(refusal) => Err(refused(id, &refusal)),
         }
+    }
+
+    /// What roles have handed over about a target.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn documents(&self, kind: &Kind, id: &TargetId) -> Result<DocumentList, Problem> {
+        Ok(self.0.store.documents(kind, id).await?)
     }
 
     /// Every backend that has sent a catalog or is paused.

@@ -221,7 +221,11 @@ impl Batch {
         let statement = match row.state {
             State::Waiting => "INSERT INTO attempts (operation, attempt) VALUES (?1, ?2)",
             State::Queued => return Ok(()),
-            State::Claimed => "UPDATE attempts SET node = ?3 WHERE operation = ?1 AND attempt = ?2",
+            State::Claimed => {
+                "UPDATE attempts SET node = ?3, granted = coalesce(granted, \
+                 (SELECT coalesce(max(granted), 0) + 1 FROM attempts WHERE granted IS NOT NULL)) \
+                 WHERE operation = ?1 AND attempt = ?2"
+            }
             State::Running => {
                 "UPDATE attempts SET node = ?3, started_at = coalesce(started_at, ?4) \
                  WHERE operation = ?1 AND attempt = ?2"

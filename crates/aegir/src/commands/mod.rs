@@ -4,6 +4,7 @@ mod actions;
 mod backends;
 mod check;
 mod dead;
+mod documents;
 mod log;
 mod operations;
 mod run;
@@ -55,6 +56,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Log(arguments) => log::log(&context, &arguments).await,
         Command::Check(arguments) => check::check(&context, &arguments).await,
         Command::Catalog(arguments) => site::catalog(&context, &arguments).await,
+        Command::Documents(arguments) => documents::documents(&context, &arguments).await,
         Command::Nodes => site::nodes(&context).await,
         Command::Dead(arguments) => dead::dead(&context, &arguments.command).await,
         Command::SignIn => site::sign_in(&context).await,

@@ -7,6 +7,7 @@ pub mod check;
 pub mod clean;
 pub mod dead;
 pub mod diff;
+pub mod documents;
 pub mod log;
 pub mod operation;
 pub mod table;

@@ -4,6 +4,7 @@ mod around;
 mod backends;
 mod dead;
 mod operations;
+mod targets;
 mod transcript;
 
 use axum::Router;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Site> {
         .route("/backends/{name}/pause", post(backends::pause))
         .route("/backends/{name}/resume", post(backends::resume))
         .route("/catalog", get(around::catalog))
+        .route("/targets/{kind}/{id}/documents", get(targets::documents))
         .route("/nodes", get(around::nodes))
         .route("/check", post(around::check))
         .route("/dead", get(dead::list))

@@ -2,6 +2,7 @@
 
 mod dead;
 mod deadlines;
+mod documents;
 mod operations;
 mod outbox;
 mod settings;

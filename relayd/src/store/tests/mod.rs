@@ -1,6 +1,7 @@
 //! The store on real files.
 
 mod attempts;
+mod documents;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

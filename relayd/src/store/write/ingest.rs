@@ -1,6 +1,7 @@
 //! What came from `aegir.transcripts.<frontend>`: chunks, claims, reports and catalogs, in the order in which
 //! they came.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode, Unknown};
 use aegir_protocol::name::NodeName;
+use aegir_protocol::record::Record;
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::Verifier;
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use crate::ingest::chunks::{Place, place};
 use crate::ledger::Event;
 use crate::store::batch::Batch;
 use crate::store::tails::Tail;
+use crate::store::write::documents::Handed;
 use crate::store::{Command, StoreError, rows};
 
 /// One message to store.
@@ -163,8 +166,19 @@ impl Batch {
         };
         let fresh = payload.slice(from..);
         let mut started = false;
+        let mut documents = BTreeMap::new();
         let first_seq = tail.verifier.records() + 1;
-        let checked = tail.verifier.push(&fresh, |_, header| started |= header.kind == "started");
+        let checked = tail.verifier.push(&fresh, |_, header| match header.kind {
+            "started" => started = true,
+            // One that can't be read is in the transcript, for people.
+            "document" => {
+                if let Ok(Some(Record::Document(document))) = header.record() {
+                    let handed = Handed { seq: header.seq, at: header.at, document };
+                    documents.insert(handed.document.name.clone(), handed);
+                }
+            }
+            _ => {}
+        });
         if let Err(error) = checked
             && tail.mismatches == 0
         {
@@ -175,6 +189,7 @@ impl Batch {
             return self.start_over(attempt, tail, header).await;
         }
         self.insert_chunk(attempt, &tail, end, first_seq, &fresh).await?;
+        self.keep_documents(attempt, &documents).await?;
         let finished = tail.verifier.finished().cloned();
         self.receipt(header, tail.verifier.offset(), finished.is_some());
         self.effects.changed.insert(header.operation);

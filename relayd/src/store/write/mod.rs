@@ -2,6 +2,7 @@
 
 mod catalog;
 mod dead;
+mod documents;
 mod happen;
 mod ingest;
 mod pauses;

@@ -1,0 +1,39 @@
+//! What a role hands over about its target.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+
+use crate::world::World;
+
+fn tell(world: &World, text: &str, check: bool) -> Value {
+    json!({
+        "name": "probe.tell",
+        "target": {"kind": "site", "id": "42", "name": "told.test"},
+        "hosts": [world.cluster.host()],
+        "variables": {"site": {"text": text}},
+        "check": check,
+    })
+}
+
+#[tokio::test]
+async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> {
+    let world = World::start().await?;
+    let path = "/api/v1/targets/site/42/documents";
+    let kept = async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"].clone());
+    ensure!(kept().await? == json!([]));
+    for text in ["first", "{{ not a template }}"] {
+        let id = world.client.succeeds(&tell(&world, text, false)).await?;
+        let kept = kept().await?;
+        ensure!(kept[0]["value"] == json!({"text": text}) && kept[0]["operation"] == json!(id), "{kept:#}");
+    }
+    world.client.succeeds(&tell(&world, "a dry run's", true)).await?;
+    let mut aegir = world.cluster.aegir(&["documents", "site:42", "said"])?;
+    let said = spawn_blocking(move || aegir.output()).await??;
+    let value: Value = serde_json::from_slice(&said.stdout)?;
+    ensure!(value == json!({"text": "{{ not a template }}"}), "{said:?}");
+
+    let refused = world.client.get("/api/v1/targets/site/..%2f/documents").await?;
+    ensure!(refused.status() == 422, "{refused:?}");
+    world.stop().await
+}
