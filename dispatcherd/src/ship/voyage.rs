@@ -304,8 +304,9 @@ impl<'a> Voyage<'a> {
         }
     }
 
-    /// relayd has been silent while bytes are out. One record is sent again, the first that it may miss: it
-    /// answers with what it has, and while it is away one record is all that piles up in its queue.
+    /// relayd has been silent while bytes are out. The transcript's first record is sent again: it answers with what
+    /// it has, whatever that is. While it is away questions are all that piles up in its queue, beyond every window, and
+    /// no record is as small as the first.
     async fn ask_what_it_has(&mut self) -> Result<(), ShipError> {
         let silent = self.ask.map_or(SILENCE, |(_, silent)| silent);
         let longer = (silent * 2).min(LONGEST_SILENCE);
@@ -316,7 +317,7 @@ impl<'a> Voyage<'a> {
             offset = self.window.receipted(), silent_seconds = silent.as_secs(), "no receipt; asking again"
         );
         let here = self.follower.offset();
-        self.follower.rewind(self.window.receipted())?;
+        self.follower.rewind(0)?;
         let piece = self.follower.next_there_is(1)?;
         self.follower.rewind(here)?;
         let Some(piece) = piece else { return Ok(()) };

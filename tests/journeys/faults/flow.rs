@@ -46,14 +46,22 @@ async fn while_relayd_is_away_its_queue_stays_at_its_limit_and_the_rest_waits_in
     let limit = usize::try_from(FRONTEND_WINDOW)?;
     let full = limit - limit / 8;
     let begin = Instant::now();
-    let mut held = world.bytes_for_relayd().await?;
+    let (mut held, mut messages) = world.waiting_for_relayd().await?;
     while held < full {
         ensure!(begin.elapsed() < DEADLINE, "{held} of {limit} bytes are on the broker\n{}", world.logs());
         sleep(INTERVAL).await;
-        held = world.bytes_for_relayd().await?;
+        (held, messages) = world.waiting_for_relayd().await?;
     }
-    for _ in 0..3 {
-        held = world.bytes_for_relayd().await?;
+    // Nor does it grow by much when every attempt has asked what relayd has.
+    let asked = messages + usize::try_from(OPERATIONS)?;
+    while messages < asked {
+        ensure!(
+            begin.elapsed() < DEADLINE,
+            "{messages} messages are on the broker, not {asked}\n{}",
+            world.logs()
+        );
+        sleep(INTERVAL).await;
+        (held, messages) = world.waiting_for_relayd().await?;
         // Each message has a header of its own besides.
         ensure!(held < limit + limit / 8, "{held} bytes are on the broker, {limit} may be");
     }
@@ -84,13 +92,16 @@ impl World {
         Ok(())
     }
 
-    /// How many bytes wait for relayd on the broker.
-    async fn bytes_for_relayd(&mut self) -> Result<usize> {
+    /// How many bytes wait for relayd on the broker, in how many messages.
+    async fn waiting_for_relayd(&mut self) -> Result<(usize, usize)> {
         // `rabbitmqctl list_queues` does not count the bytes of quorum queues.
         let look = r#"{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"aegir.transcripts.main">>)),
             {ok, {_, Seen}, _} = ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:overview/1),
-            maps:get(enqueue_message_bytes, Seen) + maps:get(checkout_message_bytes, Seen)."#;
-        let bytes = self.cluster.broker.control(&["eval", look]).await?;
-        bytes.trim().parse().with_context(|| format!("no number: {bytes}"))
+            {maps:get(enqueue_message_bytes, Seen) + maps:get(checkout_message_bytes, Seen),
+             maps:get(num_messages, Seen)}."#;
+        let said = self.cluster.broker.control(&["eval", look]).await?;
+        let numbers = said.trim().trim_matches(['{', '}']).split_once(',');
+        let (bytes, messages) = numbers.with_context(|| format!("no numbers: {said}"))?;
+        Ok((bytes.parse()?, messages.parse()?))
     }
 }
