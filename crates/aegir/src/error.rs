@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::api::Problem;
+use aegir_protocol::name::DocumentName;
 use aegir_service::exit::Exit;
 
 /// Why a command did not do what it was asked to.
@@ -62,6 +63,14 @@ pub enum Error {
     /// No Operation's id starts like this.
     #[error("there is no Operation whose id starts with {0}: `aegir ls` lists them")]
     NoSuchPrefix(String),
+    /// No role has handed this over.
+    #[error("no role has handed over {name} about {target}: `aegir documents {target}` lists what was")]
+    NoSuchDocument {
+        /// `KIND:ID`.
+        target: String,
+        /// Which document.
+        name: DocumentName,
+    },
     /// There is no Operation at all.
     #[error("there is no Operation yet: `aegir run` asks for one")]
     NoneYet,
@@ -93,7 +102,7 @@ impl Error {
             Self::Token { .. } => Exit::TokenRefused,
             Self::Unreachable { .. } => Exit::RelaydUnreachable,
             Self::BrokeOff(_) => Exit::Unavailable,
-            Self::NoSuchPrefix(_) | Self::NoneYet => Exit::NotFound,
+            Self::NoSuchPrefix(_) | Self::NoSuchDocument { .. } | Self::NoneYet => Exit::NotFound,
             Self::Answer { .. } | Self::Output(_) => Exit::Internal,
             Self::Refused(problem) => Exit::from_status(problem.status),
         }

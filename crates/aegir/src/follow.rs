@@ -177,6 +177,7 @@ fn goes_on(error: &Error) -> bool {
         | Error::File { .. }
         | Error::Token { .. }
         | Error::NoSuchPrefix(_)
+        | Error::NoSuchDocument { .. }
         | Error::NoneYet
         | Error::Ambiguous { .. }
         | Error::Output(_) => false,

@@ -18,11 +18,9 @@ pub(super) async fn documents(context: &Context, arguments: &Documents) -> Resul
     match &arguments.name {
         Some(name) => {
             let found = list.documents.iter().find(|document| document.name == *name);
-            let found = found.ok_or_else(|| {
-                Error::Usage(format!(
-                    "nothing called {name} was handed over about {}:{}: `aegir documents {}:{}` lists what was",
-                    target.kind, target.name, target.kind, target.name
-                ))
+            let found = found.ok_or_else(|| Error::NoSuchDocument {
+                target: format!("{}:{}", target.kind, target.name),
+                name: name.clone(),
             })?;
             print_json(&found.value)?;
         }
