@@ -31,6 +31,12 @@ pub(super) async fn start(image: &str) -> anyhow::Result<(Container, String)> {
     let request = GenericImage::new(name, tag)
         .with_wait_for(WaitFor::healthcheck())
         .with_startup_timeout(STARTUP)
+        // Tells whose it was, should this process be killed.
+        .with_container_name(format!(
+            "aegir-test-broker-{}-{}",
+            std::process::id(),
+            uuid::Uuid::new_v4().simple()
+        ))
         .with_host_config_modifier(|host| {
             // For this machine only; by default a port is published on every address.
             let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };

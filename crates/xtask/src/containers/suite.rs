@@ -72,7 +72,7 @@ fn clear_away(engine: &Engine) -> anyhow::Result<()> {
         (&["volume", "ls"], "{{.Name}}", &["volume", "rm"]),
     ] {
         let listed = engine.ask(&[list, &["--format", names]].concat())?;
-        let ours = |name: &&str| name.starts_with("ddev-test-") || name.starts_with("aegir-test-systemd-");
+        let ours = |name: &&str| name.starts_with("ddev-test-") || name.starts_with("aegir-test-");
         for name in listed.lines().filter(ours).filter(|name| of_dead(name)) {
             engine.ask(&[remove, &[name]].concat())?;
         }
