@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use aegir_protocol::api::{CheckReport, CheckRequest, Hop};
 use aegir_protocol::id::OperationId;
+use aegir_protocol::limits::HEARTBEAT_INTERVAL;
 use aegir_protocol::message::{Echo, ToNode};
 use aegir_protocol::name::{BackendName, NodeName};
 use aegir_protocol::operation::Host;
 use aegir_protocol::request::{Request, RequestTarget};
 use aegir_protocol::state::{Reason, State};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Relay;
 
+/// How long to wait for a first node: whoever has just started hears the next heartbeat.
+const HEARD_WITHIN: Duration = HEARTBEAT_INTERVAL.saturating_add(Duration::from_secs(1));
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a node may take to answer.
 const ECHO: Duration = Duration::from_secs(5);
 /// How long an Operation without Tasks may take.
@@ -50,11 +54,12 @@ impl Relay {
             Err(format!("{address} is {greeting}.{lacks} RabbitMQ 3.10 or newer is needed"))
         };
         hop(hops, "broker".to_owned(), broker).await?;
-        let nodes = self.0.nodes.alive(backend);
+        let nodes = self.heard_of(backend).await;
         if nodes.is_empty() {
             let nobody = async {
                 Err(format!(
-                    "no dispatcherd of backend {backend} was heard of: is one running, with `frontends` naming {}?",
+                    "no dispatcherd of backend {backend} was heard of within {HEARD_WITHIN:?}: is one running, with \
+                     `frontends` naming {}?",
                     self.0.frontend
                 ))
             };
@@ -68,6 +73,17 @@ impl Relay {
             hop(hops, format!("minion {}", host.name), self.verify(backend, host)).await?;
         }
         Some(())
+    }
+
+    async fn heard_of(&self, backend: &BackendName) -> Vec<NodeName> {
+        let end = Instant::now() + HEARD_WITHIN;
+        loop {
+            let nodes = self.0.nodes.alive(backend);
+            if !nodes.is_empty() || Instant::now() >= end {
+                return nodes;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn echo(&self, node: &NodeName) -> Result<String, String> {
