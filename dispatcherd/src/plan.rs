@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::manifest::{Argument, Place};
-use aegir_protocol::name::{HostName, NodeName, RoleName, TaskName, UserName, VariableName};
+use aegir_protocol::manifest::{Argument, OutputManifest, Place};
+use aegir_protocol::name::{DocumentName, HostName, NodeName, RoleName, TaskName, UserName, VariableName};
+use aegir_protocol::operation::DoneTask;
 use serde::{Deserialize, Serialize};
 
 /// `plan.json`.
@@ -50,6 +51,12 @@ pub struct PlannedTask {
     pub hosts: Vec<HostName>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Resolved>,
+    /// What it hands over.
+    #[serde(default)]
+    pub outputs: BTreeMap<DocumentName, OutputManifest>,
+    /// The attempt that has finished it, and what it handed over: it does not run again.
+    #[serde(default)]
+    pub done: Option<DoneTask>,
     /// How long it may take.
     pub timeout_seconds: u64,
     /// How long it may print nothing; as long as it likes when absent.

@@ -205,7 +205,14 @@ class Tasks {
 
   plan(tasks) {
     this.list.replaceChildren();
-    this.rows = tasks.map((task) => this.row(task.title));
+    this.rows = tasks.map((task) => {
+      const row = this.row(task.title);
+      if (task.done_in) {
+        row.outcome.textContent = `done in attempt ${task.done_in}`;
+        row.outcome.className = "outcome good";
+      }
+      return row;
+    });
   }
 
   row(title) {

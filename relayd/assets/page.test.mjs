@@ -121,18 +121,18 @@ const summary = {
   source.send("state", summary);
   assert.equal(page.state.textContent, "running");
   assert.equal(page.ledger.childElementCount, 1);
-  record("started", { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Say" }, { title: "Do" }] });
-  record("task_started", { task: 1, title: "Say" });
-  record("output", { task: 1, stream: "stdout", line: 1, text: "<i>one</i>\ntwo is " });
-  record("output", { task: 1, stream: "stdout", line: 2, continued: true, text: "one line\n" });
-  record("output", { task: 1, stream: "stderr", line: 1, text: "oh \x1b[31mno\x1b[0m\n" });
-  record("task_finished", { task: 1, outcome: "succeeded", reason });
-  record("task_started", { task: 2, title: "Do", runner: "ansible" });
-  record("output", { task: 2, stream: "stdout", line: 1, text: "PLAY [all]\n" });
-  record("step", { task: 2, host: "web1", name: "Copy", status: "failed", duration_ms: 400, message: "disk full" });
-  record("progress", { task: 2, percent: 40 });
+  record("started", { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Ask", done_in: 1 }, { title: "Say" }, { title: "Do" }] });
+  record("task_started", { task: 2, title: "Say" });
+  record("output", { task: 2, stream: "stdout", line: 1, text: "<i>one</i>\ntwo is " });
+  record("output", { task: 2, stream: "stdout", line: 2, continued: true, text: "one line\n" });
+  record("output", { task: 2, stream: "stderr", line: 1, text: "oh \x1b[31mno\x1b[0m\n" });
+  record("task_finished", { task: 2, outcome: "succeeded", reason });
+  record("task_started", { task: 3, title: "Do", runner: "ansible" });
+  record("output", { task: 3, stream: "stdout", line: 1, text: "PLAY [all]\n" });
+  record("step", { task: 3, host: "web1", name: "Copy", status: "failed", duration_ms: 400, message: "disk full" });
+  record("progress", { task: 3, percent: 40 });
   record("weather", {});
-  record("task_finished", { task: 2, outcome: "failed", reason });
+  record("task_finished", { task: 3, outcome: "failed", reason });
   record("finished", { outcome: "failed", reason });
   const lines = () => {
     draw();
@@ -140,19 +140,19 @@ const summary = {
   };
   assert.deepEqual(lines(), [
     "task|example.print of site <b>x</b> on node n1",
-    "task|Task 1 of 2: Say",
+    "task|Task 2 of 3: Say",
     "stdout|<i>one</i>",
     "stdout|two is one line",
     "stderr|oh no",
-    "good|Task 1: succeeded",
-    "task|Task 2 of 2: Do",
+    "good|Task 2: succeeded",
+    "task|Task 3 of 3: Do",
     "stdout own|PLAY [all]",
     "step|failed web1  Copy 0.4 s\n      disk full",
     "note|40 % ",
-    "bad|Task 2: failed. It failed. (task_failed)",
+    "bad|Task 3: failed. It failed. (task_failed)",
   ]);
   assert.equal(page.log.children[4].children[1].className, "sgr-31");
-  assert.deepEqual(page.tasks.children.map((task) => task.textContent), ["Say succeeded 0.0 s", "Do failed 0.0 s"]);
+  assert.deepEqual(page.tasks.children.map((task) => task.textContent), ["Ask done in attempt 1 ", "Say succeeded 0.0 s", "Do failed 0.0 s"]);
   // The manifest tries it again, so that was the end of an attempt.
   const again = { code: "tried_again", message: "attempt 2 begins in 10 s at the earliest" };
   source.send("state", { ...summary, state: "waiting", attempt: 2, reason: again, revision: 5 });

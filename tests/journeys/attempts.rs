@@ -204,3 +204,54 @@ async fn nothing_starts_on_a_paused_backend() -> Result<()> {
 fn nothing() -> Value {
     json!({"name": "noisy.nothing", "target": {"kind": "site", "name": "nothing.test"}})
 }
+
+/// An Operation whose second Task fails until there is room.
+fn resume(world: &World, path: &Path) -> Value {
+    json!({
+        "name": "probe.resume",
+        "target": {"kind": "site", "name": "resume.test"},
+        "hosts": [world.cluster.host()],
+        "variables": {"site": {"path": path, "text": "the word"}},
+    })
+}
+
+fn dumps(path: &Path) -> Result<usize> {
+    Ok(std::fs::read_to_string(path.with_extension("dumps"))?.lines().count())
+}
+
+#[tokio::test]
+async fn a_further_attempt_goes_on_with_the_first_task_that_is_not_done() -> Result<()> {
+    let world = World::start().await?;
+    let path = world.directory().join("load");
+    let id = world.client.submit(&resume(&world, &path)).await?;
+    world.client.ended(&id).await?;
+    world.client.ask(&id, "retry").await?;
+    let detail = world.client.ended(&id).await?;
+    ensure!(outcomes(&detail) == [Some(Outcome::Failed); 2] && dumps(&path)? == 1, "{detail:#?}");
+
+    std::fs::write(path.with_extension("room"), "")?;
+    world.client.ask(&id, "retry").await?;
+    let detail = world.client.ended(&id).await?;
+    ensure!(detail.summary.state == State::Succeeded && dumps(&path)? == 1, "{detail:#?}");
+    let loaded = std::fs::read_to_string(&path)?;
+    ensure!(loaded == format!("{}.dumps the word in {id}", path.display()), "{loaded}");
+    for attempt in [1, 3] {
+        let raw = String::from_utf8(world.client.raw_of(&id, Some(attempt)).await?)?;
+        ensure!(!raw.contains("the word in") && raw.contains(r#""done_in":1"#) == (attempt == 3), "{raw}");
+    }
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_further_attempt_begins_from_the_start_where_that_is_asked_for() -> Result<()> {
+    let world = World::start().await?;
+    let path = world.directory().join("load");
+    let id = world.client.submit(&resume(&world, &path)).await?;
+    world.client.ended(&id).await?;
+    let mut aegir = world.cluster.aegir(&["retry", &id, "--from-start"])?;
+    let retried = spawn_blocking(move || aegir.output()).await??;
+    ensure!(retried.status.success(), "{retried:?}");
+    world.client.ended(&id).await?;
+    ensure!(dumps(&path)? == 2);
+    world.stop().await
+}

@@ -1,8 +1,11 @@
 //! What a role hands over about its target.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 use crate::world::World;
 
@@ -27,6 +30,7 @@ async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> 
         let kept = kept().await?;
         ensure!(kept[0]["value"] == json!({"text": text}) && kept[0]["operation"] == json!(id), "{kept:#}");
     }
+    ensure!(kept().await?[0]["stale"] == json!(false), "it is fresh for an hour");
     world.client.succeeds(&tell(&world, "a dry run's", true)).await?;
     let mut aegir = world.cluster.aegir(&["documents", "site:42", "said"])?;
     let said = spawn_blocking(move || aegir.output()).await??;
@@ -35,5 +39,34 @@ async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> 
 
     let refused = world.client.get("/api/v1/targets/site/..%2f/documents").await?;
     ensure!(refused.status() == 422, "{refused:?}");
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
+    let world = World::start().await?;
+    let path = "/api/v1/targets/site/42/documents";
+    let kept =
+        async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"][1].clone());
+    let first = world.client.succeeds(&tell(&world, "hello", false)).await?;
+    let wait = async {
+        loop {
+            let kept = kept().await?;
+            if kept["stale"] == json!(true) {
+                return anyhow::Ok(kept);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let shown = timeout(Duration::from_secs(30), wait).await??;
+    ensure!(shown["name"] == "stale" && shown["operation"] == json!(first), "{shown:#}");
+    let asked = world.client.post(&format!("{path}/stale/refresh"), &json!({"requested_by": "kim"})).await?;
+    ensure!(asked.status() == 201, "{asked:?}");
+    let again = asked.json::<Value>().await?["id"].as_str().unwrap_or_default().to_owned();
+    world.client.ended(&again).await?;
+    let shown = kept().await?;
+    ensure!(again != first && shown["operation"] == json!(again), "{shown:#}");
+    let nothing = world.client.post(&format!("{path}/other/refresh"), &json!({})).await?;
+    ensure!(nothing.status() == 404, "{nothing:?}");
     world.stop().await
 }

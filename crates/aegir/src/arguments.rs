@@ -82,8 +82,8 @@ pub enum Command {
     Log(Log),
     /// Call an Operation off
     Cancel(Action),
-    /// Try an ended Operation again: a further attempt with the same input, from the start
-    Retry(Action),
+    /// Try an ended Operation again: a further attempt with the same input
+    Retry(Retry),
     /// Give an attempt up whose node is gone for good, so that its locks are free again
     Lost(Lost),
     /// Let nothing new start on a backend; what runs there is not touched
@@ -315,6 +315,20 @@ pub struct Catalog {
     pub role: Option<String>,
 }
 
+/// `aegir retry`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The new attempt goes on from the first Task that no earlier one has finished, with what the finished ones handed over. \
+When the role has changed since then, it begins from the start.")]
+pub struct Retry {
+    /// Which one, and who asks
+    #[command(flatten)]
+    pub action: Action,
+    /// Run the Tasks that are finished again, too
+    #[arg(long)]
+    pub from_start: bool,
+}
+
 /// `aegir documents`.
 #[derive(Debug, Args)]
 pub struct Documents {
@@ -323,4 +337,10 @@ pub struct Documents {
     pub target: TargetArgument,
     /// Print this one's value, as JSON
     pub name: Option<DocumentName>,
+    /// Ask once more for the Operation that handed it over, with the same input
+    #[arg(long, requires = "name")]
+    pub refresh: bool,
+    /// Who asks for that
+    #[arg(long, value_name = "NAME", requires = "refresh")]
+    pub requested_by: Option<String>,
 }

@@ -185,13 +185,25 @@ pub struct LedgerEntry {
     pub at: Timestamp,
 }
 
-/// The body of `POST /api/v1/operations/{id}/cancel`, `/retry` and `/lost`.
+/// The body of `POST /api/v1/operations/{id}/cancel` and `/lost`, and of a document's `/refresh`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionRequest {
     /// Who asks.
     #[serde(default)]
     pub requested_by: Option<String>,
+}
+
+/// The body of `POST /api/v1/operations/{id}/retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Who asks.
+    #[serde(default)]
+    pub requested_by: Option<String>,
+    /// Runs the Tasks that earlier attempts have finished once more, too.
+    #[serde(default)]
+    pub from_start: bool,
 }
 
 /// The body of `POST /api/v1/backends/{name}/pause`.
@@ -259,6 +271,12 @@ pub struct DocumentDetail {
     pub attempt: Attempt,
     /// When, by the node's clock.
     pub produced_at: Timestamp,
+    /// Until when it is to be believed; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_until: Option<Timestamp>,
+    /// Whether that time is over.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// `GET /api/v1/catalog`.

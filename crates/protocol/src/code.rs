@@ -48,6 +48,8 @@ codes! {
     TimedOut = "timed_out", 0;
     /// The attempt printed more than it may.
     OutputLimit = "output_limit", 0;
+    /// A Task did not hand over what its manifest declares.
+    OutputInvalid = "output_invalid", 0;
     /// Somebody called it off.
     CanceledByRequest = "canceled_by_request", 0;
     /// The runner ended without finishing its transcript.

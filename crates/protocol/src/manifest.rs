@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::name::{Kind, ServiceName, TaskName, VariableName};
+use crate::name::{DocumentName, Kind, ServiceName, TaskName, VariableName};
 use crate::operation::LockMode;
+
+mod value;
+
+pub use value::{OutputManifest, VariableManifest};
 
 /// The `schema` that a manifest of this version names.
 pub const MANIFEST_SCHEMA: &str = "aegir.role/0";
@@ -165,6 +169,9 @@ pub struct TaskManifest {
     /// The variables that it gets. It gets no others.
     #[serde(default)]
     pub variables: Vec<VariableName>,
+    /// The documents that it hands over, and no others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<DocumentName, OutputManifest>,
 }
 
 /// A Task of the `ansible` runner.
@@ -256,47 +263,6 @@ impl JsonSchema for Argument {
     }
 }
 
-/// A variable: a JSON Schema (2020-12) with four more keywords. `scope` (required) says where the value comes
-/// from, `secret` that it must be sealed, `optional` that it may be absent, `unit` what a number counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct VariableManifest(pub Map<String, Value>);
-
-impl VariableManifest {
-    /// The scope that its value comes from: `site`, `platform`, …
-    #[must_use]
-    pub fn scope(&self) -> Option<&str> {
-        self.0.get("scope")?.as_str()
-    }
-
-    /// Whether its value must be sealed.
-    #[must_use]
-    pub fn secret(&self) -> bool {
-        self.0.get("secret") == Some(&Value::Bool(true))
-    }
-
-    /// Whether it may be absent without a default.
-    #[must_use]
-    pub fn optional(&self) -> bool {
-        self.0.get("optional") == Some(&Value::Bool(true))
-    }
-
-    /// The value that it has when nobody gives one.
-    #[must_use]
-    pub fn default(&self) -> Option<&Value> {
-        self.0.get("default")
-    }
-
-    /// The schema alone.
-    #[must_use]
-    pub fn schema(&self) -> Value {
-        let ours = |key: &str| matches!(key, "scope" | "secret" | "optional" | "unit");
-        Value::Object(
-            self.0.iter().filter(|(key, _)| !ours(key)).map(|(k, v)| (k.clone(), v.clone())).collect(),
-        )
-    }
-}
-
 impl Manifest {
     /// What is wrong with it, in sentences; empty when nothing is. Files are not looked at.
     #[must_use]
@@ -324,23 +290,7 @@ impl Manifest {
             wrong.extend(task.check().into_iter().map(|error| format!("tasks.{name}: {error}")));
         }
         for (name, variable) in &self.variables {
-            if variable.scope().is_none() {
-                wrong.push(format!(
-                    "variables.{name} has no scope: say which entity it belongs to, such as site"
-                ));
-            }
-            if let Err(error) = jsonschema::validator_for(&variable.schema()) {
-                wrong.push(format!("variables.{name} is not a JSON Schema: {error}"));
-            } else if let Some(default) = variable.default()
-                && !jsonschema::is_valid(&variable.schema(), default)
-            {
-                wrong.push(format!("variables.{name}: the default does not fit the schema"));
-            }
-            if variable.secret() && variable.default().is_some() {
-                wrong.push(format!(
-                    "variables.{name} is a secret and has a default, which everybody can read"
-                ));
-            }
+            wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
         }
         wrong
     }
@@ -363,6 +313,9 @@ impl TaskManifest {
                     wrong.push(format!("shell.argv uses {name}, which is not among the task's variables"));
                 }
             }
+        }
+        for (name, output) in &self.outputs {
+            wrong.extend(output.check().into_iter().map(|error| format!("outputs.{name}{error}")));
         }
         if let Some(ansible) = &self.ansible {
             if ansible.task_file.is_some() && ansible.playbook.is_some() {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::id::{Attempt, AttemptId, OperationId};
 use crate::name::{
-    Address, BackendName, FrontendName, HostName, Kind, OperationName, ServiceName, TargetId, TargetName,
-    UserName, VariableName,
+    Address, BackendName, DocumentName, FrontendName, HostName, Kind, OperationName, ServiceName, TargetId,
+    TargetName, UserName, VariableName,
 };
 
 /// One attempt at an Operation, as relayd publishes it and dispatcherd journals it.
@@ -51,6 +51,9 @@ pub struct Operation {
     pub lease_seconds: Option<u64>,
     /// The attempt that this one repeats.
     pub retry_of: Option<Attempt>,
+    /// What earlier attempts have finished, which this one need not do again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Done>,
     /// W3C trace context, passed through.
     pub traceparent: Option<String>,
 }
@@ -61,6 +64,36 @@ impl Operation {
     pub fn attempt_id(&self) -> AttemptId {
         AttemptId { operation: self.id, attempt: self.attempt }
     }
+}
+
+/// The Tasks that earlier attempts at an Operation have finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Done {
+    /// SHA-256 of the role's files at that time, in hex. With other ones every Task runs again.
+    pub digest: String,
+    /// By number.
+    pub tasks: Vec<DoneTask>,
+}
+
+/// A Task that an earlier attempt has finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DoneTask {
+    /// The Task's number.
+    pub task: u32,
+    /// In which attempt.
+    pub attempt: Attempt,
+    /// What it handed over; secrets are sealed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<DocumentName, Value>,
+}
+
+/// Anything that the frontend knows by kind and id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Entity {
+    /// `site`, `platform`, `host`, or what the frontend calls it.
+    pub kind: Kind,
+    /// The frontend's id of it.
+    pub id: TargetId,
 }
 
 /// The entity that an Operation is about.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::id::{Attempt, OperationId};
 use crate::limits::MAX_OUTPUT;
 use crate::name::{DocumentName, HostName, NodeName, OperationName, RoleName, TaskName};
-use crate::operation::Target;
+use crate::operation::{Entity, Target};
 use crate::state::{Outcome, Reason};
 
 /// What a record says.
@@ -55,6 +55,9 @@ pub struct Started {
     pub version: String,
     /// A dry run.
     pub check: bool,
+    /// SHA-256 of the role's files, in hex; absent when there is no Task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The Tasks that are going to run, in order.
     pub tasks: Vec<TaskTitle>,
 }
@@ -68,6 +71,9 @@ pub struct TaskTitle {
     pub name: TaskName,
     /// For people.
     pub title: String,
+    /// The attempt that has finished it already, so that this one does not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_in: Option<Attempt>,
 }
 
 /// A Task begins.
@@ -236,10 +242,16 @@ pub struct Document {
     pub task: u32,
     /// Which document.
     pub name: DocumentName,
-    /// The value.
+    /// What it is about, if that is not the Operation's target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Entity>,
+    /// The value; a secret one is sealed for the backend: `{"sealed": "…"}`.
     pub value: Value,
     /// SHA-256 of the value as it stands here, in hex.
     pub sha256: String,
+    /// For how long it is to be believed, in seconds; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_seconds: Option<u64>,
 }
 
 /// How far a Task is.

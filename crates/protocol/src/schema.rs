@@ -41,6 +41,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("api.operation_list", of::<api::OperationList>()),
         ("api.operation_detail", of::<api::OperationDetail>()),
         ("api.action_request", of::<api::ActionRequest>()),
+        ("api.retry_request", of::<api::RetryRequest>()),
         ("api.pause_request", of::<api::PauseRequest>()),
         ("api.backend_list", of::<api::BackendList>()),
         ("api.document_list", of::<api::DocumentList>()),

@@ -24,6 +24,10 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(argument_spec={
             'name': {'type': 'str', 'required': True},
             'value': {'type': 'raw', 'required': True},
+            'entity': {'type': 'dict', 'options': {
+                'kind': {'type': 'str', 'required': True},
+                'id': {'type': 'str', 'required': True},
+            }},
         })
         name = arguments['name']
         if not re.fullmatch(NAME, name):
@@ -38,4 +42,6 @@ class ActionModule(ActionBase):
             result['msg'] = 'a dry run hands nothing over: %s is left as it was' % name
         else:
             result['aegir_documents'] = {name: arguments['value']}
+            if arguments['entity']:
+                result['aegir_entity'] = arguments['entity']
         return result

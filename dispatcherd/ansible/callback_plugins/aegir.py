@@ -24,7 +24,7 @@ description:
 """
 
 # Compared with the runner's own number; it refuses another one.
-VERSION = 2
+VERSION = 3
 # In characters: far more than a person reads. What is longer is cut in the runner, after secrets have been masked;
 # a cut here could leave a part of a secret that nobody recognises.
 LONGEST_MESSAGE = 300000
@@ -175,13 +175,14 @@ class CallbackModule(CallbackBase):
             return
         documents = values.get('aegir_documents')
         if isinstance(documents, dict):
+            entity = plain(values.get('aegir_entity'))
             for name, value in documents.items():
                 value = plain(value)
                 length = len(json.dumps(value))
                 if length > LONGEST_DOCUMENT:
                     self._send({'event': 'left_out', 'name': clean(name), 'bytes': length})
                 else:
-                    self._send({'event': 'document', 'name': clean(name), 'value': value})
+                    self._send({'event': 'document', 'name': clean(name), 'entity': entity, 'value': value})
         progress = values.get('aegir_progress')
         if isinstance(progress, dict):
             self._send({'event': 'progress', 'percent': plain(progress.get('percent', 0)),

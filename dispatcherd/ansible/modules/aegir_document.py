@@ -8,7 +8,8 @@ module: aegir_document
 short_description: hands a whole value to the frontend
 description:
   - Writes a C(document) record into the transcript, with the value's SHA-256. A later value of the same name stands in its
-    place.
+    place. Later Tasks of the Operation find it as C(aegir.outputs.TASK.NAME).
+  - The Task fails at its end for a value that does not fit what the manifest declares under C(outputs).
   - Runs on no minion. In a dry run nothing is handed over.
 options:
   name:
@@ -19,6 +20,18 @@ options:
     description: Any value that JSON can hold. As JSON in ASCII it may have 255,000 characters.
     type: raw
     required: true
+  entity:
+    description: What the value is about, if that is not the Operation's target.
+    type: dict
+    suboptions:
+      kind:
+        description: The kind of the thing, such as C(platform).
+        type: str
+        required: true
+      id:
+        description: The frontend's id of it.
+        type: str
+        required: true
 notes:
   - Each host of a play hands its value over. Use C(run_once) where one is meant.
 author: the authors of relayd and dispatcherd

@@ -9,7 +9,7 @@ use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{Place, TaskManifest};
 use aegir_protocol::name::{NodeName, TaskName};
-use aegir_protocol::operation::Operation;
+use aegir_protocol::operation::{DoneTask, Operation};
 use aegir_protocol::state::Reason;
 
 use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
@@ -53,13 +53,27 @@ pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<P
     let numbered = (1..).zip(&manifest.tasks);
     let tasks: Result<Vec<_>, Reason> =
         numbered.map(|(number, name)| task(operation, role, number, name, terms)).collect();
+    let mut tasks = tasks?;
+    if let Some(done) = &operation.done
+        && done.digest == role.digest
+    {
+        take_over(&mut tasks, &done.tasks);
+    }
     Ok(Plan {
         schema: PLAN_SCHEMA.to_owned(),
         attempt: operation.attempt_id(),
         node: terms.node.clone(),
-        tasks: tasks?,
+        tasks,
         settings: terms.settings.clone(),
     })
+}
+
+/// Leaves out the Tasks that earlier attempts have finished, up to the first that they have not.
+fn take_over(tasks: &mut [PlannedTask], done: &[DoneTask]) {
+    for task in tasks {
+        let Some(found) = done.iter().find(|done| done.task == task.number) else { return };
+        task.done = Some(found.clone());
+    }
 }
 
 fn task(
@@ -84,6 +98,8 @@ fn task(
         action,
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
         variables: role.resolve(name, &operation.variables),
+        outputs: declared.outputs.clone(),
+        done: None,
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
         quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),
     })

@@ -4,16 +4,22 @@ use std::collections::{HashMap, VecDeque};
 
 use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
-use aegir_protocol::name::{DocumentName, HostName};
+use aegir_protocol::name::{DocumentName, HostName, TaskName};
+use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WriteError, Writer};
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
 use super::output::Splitter;
+use super::outputs::{Fitting, Held, Outputs};
 use super::redactor::Redactor;
 use super::room::Room;
 use super::stop::{Stop, Stopper};
+use super::work::TaskEnd;
+use crate::plan::PlannedTask;
 
 /// How many of the last bytes of a Task's standard error are kept for its reason.
 const TAIL: usize = 2048;
@@ -35,9 +41,7 @@ pub(super) struct Account {
     over: bool,
     /// The end of the Task's standard error, masked.
     tail: Vec<u8>,
-    /// The first document of the Task that no record can hold, with its bytes, and how many there are.
-    left_out: Option<(DocumentName, usize)>,
-    left_out_count: usize,
+    outputs: Outputs,
     room: Room,
     /// Records that the disk had no room for, in order. Nothing is read while there are any, so that they are what
     /// one read gave, and what the runner itself has to say.
@@ -50,10 +54,18 @@ impl Account {
     /// An account in a new transcript, of at most `limit` bytes of output. What calls for the end of the
     /// Task (too much output, a disk that fails) goes to `stopper`.
     #[must_use]
-    pub(super) fn new(writer: Writer, redactor: Redactor, stopper: Stopper, limit: u64, room: Room) -> Self {
+    pub(super) fn new(
+        writer: Writer,
+        redactor: Redactor,
+        outputs: Outputs,
+        stopper: Stopper,
+        limit: u64,
+        room: Room,
+    ) -> Self {
         Self {
             writer,
             redactor,
+            outputs,
             stopper,
             streams: HashMap::new(),
             task: 0,
@@ -61,8 +73,6 @@ impl Account {
             limit,
             over: false,
             tail: Vec::new(),
-            left_out: None,
-            left_out_count: 0,
             room,
             kept: VecDeque::new(),
             broken: None,
@@ -70,12 +80,11 @@ impl Account {
     }
 
     /// From here on output and steps belong to this Task.
-    pub(super) fn begin_task(&mut self, number: u32) {
-        self.task = number;
+    pub(super) fn begin_task(&mut self, task: &PlannedTask) {
+        self.task = task.number;
         self.streams.clear();
         self.tail.clear();
-        self.left_out = None;
-        self.left_out_count = 0;
+        self.outputs.begin_task(task);
     }
 
     /// What a child printed.
@@ -136,25 +145,73 @@ impl Account {
         self.record(&Record::Step(step));
     }
 
-    /// A whole value for the frontend.
-    pub(super) fn document(&mut self, mut document: Document) {
-        document.task = self.task;
-        document.value = self.redactor.mask_value(&document.value);
-        document.sha256 = hex(&document.value.to_string());
-        let name = document.name.clone();
-        let record = Record::Document(document);
-        let bytes = record.to_line(u64::MAX, Timestamp::MAX).len();
-        if bytes > MAX_RECORD {
-            self.leave_out(name, bytes);
-        } else {
-            self.record(&record);
+    /// A whole value for the frontend, and for later Tasks.
+    pub(super) fn document(&mut self, name: DocumentName, entity: Option<Entity>, value: Value) {
+        if let Err(problem) = self.take_document(&name, entity, value) {
+            self.leave_out(name.as_str(), &problem);
         }
     }
 
-    /// A document that no record can hold: a part of it would be another one. The Task says so at its end.
-    pub(super) fn leave_out(&mut self, name: DocumentName, bytes: usize) {
-        self.left_out.get_or_insert((name, bytes));
-        self.left_out_count += 1;
+    fn take_document(
+        &mut self,
+        name: &DocumentName,
+        entity: Option<Entity>,
+        value: Value,
+    ) -> Result<(), String> {
+        let Fitting { mut value, fresh_seconds, mut held } = self.outputs.fit(name, value)?;
+        match &mut held {
+            // What others read is what later Tasks get.
+            Held::Plain(plain) => {
+                value = self.redactor.mask_value(&value);
+                plain.clone_from(&value);
+            }
+            Held::Secret(secret) => self.mask_from_now_on(secret.expose_secret())?,
+        }
+        let sha256 = hex(&value.to_string());
+        let document = Document { task: self.task, name: name.clone(), entity, value, sha256, fresh_seconds };
+        let record = Record::Document(document);
+        let bytes = record.to_line(u64::MAX, Timestamp::MAX).len();
+        if bytes > MAX_RECORD {
+            // A part of it would be another one.
+            return Err(format!("its record would have {bytes} bytes, and may have {MAX_RECORD}"));
+        }
+        self.record(&record);
+        self.outputs.hold(name.clone(), held);
+        Ok(())
+    }
+
+    fn mask_from_now_on(&mut self, secret: &str) -> Result<(), String> {
+        self.redactor.add(secret).map_err(|error| format!("it can't be masked: {error}"))?;
+        for stream in self.streams.values_mut() {
+            stream.mask_with(&self.redactor);
+        }
+        Ok(())
+    }
+
+    /// A document that can't be taken. The Task fails for it at its end.
+    pub(super) fn leave_out(&mut self, name: &str, problem: &str) {
+        self.outputs.fault(name, problem);
+    }
+
+    /// What Tasks have handed over so far.
+    pub(super) fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// The end of a Task, seen together with what it has handed over.
+    pub(super) fn with_outputs(&mut self, task: &TaskName, dry_run: bool, end: TaskEnd) -> TaskEnd {
+        match (self.outputs.verdict(dry_run), end.outcome) {
+            (None, Outcome::Succeeded) => {
+                self.outputs.keep(task);
+                end
+            }
+            (None, _) => end,
+            (Some(problem), Outcome::Succeeded) => {
+                TaskEnd { outcome: Outcome::Failed, reason: Code::OutputInvalid.because(problem), ..end }
+            }
+            // Whatever else ended it, of course it has not handed everything over.
+            (Some(_), _) => end,
+        }
     }
 
     /// How far the Task is.
@@ -167,15 +224,6 @@ impl Account {
     /// The Task is over.
     pub(super) fn task_finished(&mut self, mut finished: TaskFinished) {
         finished.reason = self.masked(finished.reason);
-        if let Some((name, bytes)) = &self.left_out {
-            let others = match self.left_out_count - 1 {
-                0 => String::new(),
-                others => format!(", and {others} more"),
-            };
-            finished.reason.message.push_str(&format!(
-                "; document {name} was left out{others}: its record would have {bytes} bytes, and may have {MAX_RECORD}"
-            ));
-        }
         self.record(&Record::TaskFinished(finished));
         self.streams.clear();
     }

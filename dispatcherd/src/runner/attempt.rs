@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::account::Account;
+use super::outputs::Outputs;
 use super::redactor::Redactor;
 use super::room::{self, LOOK_AGAIN, Room, watch_spool};
 use super::stop::{Stop, Stopper, Stops, canceled, stops, watch_for_cancel, watch_lease};
@@ -249,11 +250,11 @@ impl Attempt<'_> {
     ) -> bool {
         let limit = self.plan.settings.output_limit_bytes;
         let opened = self.open();
-        let redactor = match &opened {
-            Ok((_, _, redactor)) => redactor.clone(),
-            Err(_) => Redactor::default(),
+        let (redactor, outputs) = match &opened {
+            Ok((_, secrets, redactor)) => (redactor.clone(), Outputs::new(self.plan, secrets)),
+            Err(_) => (Redactor::default(), Outputs::new(self.plan, &Secrets::default())),
         };
-        let mut account = Account::new(writer, redactor, stopper, limit, room);
+        let mut account = Account::new(writer, redactor, outputs, stopper, limit, room);
         account.record(&Record::Started(self.started()));
         // relayd shows "running" from here on, and a second runner must find this one's transcript.
         account.sync();
@@ -302,6 +303,7 @@ impl Attempt<'_> {
             role: task.role.clone(),
             name: task.name.clone(),
             title: task.title.clone(),
+            done_in: task.done.as_ref().map(|done| done.attempt),
         };
         Started {
             operation: self.operation.id,
@@ -311,6 +313,7 @@ impl Attempt<'_> {
             node: self.plan.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             check: self.operation.check,
+            digest: self.plan.tasks.first().map(|task| task.digest.clone()),
             tasks: self.plan.tasks.iter().map(title).collect(),
         }
     }
@@ -318,7 +321,7 @@ impl Attempt<'_> {
     /// How they went; nothing when that can't be told, because every process was ended. The transcript has no end
     /// then, and dispatcherd's next start looks after what is left on the minions.
     async fn tasks(&self, work: &Work<'_>, mut terminated: Terminated) -> Option<(Outcome, Reason)> {
-        for task in &self.plan.tasks {
+        for task in self.plan.tasks.iter().filter(|task| task.done.is_none()) {
             // One that was called off, or whose time is over, between two Tasks does not begin the next.
             let lease_over = || {
                 let leased = self.operation.lease_seconds.is_some();
@@ -333,7 +336,7 @@ impl Attempt<'_> {
             }
             {
                 let mut account = work.account.borrow_mut();
-                account.begin_task(task.number);
+                account.begin_task(task);
                 account.record(&Record::TaskStarted(TaskStarted {
                     task: task.number,
                     role: task.role.clone(),
@@ -343,7 +346,9 @@ impl Attempt<'_> {
                     hosts: task.hosts.clone(),
                 }));
             }
-            let TaskEnd { outcome, reason, exit, local, remote } = run_task(work, task).await;
+            let end = run_task(work, task).await;
+            let end = work.account.borrow_mut().with_outputs(&task.name, self.operation.check, end);
+            let TaskEnd { outcome, reason, exit, local, remote } = end;
             // Other codes are of what nobody can end by a signal: a time limit, a program that is not there.
             let by_signal = [Code::TaskFailed, Code::MinionUnreachable].map(Code::as_str);
             if by_signal.contains(&reason.code.as_str()) && terminated.with_all_others().await {

@@ -14,6 +14,7 @@
 //! | `stop` | cancel, times, limits |
 //! | `room` | a full disk, a full spool |
 //! | `account`, `output`, `redactor` | records: masked, split into lines, counted |
+//! | `outputs` | what Tasks hand over, for the frontend and for those after them |
 //! | `leftovers` | ending what a dead runner has left |
 
 mod account;
@@ -23,6 +24,7 @@ mod child;
 mod group;
 mod leftovers;
 pub mod output;
+mod outputs;
 mod process;
 pub mod redactor;
 mod room;

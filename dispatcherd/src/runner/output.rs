@@ -42,6 +42,11 @@ impl Splitter {
         Self { redactor, pending: Vec::new(), numbering: Numbering { line: 1, continued: false } }
     }
 
+    /// From here on these secrets are masked.
+    pub fn mask_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
+    }
+
     /// Takes what was read, and gives out what is complete.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub struct Redactor(Option<Automata>);
 
 #[derive(Clone, Debug)]
 struct Automata {
+    patterns: BTreeSet<Vec<u8>>,
     /// Says fast that there is nothing to mask, which is the rule.
     finder: AhoCorasick,
     /// Finds every occurrence, those that overlap too, so that nothing of a secret shows beside another.
@@ -43,7 +44,24 @@ impl Redactor {
     /// # Errors
     /// When the secrets are too many or too long for an automaton, which takes gigabytes of them.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Result<Self, BuildError> {
-        let patterns: BTreeSet<Vec<u8>> = secrets.into_iter().flat_map(forms).collect();
+        Self::of(secrets.into_iter().flat_map(forms).collect())
+    }
+
+    /// Masks one more secret.
+    ///
+    /// # Errors
+    /// As [`Redactor::new`].
+    pub fn add(&mut self, secret: &str) -> Result<(), BuildError> {
+        let mut patterns = self.0.as_ref().map_or_else(BTreeSet::new, |automata| automata.patterns.clone());
+        let known = patterns.len();
+        patterns.extend(forms(secret));
+        if patterns.len() > known {
+            *self = Self::of(patterns)?;
+        }
+        Ok(())
+    }
+
+    fn of(patterns: BTreeSet<Vec<u8>>) -> Result<Self, BuildError> {
         let Some(longest) = patterns.iter().map(Vec::len).max() else { return Ok(Self(None)) };
         // The fastest automaton takes memory for each byte times each kind of byte, and to build it takes the square
         // of the length where a secret repeats itself.
@@ -51,7 +69,7 @@ impl Redactor {
         let kind = long.then_some(AhoCorasickKind::ContiguousNFA);
         let build = |matches| AhoCorasickBuilder::new().kind(kind).match_kind(matches).build(patterns.iter());
         let (finder, every) = (build(MatchKind::LeftmostFirst)?, build(MatchKind::Standard)?);
-        Ok(Self(Some(Automata { finder, every, longest })))
+        Ok(Self(Some(Automata { patterns, finder, every, longest })))
     }
 
     /// How many bytes at the end of an unfinished line may be the start of a secret.

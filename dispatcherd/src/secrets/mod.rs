@@ -13,11 +13,12 @@ use std::str::FromStr as _;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::MIN_SECRET;
-use aegir_protocol::name::VariableName;
+use aegir_protocol::name::{DocumentName, VariableName};
 use aegir_protocol::operation::sealed;
 use aegir_protocol::state::Reason;
 use base64::Engine as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 
 use crate::plan::PlannedTask;
 
@@ -39,13 +40,13 @@ pub enum SecretError {
     )]
     Unopened {
         /// Which.
-        variable: VariableName,
+        variable: String,
         /// Why.
         reason: String,
     },
     /// The value is so short that masking it would mask ordinary words.
     #[error("the secret {0} has fewer than {MIN_SECRET} bytes, which can't be masked: choose a longer one")]
-    TooShort(VariableName),
+    TooShort(String),
     /// The runtime directory.
     #[error("can't write {path}")]
     Write {
@@ -74,6 +75,8 @@ impl SecretError {
 pub struct Secrets {
     /// By the Task's number and the variable's name.
     values: BTreeMap<(u32, VariableName), SecretString>,
+    /// What Tasks of earlier attempts have handed over, by the Task's number.
+    outputs: BTreeMap<(u32, DocumentName), SecretString>,
 }
 
 impl Secrets {
@@ -82,23 +85,39 @@ impl Secrets {
     /// # Errors
     /// When the key can't be read, or a value can't be opened with it.
     pub fn open(tasks: &[PlannedTask], identity_file: &Path) -> Result<Self, SecretError> {
-        let mut values = BTreeMap::new();
+        let mut secrets = Self::default();
         let mut identity = None;
+        let mut opened = |name: &str, value: &Value| -> Result<Option<SecretString>, SecretError> {
+            let Some(ciphertext) = sealed(value) else { return Ok(None) };
+            let identity = match &mut identity {
+                Some(identity) => identity,
+                empty => empty.insert(read_identity(identity_file)?),
+            };
+            let value = open(name, ciphertext, identity)?;
+            if value.expose_secret().trim().len() < MIN_SECRET {
+                return Err(SecretError::TooShort(name.to_owned()));
+            }
+            Ok(Some(value))
+        };
         for task in tasks {
             for (variable, resolved) in &task.variables {
-                let Some(ciphertext) = sealed(&resolved.value) else { continue };
-                let identity = match &mut identity {
-                    Some(identity) => identity,
-                    empty => empty.insert(read_identity(identity_file)?),
-                };
-                let value = open(variable, ciphertext, identity)?;
-                if value.expose_secret().trim().len() < MIN_SECRET {
-                    return Err(SecretError::TooShort(variable.clone()));
+                if let Some(value) = opened(variable.as_str(), &resolved.value)? {
+                    secrets.values.insert((task.number, variable.clone()), value);
                 }
-                values.insert((task.number, variable.clone()), value);
+            }
+            for (name, value) in task.done.iter().flat_map(|done| &done.outputs) {
+                if let Some(value) = opened(name.as_str(), value)? {
+                    secrets.outputs.insert((task.number, name.clone()), value);
+                }
             }
         }
-        Ok(Self { values })
+        Ok(secrets)
+    }
+
+    /// A secret that a Task of an earlier attempt has handed over.
+    #[must_use]
+    pub fn of_output(&self, number: u32, name: &DocumentName) -> Option<&SecretString> {
+        self.outputs.get(&(number, name.clone()))
     }
 
     /// The secrets of one Task.
@@ -111,7 +130,7 @@ impl Secrets {
 
     /// Every text that must be masked.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.values.values().map(|value| value.expose_secret())
+        self.values.values().chain(self.outputs.values()).map(|value| value.expose_secret())
     }
 }
 
@@ -124,16 +143,29 @@ fn read_identity(path: &Path) -> Result<age::x25519::Identity, SecretError> {
 }
 
 fn open(
-    variable: &VariableName,
+    variable: &str,
     ciphertext: &str,
     identity: &age::x25519::Identity,
 ) -> Result<SecretString, SecretError> {
-    let failed = |reason: String| SecretError::Unopened { variable: variable.clone(), reason };
+    let failed = |reason: String| SecretError::Unopened { variable: variable.to_owned(), reason };
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(ciphertext)
         .map_err(|error| failed(error.to_string()))?;
     let plain = age::decrypt(identity, &bytes).map_err(|error| failed(error.to_string()))?;
     String::from_utf8(plain).map(SecretString::from).map_err(|_| failed("it is not UTF-8".to_owned()))
+}
+
+/// A text as only this backend can read it: `{"sealed": "…"}`.
+///
+/// # Errors
+/// When the backend's key can't be read or used.
+pub fn seal(text: &str, identity_file: &Path) -> Result<Value, SecretError> {
+    let recipient = read_identity(identity_file)?.to_public();
+    let bytes = age::encrypt(&recipient, text.as_bytes()).map_err(|error| SecretError::Identity {
+        path: identity_file.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(json!({ "sealed": base64::engine::general_purpose::STANDARD.encode(bytes) }))
 }
 
 /// The directory of one attempt on the memory file system, gone when this is dropped.
@@ -216,7 +248,6 @@ mod tests {
     use super::*;
     use crate::plan::Action;
     use aegir_protocol::catalog::Resolved;
-    use serde_json::json;
 
     fn task(value: serde_json::Value) -> PlannedTask {
         PlannedTask {
@@ -231,6 +262,8 @@ mod tests {
                 "password".parse().unwrap(),
                 Resolved { value, from: "site".to_owned() },
             )]),
+            outputs: BTreeMap::new(),
+            done: None,
             quiet_seconds: None,
             timeout_seconds: 1,
         }

@@ -10,8 +10,8 @@ use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::manifest::{Argument, Place};
 use aegir_protocol::message::{Cancel, Lease, encode};
-use aegir_protocol::operation::{Host, HostKey, Operation, Target};
-use aegir_protocol::record::{Exit, Finished, Header, Record, Step, Stream, TaskFinished};
+use aegir_protocol::operation::{DoneTask, Host, HostKey, Operation, Target};
+use aegir_protocol::record::{Document, Exit, Finished, Header, Record, Step, Stream, TaskFinished};
 use aegir_testkit::Minion;
 use dispatcherd::journal::{AttemptDirectory, Journal};
 use dispatcherd::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
@@ -65,6 +65,7 @@ impl Case {
             timeout_seconds: None,
             lease_seconds: None,
             retry_of: None,
+            done: None,
             traceparent: None,
         };
         let at = |name: &str| root.path().join(name);
@@ -116,6 +117,8 @@ impl Case {
             action,
             hosts: self.operation.hosts.iter().map(|host| host.name.clone()).collect(),
             variables: variables.iter().map(variable).collect(),
+            outputs: BTreeMap::new(),
+            done: None,
             timeout_seconds: 60,
             quiet_seconds: None,
         });
@@ -158,6 +161,28 @@ impl Case {
         let file = format!("{name}.yml");
         std::fs::write(path.join(&file), text).unwrap();
         self.task(name, Action::TaskFile(file), variables)
+    }
+
+    /// What the last Task hands over, as its manifest says it.
+    pub(crate) fn outputs(mut self, declared: Value) -> Self {
+        self.plan.tasks.last_mut().unwrap().outputs = serde_json::from_value(declared).unwrap();
+        self
+    }
+
+    /// The last Task was finished by the first attempt, with this.
+    pub(crate) fn done(mut self, outputs: Value) -> Self {
+        let task = self.plan.tasks.last_mut().unwrap();
+        let outputs = serde_json::from_value(outputs).unwrap();
+        task.done = Some(DoneTask { task: task.number, attempt: Attempt::FIRST, outputs });
+        self
+    }
+
+    /// A module of the role.
+    pub(crate) fn module(self, name: &str, text: &str) -> Self {
+        let library = self.path("content/d1/example/library");
+        std::fs::create_dir_all(&library).unwrap();
+        std::fs::write(library.join(format!("{name}.py")), text).unwrap();
+        self
     }
 
     /// A key for this backend; gives a value sealed with it.
@@ -380,6 +405,14 @@ impl Ended {
             _ => None,
         });
         steps.collect()
+    }
+
+    pub(crate) fn documents(&self) -> Vec<&Document> {
+        let documents = self.records.iter().filter_map(|record| match record {
+            Record::Document(document) => Some(document),
+            _ => None,
+        });
+        documents.collect()
     }
 
     #[track_caller]

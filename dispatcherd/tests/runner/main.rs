@@ -4,6 +4,7 @@
 
 mod ansible;
 mod case;
+mod documents;
 mod full_disk;
 mod minions;
 mod shell;

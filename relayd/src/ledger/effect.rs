@@ -48,6 +48,8 @@ pub enum Effect {
     ReleaseLocks,
     /// Wait for every lock, and take them if they are free.
     LineUp,
+    /// Let go of what earlier attempts have finished, so that the next one does it again.
+    ForgetDone,
     /// Let [`Event::RetryDue`] happen next, in the same transaction.
     TryAgain {
         /// How long to wait.

@@ -71,7 +71,11 @@ pub(super) fn declare_lost(standing: &Standing, by: Option<&str>) -> Result<Step
     }
 }
 
-pub(super) fn retry_requested(standing: &Standing, by: Option<&str>) -> Result<Step, Refusal> {
+pub(super) fn retry_requested(
+    standing: &Standing,
+    by: Option<&str>,
+    from_start: bool,
+) -> Result<Step, Refusal> {
     match standing.state {
         State::Waiting | State::Queued | State::Claimed | State::Running => {
             Err(Refusal::NotEnded(standing.state))
@@ -82,12 +86,16 @@ pub(super) fn retry_requested(standing: &Standing, by: Option<&str>) -> Result<S
                 format!("{by} asked for a further attempt")
             });
             let message = format!("{asked}; attempt {} ended as {}", standing.attempt, standing.state);
-            Ok(again(standing, Code::TriedAgain.because(message), FRONTEND, None))
+            let mut step = again(standing, Code::TriedAgain.because(message), FRONTEND, None);
+            if from_start {
+                step.effects.insert(0, Effect::ForgetDone);
+            }
+            Ok(step)
         }
     }
 }
 
-/// The next attempt, with the same input, from the start.
+/// The next attempt, with the same input.
 pub(super) fn again(standing: &Standing, reason: Reason, source: &str, backoff: Option<Duration>) -> Step {
     let row = LedgerRow { state: State::Waiting, reason: Some(reason), source: source.to_owned() };
     let backoff = backoff.filter(|after| !after.is_zero());

@@ -78,6 +78,8 @@ pub enum Event {
     RetryRequested {
         /// Who.
         by: Option<String>,
+        /// Whether Tasks that are finished run again, too.
+        from_start: bool,
     },
     /// The manifest asks for a further attempt.
     RetryDue {

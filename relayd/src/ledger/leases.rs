@@ -122,6 +122,7 @@ impl World {
                 Effect::Refuse { .. }
                 | Effect::SendCancel { .. }
                 | Effect::ReleaseLocks
+                | Effect::ForgetDone
                 | Effect::Record(_) => {}
             }
         }

@@ -154,7 +154,7 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
             standing: Standing { backoff: None, ..standing.clone() },
             effects: vec![Effect::LineUp],
         }),
-        Event::RetryRequested { by } => retry_requested(standing, by.as_deref()),
+        Event::RetryRequested { by, from_start } => retry_requested(standing, by.as_deref(), *from_start),
         Event::RetryDue { after } if phase(standing.state) == Phase::Ended => {
             let (attempt, next) = (standing.attempt, standing.attempt.next());
             let when = match after.as_secs() {

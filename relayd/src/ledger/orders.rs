@@ -43,7 +43,7 @@ fn events() -> impl Strategy<Value = Event> {
             8 => Event::CancelRequested { by: None },
             9 => Event::LeaseOver { attempt, grants },
             10 => Event::BackoffOver { attempt },
-            11 => Event::RetryRequested { by: None },
+            11 => Event::RetryRequested { by: None, from_start: false },
             12 => Event::DeclaredLost { by: None },
             _ => Event::Claimed { attempt, node, asked_at: asked_at(), paused: grants == 0 },
         }
@@ -147,7 +147,11 @@ impl Watched {
                 prop_assert!(given_up || called_off, "{:?} is to stop attempt {}", node, which);
             }
             Effect::Publish => prop_assert_eq!(self.standing.state, State::Queued),
-            Effect::Refuse { .. } | Effect::ReleaseLocks | Effect::LineUp | Effect::TryAgain { .. } => {}
+            Effect::Refuse { .. }
+            | Effect::ReleaseLocks
+            | Effect::LineUp
+            | Effect::ForgetDone
+            | Effect::TryAgain { .. } => {}
         }
         Ok(())
     }
@@ -278,7 +282,12 @@ fn what_somebody_calls_off_or_declares_lost_is_not_tried_again_by_itself() {
     let lost = Event::DeclaredLost { by: None };
     let standing = after(&[Event::LocksTaken, claimed("a"), lost.clone()]);
     assert_eq!((standing.attempt.get(), standing.state), (1, State::Lost));
-    let standing = after(&[Event::LocksTaken, claimed("a"), lost, Event::RetryRequested { by: None }]);
+    let standing = after(&[
+        Event::LocksTaken,
+        claimed("a"),
+        lost,
+        Event::RetryRequested { by: None, from_start: false },
+    ]);
     assert_eq!((standing.attempt.get(), standing.state), (2, State::Waiting));
 }
 

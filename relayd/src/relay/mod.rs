@@ -2,6 +2,7 @@
 
 mod check;
 mod dead;
+mod documents;
 mod health;
 
 use std::collections::BTreeSet;
@@ -9,13 +10,13 @@ use std::sync::Arc;
 
 use aegir_amqp::Link;
 use aegir_protocol::api::{
-    BackendDetail, BackendList, CatalogList, DocumentList, FieldProblem, NodeList, OperationDetail,
-    OperationList, OperationSummary, PauseRequest, Problem, SignInLink,
+    BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
+    OperationSummary, PauseRequest, Problem, SignInLink,
 };
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
-use aegir_protocol::name::{BackendName, FrontendName, Kind, NodeName, TargetId};
+use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
@@ -135,12 +136,13 @@ impl Relay {
         self.ask(id, Event::CancelRequested { by: by.map(row_text) }).await
     }
 
-    /// Begins a further attempt at an Operation, with the same input. The earlier ones stay as they are.
+    /// Begins a further attempt at an Operation, with the same input. The earlier ones stay as they are. Tasks that they
+    /// have finished are not run again, unless it is to begin from the start or the role has changed.
     ///
     /// # Errors
     /// When there is none, it has not ended, or it has succeeded.
-    pub async fn retry(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
-        self.ask(id, Event::RetryRequested { by: by.map(row_text) }).await
+    pub async fn retry(&self, id: OperationId, by: Option<String>, from_start: bool) -> Result<(), Problem> {
+        self.ask(id, Event::RetryRequested { by: by.map(row_text), from_start }).await
     }
 
     /// Gives up an attempt of whose node nobody is going to hear again. Should it be heard of all the same, it is
@@ -158,14 +160,6 @@ impl Relay {
             Asked::Unknown => Err(no_such_operation(id)),
             Asked::Refused(refusal) => Err(refused(id, &refusal)),
         }
-    }
-
-    /// What roles have handed over about a target.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn documents(&self, kind: &Kind, id: &TargetId) -> Result<DocumentList, Problem> {
-        Ok(self.0.store.documents(kind, id).await?)
     }
 
     /// Every backend that has sent a catalog or is paused.

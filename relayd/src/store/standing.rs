@@ -137,6 +137,7 @@ impl Batch {
                 }
                 Effect::ReleaseLocks => follows.release = true,
                 Effect::LineUp => follows.line_up = true,
+                Effect::ForgetDone => self.forget_done(current.number, &[]).await?,
                 Effect::TryAgain { after } => follows.try_again = Some(after),
                 Effect::Record(said) => row = Some(said),
             }

@@ -66,6 +66,7 @@ pub fn accept(
         timeout_seconds: request.timeout_seconds,
         lease_seconds: manifest.lease_seconds(),
         retry_of: None,
+        done: None,
         traceparent: request.traceparent.clone(),
     };
     let size = message::encode(&operation).len();

@@ -152,6 +152,7 @@ impl Node {
             node: self.name.clone(),
             version: "0".to_owned(),
             check: operation.check,
+            digest: None,
             tasks: Vec::new(),
         });
         let mut lines = vec![started.to_line(1, at)];

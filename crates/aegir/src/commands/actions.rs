@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{ActionRequest, OperationSummary};
+use aegir_protocol::api::{ActionRequest, OperationSummary, RetryRequest};
 use aegir_protocol::id::OperationId;
 use aegir_service::exit::Exit;
+use serde::Serialize;
 
 use super::Context;
-use crate::arguments::{Action, Lost};
+use crate::arguments::{Action, Lost, Retry};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::terminal::{confirm, print, print_json};
@@ -24,9 +25,11 @@ pub(super) async fn cancel(context: &Context, arguments: &Action) -> Result<Exit
     .await
 }
 
-pub(super) async fn retry(context: &Context, arguments: &Action) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.id).await?;
-    act(context, id, "retry", arguments, |summary| {
+pub(super) async fn retry(context: &Context, arguments: &Retry) -> Result<ExitCode, Error> {
+    let Retry { action: Action { id, requested_by }, from_start } = arguments;
+    let id = context.client.resolve(id).await?;
+    let body = RetryRequest { requested_by: requested_by.clone(), from_start: *from_start };
+    ask(context, id, "retry", &body, |summary| {
         format!(
             "Operation {id} is {} for attempt {}. Watch it with `aegir log -f {id}`.\n",
             summary.state, summary.attempt
@@ -65,8 +68,18 @@ async fn act(
     text: impl FnOnce(&OperationSummary) -> String,
 ) -> Result<ExitCode, Error> {
     let body = ActionRequest { requested_by: arguments.requested_by.clone() };
+    ask(context, id, action, &body, text).await
+}
+
+async fn ask(
+    context: &Context,
+    id: OperationId,
+    action: &str,
+    body: &(impl Serialize + Sync),
+    text: impl FnOnce(&OperationSummary) -> String,
+) -> Result<ExitCode, Error> {
     let path = format!("/api/v1/operations/{id}/{action}");
-    let summary: OperationSummary = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+    let summary: OperationSummary = context.client.post(&path, body, ANSWER_TIMEOUT).await?;
     if context.json {
         print_json(&summary)?;
     } else {

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::DocumentList;
+use aegir_protocol::api::{ActionRequest, DocumentList};
+use aegir_protocol::request::Accepted;
 use aegir_service::exit::Exit;
 
 use super::Context;
 use crate::arguments::Documents;
+use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::documents;
 use crate::terminal::{print, print_json};
@@ -14,6 +16,19 @@ use crate::terminal::{print, print_json};
 pub(super) async fn documents(context: &Context, arguments: &Documents) -> Result<ExitCode, Error> {
     let target = &arguments.target;
     let path = format!("/api/v1/targets/{}/{}/documents", target.kind, target.name);
+    if let (Some(name), true) = (&arguments.name, arguments.refresh) {
+        let body = ActionRequest { requested_by: arguments.requested_by.clone() };
+        let path = format!("{path}/{name}/refresh");
+        let accepted: Accepted = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+        if context.json {
+            print_json(&accepted)?;
+        } else {
+            let Accepted { id, state, .. } = accepted;
+            let text = format!("Operation {id} is {state}.\nWatch it with `aegir log -f {id}`.\n");
+            print(text.as_bytes())?;
+        }
+        return Ok(Exit::Success.into());
+    }
     let list: DocumentList = context.client.get(&path).await?;
     match &arguments.name {
         Some(name) => {

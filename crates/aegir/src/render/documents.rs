@@ -26,7 +26,11 @@ pub fn list(look: &Look, documents: &[DocumentDetail]) -> String {
             let cells = [
                 document.name.to_string(),
                 clean(&shown, false),
-                look.time(document.produced_at),
+                format!(
+                    "{}{}",
+                    look.time(document.produced_at),
+                    if document.stale { " (stale)" } else { "" }
+                ),
                 document.operation_name.to_string(),
                 document.operation.to_string(),
             ];

@@ -184,8 +184,12 @@ impl Log {
             1 => "one Task".to_owned(),
             number => format!("{number} Tasks"),
         };
+        let done = match started.tasks.iter().filter(|task| task.done_in.is_some()).count() {
+            0 => String::new(),
+            done => format!(", {done} done before"),
+        };
         let text = format!(
-            "{} of {} {} on node {}: {tasks}{kind}",
+            "{} of {} {} on node {}: {tasks}{done}{kind}",
             started.name, started.target.kind, started.target.name, started.node
         );
         format!("{}{}\n", self.close(), self.look.strong(&text))

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
+use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::name::DocumentName;
-use aegir_protocol::record::{Document, Progress, Step, StepStatus};
+use aegir_protocol::operation::Entity;
+use aegir_protocol::record::{Progress, Step, StepStatus};
 use aegir_protocol::state::Reason;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +21,7 @@ use tokio::time::timeout;
 use super::super::account::Account;
 
 /// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The longest line that is taken; the plug-in's own limits are far below.
 const LONGEST_LINE: usize = 2 * 1024 * 1024;
 /// How many failures are kept for the reason.
@@ -61,6 +63,8 @@ pub(in crate::runner) enum Event {
     Document {
         /// Which.
         name: String,
+        /// What it is about, if not the target: kind and id.
+        entity: Option<Value>,
         /// The value.
         value: Value,
     },
@@ -205,14 +209,15 @@ impl Events {
                 }
                 account.step(Step { task: 0, name, action, host, status, item, duration_ms, message, diff });
             }
-            Event::Document { name, value } => match name.parse::<DocumentName>() {
-                Ok(name) => account.document(Document { task: 0, name, value, sha256: String::new() }),
-                Err(error) => tracing::warn!(%error, "a role hands over a document with an unusable name"),
+            Event::Document { name, entity, value } => match (name.parse::<DocumentName>(), about(entity)) {
+                (Ok(name), Ok(entity)) => account.document(name, entity, value),
+                (Err(error), _) => account.leave_out(&short(&name), &error.to_string()),
+                (Ok(name), Err(problem)) => account.leave_out(name.as_str(), &problem),
             },
-            Event::LeftOut { name, bytes } => match name.parse::<DocumentName>() {
-                Ok(name) => account.leave_out(name, bytes),
-                Err(error) => tracing::warn!(%error, "a role hands over a document with an unusable name"),
-            },
+            Event::LeftOut { name, bytes } => {
+                let problem = format!("its record would have {bytes} bytes, and may have {MAX_RECORD}");
+                account.leave_out(&short(&name), &problem);
+            }
             Event::Progress { percent, message } => {
                 // In range by the clamp.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -239,4 +244,18 @@ impl Events {
             });
         }
     }
+}
+
+/// What a document is about, if not the target.
+fn about(entity: Option<Value>) -> Result<Option<Entity>, String> {
+    entity
+        .map(|entity| {
+            serde_json::from_value(entity).map_err(|error| format!("its entity is not one: {error}"))
+        })
+        .transpose()
+}
+
+/// As much of a name that a role made up as is worth showing.
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
 }

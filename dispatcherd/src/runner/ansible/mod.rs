@@ -20,6 +20,7 @@ use aegir_protocol::record::Remains;
 use aegir_protocol::state::Reason;
 
 pub(super) use events::{Event, Events};
+pub(super) use variables::is_data;
 
 use super::child::carry;
 use super::process::{Process, Program};
@@ -142,7 +143,7 @@ fn prepare(
     };
     let plain = write("variables.json", variables::plain(work, task)?)?;
     let private = work.private.directory(&format!("task-{}", task.number))?;
-    let secret = variables::secret(work, task);
+    let secret = variables::secret(work, task)?;
     let mut argv: Vec<OsString> = vec![
         settings.ansible_playbook.clone().into(),
         "--inventory".into(),

@@ -10,8 +10,12 @@ use aegir_protocol::operation::sealed;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
+use super::super::outputs::Held;
 use super::super::work::Work;
 use crate::plan::PlannedTask;
+
+/// The dictionary that every Task has beside its variables.
+const ABOUT: &str = "aegir";
 
 /// A value that Ansible would not take for data. relayd and the planner refuse it long before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,11 @@ pub(super) fn wrapped(value: &Value) -> Result<Value, NotData> {
     })
 }
 
+/// Whether Ansible takes a value for data, strings wrapped.
+pub(in super::super) fn is_data(value: &Value) -> Result<(), NotData> {
+    wrapped(value).map(drop)
+}
+
 /// The Task's variables, each named `<role>_<variable>`, and the dictionary `aegir`.
 pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotData> {
     let mut variables = Map::new();
@@ -44,25 +53,52 @@ pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotDa
             variables.insert(format!("{}_{name}", task.role), wrapped(&resolved.value)?);
         }
     }
-    variables.insert("aegir".to_owned(), wrapped(&about(work, task))?);
+    let (about, secret) = about(work, task);
+    if !secret {
+        variables.insert(ABOUT.to_owned(), wrapped(&about)?);
+    }
     Ok(Value::Object(variables).to_string())
 }
 
-/// The Task's secrets in the same form; `None` when it has none.
-pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Option<String> {
-    let secrets: Map<String, Value> = work
+/// The Task's secrets in the same form, and the dictionary if there are any in it; `None` when it has none.
+pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Result<Option<String>, NotData> {
+    let mut secrets: Map<String, Value> = work
         .secrets
         .of_task(task.number)
         .map(|(name, secret)| {
             (format!("{}_{name}", task.role), json!({ "__ansible_unsafe": secret.expose_secret() }))
         })
         .collect();
-    if secrets.is_empty() { None } else { Some(Value::Object(secrets).to_string()) }
+    let (about, secret) = about(work, task);
+    if secret {
+        secrets.insert(ABOUT.to_owned(), wrapped(&about)?);
+    }
+    Ok(if secrets.is_empty() { None } else { Some(Value::Object(secrets).to_string()) })
+}
+
+/// What Tasks before this one have handed over, by Task, and whether a secret is among it.
+fn outputs(work: &Work<'_>) -> (Value, bool) {
+    let mut secret = false;
+    let mut value = |held: &Held| match held {
+        Held::Plain(value) => value.clone(),
+        Held::Secret(text) => {
+            secret = true;
+            Value::String(text.expose_secret().to_owned())
+        }
+    };
+    let account = work.account.borrow();
+    let mut by_task = Map::new();
+    for (task, documents) in account.outputs().by_task() {
+        let documents = documents.iter().map(|(name, held)| (name.to_string(), value(held))).collect();
+        by_task.insert(task.to_string(), Value::Object(documents));
+    }
+    (Value::Object(by_task), secret)
 }
 
 /// What a role may want to know of the Operation. `hosts` are the Task's minions by name with address, port
-/// and services; `services` has for each service the minions that offer it, with its settings on each.
-fn about(work: &Work<'_>, task: &PlannedTask) -> Value {
+/// and services; `services` has for each service the minions that offer it, with its settings on each. Says whether
+/// there is a secret in it.
+fn about(work: &Work<'_>, task: &PlannedTask) -> (Value, bool) {
     let operation = work.operation;
     let mut hosts = Map::new();
     let mut services: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
@@ -74,7 +110,8 @@ fn about(work: &Work<'_>, task: &PlannedTask) -> Value {
             json!({ "address": host.ssh_address(), "port": host.ssh_port(), "services": host.services });
         hosts.insert(host.name.to_string(), about);
     }
-    json!({
+    let (outputs, secret) = outputs(work);
+    let about = json!({
         "operation": operation.id,
         "name": operation.name,
         "attempt": operation.attempt,
@@ -84,7 +121,9 @@ fn about(work: &Work<'_>, task: &PlannedTask) -> Value {
         "hosts": hosts,
         "services": services,
         "content_roots": work.plan.settings.content_roots,
-    })
+        "outputs": outputs,
+    });
+    (about, secret)
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router<Site> {
         .route("/backends/{name}/resume", post(backends::resume))
         .route("/catalog", get(around::catalog))
         .route("/targets/{kind}/{id}/documents", get(targets::documents))
+        .route("/targets/{kind}/{id}/documents/{name}/refresh", post(targets::refresh))
         .route("/nodes", get(around::nodes))
         .route("/check", post(around::check))
         .route("/dead", get(dead::list))

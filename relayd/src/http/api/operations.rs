@@ -1,6 +1,6 @@
 //! Submitting, listing, showing and canceling Operations.
 
-use aegir_protocol::api::{ActionRequest, OperationDetail, OperationList, OperationSummary};
+use aegir_protocol::api::{ActionRequest, OperationDetail, OperationList, OperationSummary, RetryRequest};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::OperationName;
@@ -118,9 +118,9 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(site): State<Site>,
     Id(id): Id,
-    OptionalJson(request): OptionalJson<ActionRequest>,
+    OptionalJson(request): OptionalJson<RetryRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
-    site.relay.retry(id, request.requested_by).await?;
+    site.relay.retry(id, request.requested_by, request.from_start).await?;
     accepted(&site, id).await
 }
 

@@ -207,6 +207,7 @@ fn transcript(id: OperationId, outputs: &[(Stream, &[u8])]) -> Vec<Vec<u8>> {
         node: "n1".parse().unwrap(),
         version: "0".to_owned(),
         check: false,
+        digest: None,
         tasks: Vec::new(),
     });
     let mut lines = vec![started.to_line(1, at)];

@@ -3,6 +3,7 @@
 mod dead;
 mod deadlines;
 mod documents;
+mod done;
 mod operations;
 mod outbox;
 mod settings;

@@ -181,6 +181,15 @@ impl Store {
         }))
     }
 
+    /// What an Operation was asked to do, as it was accepted.
+    pub(crate) async fn input_of(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        let text: Option<String> = sqlx::query_scalar("SELECT document FROM operations WHERE id = ?1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        text.map(|text| document(&text)).transpose()
+    }
+
     /// Where an Operation stands.
     pub(crate) async fn state_of(&self, id: OperationId) -> Result<Option<State>, StoreError> {
         let state: Option<String> = sqlx::query_scalar("SELECT state FROM operations WHERE id = ?1")

@@ -49,6 +49,9 @@ impl Store {
         let mut operation = document(row.try_get("document")?)?;
         operation.attempt = rows::attempt(row.try_get("attempt")?)?;
         operation.retry_of = operation.attempt.before();
+        if operation.retry_of.is_some() {
+            self.add_done(number, &mut operation).await?;
+        }
         Ok(Some(operation))
     }
 

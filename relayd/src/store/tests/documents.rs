@@ -10,7 +10,14 @@ fn handing_over(operation: &Operation, values: &[(&str, Value)]) -> Vec<u8> {
     let mut bytes = transcript(operation, 0).remove(0);
     for (seq, (name, value)) in (2..).zip(values) {
         let name = name.parse().unwrap();
-        let document = Document { task: 1, name, value: value.clone(), sha256: "00".to_owned() };
+        let document = Document {
+            task: 1,
+            name,
+            entity: None,
+            value: value.clone(),
+            sha256: "00".to_owned(),
+            fresh_seconds: None,
+        };
         bytes.extend(Record::Document(document).to_line(seq, Timestamp::UNIX_EPOCH));
     }
     bytes

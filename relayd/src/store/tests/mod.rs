@@ -2,6 +2,7 @@
 
 mod attempts;
 mod documents;
+mod outputs;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -164,6 +165,7 @@ fn operation(site: &str, locks: &[(&str, LockMode)]) -> Operation {
         timeout_seconds: None,
         lease_seconds: None,
         retry_of: None,
+        done: None,
         traceparent: None,
     }
 }
@@ -179,6 +181,7 @@ fn transcript(operation: &Operation, between: u64) -> Vec<Vec<u8>> {
         node: node("n1"),
         version: "0".to_owned(),
         check: false,
+        digest: None,
         tasks: Vec::new(),
     });
     let mut lines = vec![started.to_line(1, at)];

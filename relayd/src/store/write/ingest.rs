@@ -1,7 +1,6 @@
 //! What came from `aegir.transcripts.<frontend>`: chunks, claims, reports and catalogs, in the order in which
 //! they came.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode, Unknown};
 use aegir_protocol::name::NodeName;
-use aegir_protocol::record::Record;
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::Verifier;
 use bytes::Bytes;
@@ -21,7 +19,7 @@ use crate::ingest::chunks::{Place, place};
 use crate::ledger::Event;
 use crate::store::batch::Batch;
 use crate::store::tails::Tail;
-use crate::store::write::documents::Handed;
+use crate::store::write::outputs::Learned;
 use crate::store::{Command, StoreError, rows};
 
 /// One message to store.
@@ -165,20 +163,9 @@ impl Batch {
             Place::Misfit => return Ok(misfit(end)),
         };
         let fresh = payload.slice(from..);
-        let mut started = false;
-        let mut documents = BTreeMap::new();
+        let mut learned = Learned::default();
         let first_seq = tail.verifier.records() + 1;
-        let checked = tail.verifier.push(&fresh, |_, header| match header.kind {
-            "started" => started = true,
-            // One that can't be read is in the transcript, for people.
-            "document" => {
-                if let Ok(Some(Record::Document(document))) = header.record() {
-                    let handed = Handed { seq: header.seq, at: header.at, document };
-                    documents.insert(handed.document.name.clone(), handed);
-                }
-            }
-            _ => {}
-        });
+        let checked = tail.verifier.push(&fresh, |_, header| learned.learn(header));
         if let Err(error) = checked
             && tail.mismatches == 0
         {
@@ -189,7 +176,9 @@ impl Batch {
             return self.start_over(attempt, tail, header).await;
         }
         self.insert_chunk(attempt, &tail, end, first_seq, &fresh).await?;
-        self.keep_documents(attempt, &documents).await?;
+        self.keep_documents(attempt, learned.handed.values()).await?;
+        self.keep_outputs(tail.operation, attempt, &learned).await?;
+        let started = learned.started.is_some();
         let finished = tail.verifier.finished().cloned();
         self.receipt(header, tail.verifier.offset(), finished.is_some());
         self.effects.changed.insert(header.operation);
@@ -233,6 +222,9 @@ impl Batch {
             let _ = self.happen(&mut current, &Event::Started { attempt, node: node.clone() }).await?;
         }
         if let Some((outcome, reason)) = finished {
+            if outcome == Outcome::Succeeded {
+                self.forget_done(current.number, &[]).await?;
+            }
             let event = Event::Finished { attempt, node, outcome, reason };
             let _ = self.happen(&mut current, &event).await?;
         }

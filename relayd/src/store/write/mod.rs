@@ -5,6 +5,7 @@ mod dead;
 mod documents;
 mod happen;
 mod ingest;
+mod outputs;
 mod pauses;
 mod settings;
 mod sign_in;

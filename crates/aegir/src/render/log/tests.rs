@@ -28,6 +28,7 @@ fn started(check: bool) -> Record {
         role: "static_site".parse().unwrap(),
         name: name.parse().unwrap(),
         title: title.to_owned(),
+        done_in: (name == "codebase").then_some(Attempt::FIRST),
     };
     Record::Started(Started {
         operation: id(),
@@ -37,6 +38,7 @@ fn started(check: bool) -> Record {
         node: "node1".parse().unwrap(),
         version: "0.0.0".to_owned(),
         check,
+        digest: None,
         tasks: vec![task("codebase", "Fetch the codebase"), task("vhost", "Write the virtual host")],
     })
 }
@@ -145,8 +147,10 @@ fn deploy() -> Vec<Record> {
         Record::Document(Document {
             task: 2,
             name: "packages".parse().unwrap(),
+            entity: None,
             value: json!(["a", "b"]),
             sha256: String::new(),
+            fresh_seconds: None,
         }),
         Record::Step(step(StepStatus::Failed, "Reload Nginx", Some("line one\nline two"))),
         task_finished(
@@ -203,7 +207,7 @@ fn a_new_attempt_starts_afresh() {
     let line = started(true).to_line(1, Timestamp::UNIX_EPOCH);
     insta::assert_snapshot!(log.record(2, &line), @r"
     Attempt 2
-    static_site.deploy of site example.test on node node1: 2 Tasks (dry run: nothing is changed)
+    static_site.deploy of site example.test on node node1: 2 Tasks, 1 done before (dry run: nothing is changed)
     ");
 }
 

@@ -1,0 +1,143 @@
+//! What Tasks hand over: checked against what their manifest declares, sealed where it says so, and kept for the
+//! Tasks after them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use aegir_protocol::limits::MIN_SECRET;
+use aegir_protocol::manifest::OutputManifest;
+use aegir_protocol::name::{DocumentName, TaskName};
+use aegir_protocol::operation::sealed;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use super::ansible::is_data;
+use crate::plan::{Plan, PlannedTask};
+use crate::secrets::{Secrets, seal};
+
+/// A value that a Task has handed over.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    /// As its record has it.
+    Plain(Value),
+    /// What its record has sealed.
+    Secret(SecretString),
+}
+
+/// What is recorded of a value that fits.
+#[derive(Debug)]
+pub(super) struct Fitting {
+    /// As it is to be recorded.
+    pub(super) value: Value,
+    /// For how long it is to be believed, in seconds.
+    pub(super) fresh_seconds: Option<u64>,
+    pub(super) held: Held,
+}
+
+/// What the Tasks of an attempt have handed over so far.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    identity_file: PathBuf,
+    by_task: BTreeMap<TaskName, BTreeMap<DocumentName, Held>>,
+    /// What the Task that runs declares, and hands over.
+    declared: BTreeMap<DocumentName, OutputManifest>,
+    now: BTreeMap<DocumentName, Held>,
+    /// What is wrong with the first that can't be taken, and with how many more something is.
+    fault: Option<String>,
+    more_faults: usize,
+}
+
+impl Outputs {
+    /// With what earlier attempts have handed over.
+    pub(super) fn new(plan: &Plan, secrets: &Secrets) -> Self {
+        let held = |task: &PlannedTask, name: &DocumentName, value: &Value| match sealed(value) {
+            Some(_) => Some(Held::Secret(secrets.of_output(task.number, name)?.clone())),
+            None => Some(Held::Plain(value.clone())),
+        };
+        let of_task = |task: &PlannedTask| {
+            let done = task.done.as_ref()?;
+            let outputs = done.outputs.iter();
+            let outputs = outputs.filter_map(|(name, value)| Some((name.clone(), held(task, name, value)?)));
+            Some((task.name.clone(), outputs.collect()))
+        };
+        Self {
+            identity_file: plan.settings.age_identity_file.clone(),
+            by_task: plan.tasks.iter().filter_map(of_task).collect(),
+            declared: BTreeMap::new(),
+            now: BTreeMap::new(),
+            fault: None,
+            more_faults: 0,
+        }
+    }
+
+    pub(super) fn begin_task(&mut self, task: &PlannedTask) {
+        self.declared = task.outputs.clone();
+        self.now.clear();
+        self.fault = None;
+        self.more_faults = 0;
+    }
+
+    /// What is to be recorded of a value.
+    ///
+    /// # Errors
+    /// Why it can't be taken.
+    pub(super) fn fit(&self, name: &DocumentName, value: Value) -> Result<Fitting, String> {
+        let Some(declared) = self.declared.get(name) else {
+            return Err("the manifest does not declare it among the task's outputs".to_owned());
+        };
+        declared.fits(&value)?;
+        is_data(&value).map_err(|error| error.to_string())?;
+        let fresh_seconds = declared.fresh_seconds();
+        if !declared.secret() {
+            return Ok(Fitting { held: Held::Plain(value.clone()), value, fresh_seconds });
+        }
+        let Value::String(text) = value else { return Err("it is a secret, and no text".to_owned()) };
+        if text.trim().len() < MIN_SECRET {
+            return Err(format!("it has fewer than {MIN_SECRET} bytes, which can't be masked"));
+        }
+        let secret = SecretString::from(text);
+        let value = seal(secret.expose_secret(), &self.identity_file).map_err(|error| error.to_string())?;
+        Ok(Fitting { value, fresh_seconds, held: Held::Secret(secret) })
+    }
+
+    /// Keeps what was recorded.
+    pub(super) fn hold(&mut self, name: DocumentName, held: Held) {
+        self.now.insert(name, held);
+    }
+
+    /// Notes that a document can't be taken.
+    pub(super) fn fault(&mut self, name: &str, problem: &str) {
+        if self.fault.is_some() {
+            self.more_faults += 1;
+        } else {
+            self.fault = Some(format!("document {name} was left out: {problem}"));
+        }
+    }
+
+    /// What is wrong with what the Task has handed over, if anything is. In a dry run it hands nothing over.
+    pub(super) fn verdict(&self, dry_run: bool) -> Option<String> {
+        let missing = || {
+            let wanted = self.declared.iter().filter(|(_, output)| !output.optional());
+            let wanted: BTreeSet<_> = wanted.map(|(name, _)| name).collect();
+            let missing: Vec<_> = wanted.into_iter().filter(|name| !self.now.contains_key(*name)).collect();
+            let missing = missing.into_iter().map(DocumentName::as_str).collect::<Vec<_>>().join(", ");
+            (!dry_run && !missing.is_empty())
+                .then(|| format!("it did not hand over what its manifest declares: {missing}"))
+        };
+        let more = match self.more_faults {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        self.fault.as_ref().map(|fault| format!("{fault}{more}")).or_else(missing)
+    }
+
+    /// The Task has succeeded: those after it get what it has handed over.
+    pub(super) fn keep(&mut self, task: &TaskName) {
+        self.by_task.insert(task.clone(), std::mem::take(&mut self.now));
+    }
+
+    /// By Task.
+    pub(super) fn by_task(&self) -> &BTreeMap<TaskName, BTreeMap<DocumentName, Held>> {
+        &self.by_task
+    }
+}

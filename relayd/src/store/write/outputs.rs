@@ -1,0 +1,136 @@
+//! Keeping what a further attempt need not do again: the Tasks that are finished, and what they have handed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aegir_protocol::id::{Attempt, AttemptId};
+use aegir_protocol::name::DocumentName;
+use aegir_protocol::operation::Entity;
+use aegir_protocol::record::{Header, Record, Started};
+use aegir_protocol::state::Outcome;
+
+use super::documents::Handed;
+use crate::store::StoreError;
+use crate::store::batch::Batch;
+
+/// What a piece of a transcript says beside its output.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    pub(super) started: Option<Started>,
+    /// The latest of each document, by the Task that handed it over.
+    pub(super) handed: BTreeMap<(u32, DocumentName, Option<Entity>), Handed>,
+    /// The Tasks that have succeeded.
+    pub(super) succeeded: BTreeSet<u32>,
+}
+
+impl Learned {
+    /// Takes in a record. One that can't be read is in the transcript, for people.
+    pub(super) fn learn(&mut self, header: &Header<'_>) {
+        if !matches!(header.kind, "started" | "document" | "task_finished") {
+            return;
+        }
+        match header.record() {
+            Ok(Some(Record::Started(started))) => self.started = Some(started),
+            Ok(Some(Record::Document(document))) => {
+                let key = (document.task, document.name.clone(), document.entity.clone());
+                self.handed.insert(key, Handed { seq: header.seq, at: header.at, document });
+            }
+            Ok(Some(Record::TaskFinished(finished))) if finished.outcome == Outcome::Succeeded => {
+                self.succeeded.insert(finished.task);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+impl Batch {
+    /// Keeps it for the next attempt. What comes of an attempt that has been followed by another, or of a dry run, is
+    /// nothing that a next one can go on from.
+    pub(super) async fn keep_outputs(
+        &mut self,
+        operation: i64,
+        attempt: AttemptId,
+        learned: &Learned,
+    ) -> Result<(), StoreError> {
+        let Learned { started, handed, succeeded } = learned;
+        if started.is_none() && handed.is_empty() && succeeded.is_empty() {
+            return Ok(());
+        }
+        let counts: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM operations WHERE number = ?1 AND attempt = ?2 AND NOT dry_run")
+                .bind(operation)
+                .bind(attempt.attempt.get())
+                .fetch_optional(&mut self.connection)
+                .await?;
+        if counts.is_none() {
+            return Ok(());
+        }
+        if let Some(started) = started {
+            self.keep_what_it_takes_over(operation, attempt.attempt, started).await?;
+        }
+        for ((task, name, _), Handed { document, .. }) in handed {
+            sqlx::query(
+                "INSERT INTO outputs (operation, task, name, value) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (operation, task, name) DO UPDATE SET value = excluded.value",
+            )
+            .bind(operation)
+            .bind(task)
+            .bind(name.as_str())
+            .bind(document.value.to_string())
+            .execute(&mut self.connection)
+            .await?;
+        }
+        for task in succeeded {
+            sqlx::query(
+                "INSERT INTO done (operation, task, attempt, digest) \
+                 SELECT operation, ?3, attempt, digest FROM attempts \
+                 WHERE operation = ?1 AND attempt = ?2 AND digest IS NOT NULL \
+                 ON CONFLICT (operation, task) DO UPDATE SET attempt = excluded.attempt, digest = excluded.digest",
+            )
+            .bind(operation)
+            .bind(attempt.attempt.get())
+            .bind(task)
+            .execute(&mut self.connection)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything but what the attempt says that it does not do again.
+    async fn keep_what_it_takes_over(
+        &mut self,
+        operation: i64,
+        attempt: Attempt,
+        started: &Started,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempts SET digest = ?3 WHERE operation = ?1 AND attempt = ?2")
+            .bind(operation)
+            .bind(attempt.get())
+            .bind(&started.digest)
+            .execute(&mut self.connection)
+            .await?;
+        let numbered = (1_u32..).zip(&started.tasks);
+        let taken: Vec<u32> =
+            numbered.filter(|(_, task)| task.done_in.is_some()).map(|(number, _)| number).collect();
+        self.forget_done(operation, &taken).await
+    }
+
+    /// Lets the next attempt do everything again but these Tasks.
+    pub(in crate::store) async fn forget_done(
+        &mut self,
+        operation: i64,
+        but: &[u32],
+    ) -> Result<(), StoreError> {
+        let but = serde_json::Value::from(but).to_string();
+        for table in ["done", "outputs"] {
+            let query = format!(
+                "DELETE FROM {table} WHERE operation = ?1 AND task NOT IN (SELECT value FROM json_each(?2))"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(query))
+                .bind(operation)
+                .bind(&but)
+                .execute(&mut self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
