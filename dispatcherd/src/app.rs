@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use aegir_amqp::topology::{control_queue, operations_queue};
 use aegir_amqp::{Builder, Consume, Topology};
+use aegir_role::Places;
 use aegir_service::directory::{DirectoryError, RuntimeDirectory, StateDirectory};
 use aegir_service::exit::Exit;
 use aegir_service::shutdown::{Tasks, on_signals};
@@ -98,7 +99,7 @@ pub fn library(config: &Config, recipient: String, keep: bool) -> Result<Library
         backend: config.backend.clone(),
         node: config.node_name()?,
         recipient,
-        directories: config.roles.clone(),
+        places: Places { roles: config.roles.clone(), collections: config.collections.clone() },
         content: keep.then(|| config.settings().content_directory),
     })
 }

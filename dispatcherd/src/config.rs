@@ -39,6 +39,9 @@ pub struct Config {
     /// Directories that hold roles, each a subdirectory with a `meta/aegir.yml`.
     #[serde(default = "default_roles")]
     pub roles: Vec<PathBuf>,
+    /// Directories with installed Ansible collections, whose roles with a `meta/aegir.yml` are offered too.
+    #[serde(default = "default_collections")]
+    pub collections: Vec<PathBuf>,
     /// Directories that codebases and playbooks may come from.
     #[serde(default)]
     pub content_roots: Vec<PathBuf>,
@@ -124,6 +127,10 @@ fn default_roles() -> Vec<PathBuf> {
     vec![PathBuf::from("/usr/share/aegir/roles")]
 }
 
+fn default_collections() -> Vec<PathBuf> {
+    vec![PathBuf::from("/usr/share/ansible/collections")]
+}
+
 impl Default for Ssh {
     fn default() -> Self {
         Self {
@@ -174,6 +181,7 @@ impl Config {
         config.state_directory.iter_mut().for_each(beside);
         config.runtime_directory.iter_mut().for_each(beside);
         config.roles.iter_mut().for_each(beside);
+        config.collections.iter_mut().for_each(beside);
         config.content_roots.iter_mut().for_each(beside);
         config.ssh.identity_file.iter_mut().for_each(beside);
         config.broker.password_file.iter_mut().for_each(beside);
@@ -222,6 +230,7 @@ impl Config {
         Settings {
             runtime_directory: absolute(&self.runtime_path()),
             content_directory: state.join("content"),
+            collections: self.collections.iter().map(|path| absolute(path)).collect(),
             content_roots: self.content_roots.iter().map(|root| absolute(root)).collect(),
             age_identity_file: state.join(crate::identity::FILE_NAME),
             ssh_user: self.ssh.user.clone(),

@@ -39,8 +39,11 @@ pub struct PlannedTask {
     pub number: u32,
     /// Of which role.
     pub role: RoleName,
-    /// SHA-256 of the role's files: the role stands in `<content>/<digest>/<role>/`.
+    /// SHA-256 of the role's files, or of its collection's, which are below `<content>/<digest>/`.
     pub digest: String,
+    /// The Ansible collection that the role is in: `namespace.name`.
+    #[serde(default)]
+    pub collection: Option<String>,
     /// Which of its tasks.
     pub name: TaskName,
     /// For people.
@@ -98,6 +101,9 @@ pub struct Settings {
     pub runtime_directory: PathBuf,
     /// Roles by digest.
     pub content_directory: PathBuf,
+    /// Where Ansible finds other collections than that of the role.
+    #[serde(default)]
+    pub collections: Vec<PathBuf>,
     /// The directories that codebases and playbooks may come from.
     pub content_roots: Vec<PathBuf>,
     /// The age identity that opens sealed values.

@@ -50,6 +50,8 @@ async fn second_node(world: &World) -> Result<Dispatcherd> {
     let cluster = &world.cluster;
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
     Dispatcherd::builder(&cluster.directory().join("dispatcherd2"), cluster.broker.url())
+        .frontend(&cluster.name)
+        .backend(&cluster.name)
         .node(&format!("{}-2", cluster.dispatcherd.node()))
         .roles(&roles)
         .allow_programs()

@@ -13,6 +13,7 @@ mod output;
 mod page;
 mod php;
 mod restarts;
+mod roles;
 mod secrets;
 mod submissions;
 mod tls;

@@ -4,7 +4,7 @@ mod dead;
 
 use std::path::PathBuf;
 
-use aegir_protocol::name::{BackendName, DocumentName, OperationName, TargetId};
+use aegir_protocol::name::{BackendName, DocumentName, OperationName, RoleName, TargetId};
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
@@ -105,6 +105,8 @@ pub enum Command {
     Nodes,
     /// Look after messages that nobody could handle
     Dead(Dead),
+    /// Begin a role, or look at one, on this machine: relayd is not asked
+    Role(Role),
     /// Print a link that signs a browser in to relayd's page, once
     SignIn,
     /// Print a completion script for a shell
@@ -327,6 +329,33 @@ pub struct Retry {
     /// Run the Tasks that are finished again, too
     #[arg(long)]
     pub from_start: bool,
+}
+
+/// `aegir role`.
+#[derive(Debug, Args)]
+pub struct Role {
+    /// What to do
+    #[command(subcommand)]
+    pub command: RoleCommand,
+}
+
+/// What `aegir role` does.
+#[derive(Debug, Subcommand)]
+pub enum RoleCommand {
+    /// Say what is wrong with roles, as dispatcherd would, and what ansible-lint says where it is installed
+    Check {
+        /// Their directories
+        #[arg(required = true)]
+        roles: Vec<PathBuf>,
+    },
+    /// Make a role that can be deployed, with tests
+    New {
+        /// 1 to 63 characters a-z, 0-9 and _, a letter first
+        name: RoleName,
+        /// The directory to make it in
+        #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+        directory: PathBuf,
+    },
 }
 
 /// `aegir documents`.

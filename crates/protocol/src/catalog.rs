@@ -37,8 +37,11 @@ pub struct Catalog {
 /// A role in a catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Role {
-    /// SHA-256 over the role's files.
+    /// SHA-256 over the role's files, or over those of its collection.
     pub digest: String,
+    /// The Ansible collection that it is in: `namespace.name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
     /// What it declares.
     pub manifest: Manifest,
 }
@@ -323,7 +326,11 @@ mod tests {
                 "password": { "type": "string", "scope": "site", "secret": true, "optional": true },
             },
         });
-        let role = Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+        let role = Role {
+            digest: String::new(),
+            collection: None,
+            manifest: serde_json::from_value(manifest).unwrap(),
+        };
         assert_eq!(role.manifest.check(), Vec::<String>::new());
         Catalog {
             backend: "b".parse().unwrap(),

@@ -14,6 +14,7 @@ pub mod directory;
 pub mod exit;
 pub mod logging;
 pub mod metrics;
+pub mod room;
 pub mod secret;
 pub mod shutdown;
 pub mod systemd;

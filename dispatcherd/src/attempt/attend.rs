@@ -9,12 +9,13 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::Outcome;
+use aegir_service::room::passes;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::end::{end, insist, let_go, report};
 use super::prepare::{Prepared, prepare};
-use crate::journal::{self, Tombstone};
+use crate::journal::Tombstone;
 use crate::launch;
 use crate::node::Node;
 use crate::runner::{Leftovers, end_leftovers};
@@ -170,7 +171,7 @@ async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>
     let has_finished = async || loop {
         let transcript = transcript.clone();
         match node.on_disk(move |_| finished(&transcript)).await {
-            Err(error) if journal::passes(&error) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) if passes(&error) => tokio::time::sleep(LOOK_AGAIN).await,
             // One that can't be read is cleared up after like one that is not finished.
             found => return matches!(found, Ok(Some(_))),
         }

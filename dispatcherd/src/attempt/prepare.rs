@@ -8,9 +8,10 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
 use aegir_protocol::state::Reason;
+use aegir_service::room::passes;
 use tokio::process::Child;
 
-use crate::journal::{self, JournalError};
+use crate::journal::JournalError;
 use crate::launch;
 use crate::node::Node;
 use crate::planner;
@@ -46,7 +47,7 @@ impl StartError {
     /// Whether it says nothing against the attempt, such as a full disk.
     fn passes(&self) -> bool {
         match self {
-            Self::Journal(JournalError { error, .. }) | Self::Spawn(error) => journal::passes(error),
+            Self::Journal(JournalError { error, .. }) | Self::Spawn(error) => passes(error),
             Self::NoRoles => true,
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::name::{BackendName, NodeName};
+use aegir_role::{Found, Located, Places, files, load};
 use sha2::{Digest as _, Sha256};
 
 use super::snapshot::{self, SnapshotError};
-use super::{files, load};
 
 /// Whose catalog it is, and where the roles are.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Library {
     /// What secrets are sealed for.
     pub recipient: String,
     /// Where roles are looked for.
-    pub directories: Vec<PathBuf>,
+    pub places: Places,
     /// Where they are kept by digest; `None` for looking only.
     pub content: Option<PathBuf>,
 }
@@ -32,18 +32,13 @@ impl Library {
     /// # Errors
     /// When they can't be read, or there is no room for the copies, for now, which says nothing against the roles.
     pub fn read(&self) -> Result<Arc<Catalog>, SnapshotError> {
-        let mut found = load::load(&self.directories);
+        let mut found = load(&self.places);
         if let Some(reason) = found.busy.take() {
             return Err(SnapshotError::Busy(reason));
         }
         if let Some(content) = &self.content {
-            let roles: Vec<_> = found
-                .roles
-                .iter()
-                .map(|(name, (path, role))| (name.clone(), path.clone(), role.digest.clone()))
-                .collect();
-            for (name, path, digest) in roles {
-                match snapshot::keep(content, &name, &path, &digest) {
+            for (name, Located { path, role }) in found.roles.clone() {
+                match snapshot::keep(content, &snapshot::inside(&name, &role), &path, &role.digest) {
                     Err(error) if error.passes() => return Err(error),
                     Err(error) => found.leave_out(&name, error.to_string()),
                     Ok(()) => {}
@@ -53,13 +48,13 @@ impl Library {
         Ok(Arc::new(self.catalog(found)))
     }
 
-    fn catalog(&self, found: load::Found) -> Catalog {
+    fn catalog(&self, found: Found) -> Catalog {
         let mut catalog = Catalog {
             backend: self.backend.clone(),
             node: self.node.clone(),
             recipient: self.recipient.clone(),
             digest: String::new(),
-            roles: found.roles.into_iter().map(|(name, (_, role))| (name, role)).collect(),
+            roles: found.roles.into_iter().map(|(name, located)| (name, located.role)).collect(),
             left_out: found.left_out,
         };
         let told = (&catalog.recipient, &catalog.roles, &catalog.left_out);
@@ -71,7 +66,7 @@ impl Library {
     /// The cheap question whether [`Library::read`] could say something else than it did.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        files::fingerprint(&self.directories)
+        files::fingerprint(&self.places.directories())
     }
 }
 
@@ -86,7 +81,10 @@ mod tests {
             backend: "main".parse().unwrap(),
             node: "node1".parse().unwrap(),
             recipient: "age1".to_owned(),
-            directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+            places: Places {
+                roles: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+                collections: Vec::new(),
+            },
             content: Some(state.join("content")),
         }
     }

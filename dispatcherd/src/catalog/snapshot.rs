@@ -1,4 +1,4 @@
-//! Roles by digest: `<content>/<digest>/<role>/`.
+//! Roles by digest: `<content>/<digest>/<role>/`, or `<content>/<digest>/ansible_collections/<namespace>/<name>/`.
 //!
 //! An attempt runs the role as it was when the attempt was planned, so that an upgrade in the middle of a
 //! deploy changes nothing under it.
@@ -8,11 +8,11 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use aegir_protocol::catalog::Role;
 use aegir_protocol::name::RoleName;
 
-use super::files::{self, FilesError, Kind};
-use crate::journal::passes;
-
+use aegir_role::files::{self, FilesError, Kind};
+use aegir_service::room::passes;
 /// Why a role could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -48,22 +48,33 @@ impl SnapshotError {
     }
 }
 
-/// Makes sure that the role with this digest stands below the content directory. A copy that is there
+/// Where below its digest's directory a role's files are, or those of its collection: as Ansible looks for them.
+#[must_use]
+pub fn inside(name: &RoleName, role: &Role) -> PathBuf {
+    match role.collection.as_deref().and_then(|collection| collection.split_once('.')) {
+        Some((namespace, name)) => Path::new("ansible_collections").join(namespace).join(name),
+        None => PathBuf::from(name.as_str()),
+    }
+}
+
+/// Makes sure that what has this digest stands there the content directory. A copy that is there
 /// already is used as it is: a digest names one content only.
 ///
 /// # Errors
 /// When the role can't be read or the copy not be written.
-pub fn keep(content: &Path, name: &RoleName, role: &Path, digest: &str) -> Result<(), SnapshotError> {
+pub fn keep(content: &Path, inside: &Path, files: &Path, digest: &str) -> Result<(), SnapshotError> {
     let place = content.join(digest);
-    if place.join(name.as_str()).is_dir() {
+    if place.join(inside).is_dir() {
         return Ok(());
     }
     std::fs::create_dir_all(content).map_err(write(content))?;
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(content).map_err(write(content))?;
     // The temporary directory is private; the copy is as readable as the state directory lets it be.
     std::fs::set_permissions(new.path(), Permissions::from_mode(0o755)).map_err(write(new.path()))?;
-    let copy = new.path().join(name.as_str());
-    copy_all(role, &copy)?;
+    let copy = new.path().join(inside);
+    let above = copy.parent().unwrap_or(new.path());
+    std::fs::create_dir_all(above).map_err(write(above))?;
+    copy_all(files, &copy)?;
     if files::digest(&copy)? != digest {
         return Err(SnapshotError::Changing);
     }
@@ -74,7 +85,7 @@ pub fn keep(content: &Path, name: &RoleName, role: &Path, digest: &str) -> Resul
         Err(error)
             if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
         {
-            let moved = std::fs::rename(new.join(name.as_str()), place.join(name.as_str()));
+            let moved = std::fs::rename(new.join(inside), place.join(inside));
             let removed = std::fs::remove_dir_all(&new);
             moved.and(removed).map_err(write(&place))
         }
@@ -157,13 +168,13 @@ mod tests {
     #[test]
     fn a_copy_has_the_digest_and_survives_an_upgrade() {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
-        let name = "example".parse().unwrap();
+        let name = Path::new("example");
         let first = files::digest(role.path()).unwrap();
-        keep(content.path(), &name, role.path(), &first).unwrap();
+        keep(content.path(), name, role.path(), &first).unwrap();
         std::fs::write(role.path().join("files/deep/run"), "other").unwrap();
         let second = files::digest(role.path()).unwrap();
-        keep(content.path(), &name, role.path(), &second).unwrap();
-        keep(content.path(), &name, role.path(), &second).unwrap();
+        keep(content.path(), name, role.path(), &second).unwrap();
+        keep(content.path(), name, role.path(), &second).unwrap();
         for digest in [first, second] {
             let copy = content.path().join(&digest).join("example");
             assert_eq!(files::digest(&copy).unwrap(), digest);
@@ -176,7 +187,7 @@ mod tests {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
         let digest = files::digest(role.path()).unwrap();
         for name in ["one", "two"] {
-            keep(content.path(), &name.parse().unwrap(), role.path(), &digest).unwrap();
+            keep(content.path(), Path::new(name), role.path(), &digest).unwrap();
             assert_eq!(files::digest(&content.path().join(&digest).join(name)).unwrap(), digest);
         }
         assert_eq!(std::fs::read_dir(content.path()).unwrap().count(), 1);
@@ -185,7 +196,7 @@ mod tests {
     #[test]
     fn a_role_that_changes_meanwhile_is_not_kept_under_the_wrong_digest() {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
-        let kept = keep(content.path(), &"example".parse().unwrap(), role.path(), "0000");
+        let kept = keep(content.path(), Path::new("example"), role.path(), "0000");
         assert!(matches!(kept, Err(SnapshotError::Changing)));
         assert_eq!(std::fs::read_dir(content.path()).unwrap().count(), 0);
     }

@@ -4,6 +4,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{self, Cancel, Report};
 use aegir_protocol::state::Outcome;
+use aegir_service::room::passes;
 use aegir_testkit::SmallDisk;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;

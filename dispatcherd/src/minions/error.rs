@@ -4,10 +4,9 @@ use std::io;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::state::Reason;
+use aegir_service::room::passes;
 
 use super::login::{KnownHosts, Login};
-use crate::journal::passes;
-
 /// Why a minion can't be used. Every message says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MinionError {

@@ -93,6 +93,7 @@ fn task(
         number,
         role: operation.name.role.clone(),
         digest: role.digest.clone(),
+        collection: role.collection.clone(),
         name: name.clone(),
         title: declared.title.clone().unwrap_or_else(|| name.to_string()),
         action,

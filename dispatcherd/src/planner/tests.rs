@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use aegir_role::Places;
 use serde_json::{Value, json};
 
 use super::*;
@@ -12,7 +13,10 @@ fn catalog() -> std::sync::Arc<Catalog> {
         backend: "main".parse().unwrap(),
         node: "node1".parse().unwrap(),
         recipient: String::new(),
-        directories: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+        places: Places {
+            roles: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
+            collections: Vec::new(),
+        },
         content: None,
     };
     library.read().unwrap()

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
+use aegir_service::room::passes;
 use aegir_transcript::Changes;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 
-use crate::journal::{AttemptDirectory, passes};
+use crate::journal::AttemptDirectory;
 use crate::launch::{Alive, locked};
 
 /// How often it is looked whether there is room again.

@@ -254,6 +254,7 @@ mod tests {
             number: 1,
             role: "r".parse().unwrap(),
             digest: String::new(),
+            collection: None,
             name: "t".parse().unwrap(),
             title: String::new(),
             action: Action::TaskFile("t.yml".to_owned()),

@@ -6,13 +6,14 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Unknown;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::record::Finished;
+use aegir_service::room::passes;
 use aegir_transcript::{FollowError, Follower, WatchError, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use super::voyage::Voyage;
 use super::{Shipment, Turns};
 use crate::frontends::Frontends;
-use crate::journal::{self, AttemptDirectory};
+use crate::journal::AttemptDirectory;
 
 /// What all shipments share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl ShipError {
                 | FollowError::Read { source, .. }
                 | FollowError::Sync { source, .. },
             )
-            | Self::End { error: source, .. } => journal::passes(source),
+            | Self::End { error: source, .. } => passes(source),
             Self::Watch(_) | Self::Follow(FollowError::Watch { .. }) => true,
             Self::Follow(
                 FollowError::NotABoundary { .. }

@@ -72,6 +72,7 @@ impl Case {
         let settings = Settings {
             runtime_directory: at("run"),
             content_directory: at("content"),
+            collections: Vec::new(),
             content_roots: vec![at("roots")],
             age_identity_file: at("identity"),
             ssh_user: "nobody".parse().unwrap(),
@@ -112,6 +113,7 @@ impl Case {
             number: self.plan.tasks.len() as u32 + 1,
             role: "example".parse().unwrap(),
             digest: "d1".to_owned(),
+            collection: None,
             name: name.parse().unwrap(),
             title: format!("Do {name}"),
             action,

@@ -99,7 +99,7 @@ async fn a_task_that_hands_over_what_it_should_not_fails_at_its_end() {
         let ended =
             case.task_file("tell", &tasks, &[]).outputs(declared).run().expect("failed", "output_invalid");
         assert!(ended.reason().contains(says), "{}", ended.reason());
-        assert_eq!((ended.documents().len(), ended.steps().len() > 0), (0, true));
+        assert_eq!((ended.documents().is_empty(), ended.steps().is_empty()), (true, false));
     }
 }
 

@@ -229,7 +229,11 @@ mod tests {
                 "password": { "type": "string", "maxLength": 30, "scope": "site", "secret": true, "optional": true },
             },
         });
-        let role = Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+        let role = Role {
+            digest: String::new(),
+            collection: None,
+            manifest: serde_json::from_value(manifest).unwrap(),
+        };
         Catalog {
             backend: "main".parse().unwrap(),
             node: "n".parse().unwrap(),

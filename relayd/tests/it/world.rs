@@ -136,8 +136,11 @@ impl World {
             "schema": "aegir.role/0", "title": "Aegir", "targets": ["backend"],
             "operations": { "check": { "title": "Check", "tasks": [] } },
         });
-        let role =
-            |manifest| Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+        let role = |manifest| Role {
+            digest: String::new(),
+            collection: None,
+            manifest: serde_json::from_value(manifest).unwrap(),
+        };
         Catalog {
             backend: self.backend.clone(),
             node: node.name.clone(),

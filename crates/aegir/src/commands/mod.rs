@@ -7,6 +7,7 @@ mod dead;
 mod documents;
 mod log;
 mod operations;
+mod role;
 mod run;
 mod site;
 
@@ -38,9 +39,11 @@ struct Context {
 /// When it can't be done; the error says why, and has an exit code.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let Arguments { connection, command } = arguments;
-    if let Command::Completions { shell } = command {
-        return site::completions(shell);
-    }
+    let command = match command {
+        Command::Completions { shell } => return site::completions(shell),
+        Command::Role(arguments) => return role::role(&arguments.command),
+        command => command,
+    };
     let context =
         Context { client: Client::new(&connection)?, look: crate::terminal::look(), json: connection.json };
     match command {
@@ -60,6 +63,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Nodes => site::nodes(&context).await,
         Command::Dead(arguments) => dead::dead(&context, &arguments.command).await,
         Command::SignIn => site::sign_in(&context).await,
+        Command::Role(arguments) => role::role(&arguments.command),
         Command::Completions { shell } => site::completions(shell),
     }
 }

@@ -37,12 +37,16 @@ pipelining = True
 /// before anything has run.
 pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
     let name = format!("{}: {}", task.role, task.name);
+    let role = match &task.collection {
+        Some(collection) => format!("{collection}.{}", task.role),
+        None => task.role.to_string(),
+    };
     json!([{
         "name": name,
         "hosts": "task",
         "gather_facts": false,
         "environment": { MARKER: marker },
-        "tasks": [{ "name": name, "import_role": { "name": task.role.as_str(), "tasks_from": file } }],
+        "tasks": [{ "name": name, "import_role": { "name": role, "tasks_from": file } }],
     }])
     .to_string()
 }
@@ -91,10 +95,15 @@ pub(super) fn environment(
     task: &PlannedTask,
     forks: usize,
 ) -> BTreeMap<String, OsString> {
+    let content = settings.content_directory.join(&task.digest);
+    let collections = std::iter::once(&content).chain(&settings.collections);
+    // Paths of the config can't have a colon then; Ansible could not be told of them.
+    let collections = std::env::join_paths(collections).unwrap_or_else(|_| content.clone().into_os_string());
     let plugins = |kind: &str| settings.ansible_plugins.join(kind).into_os_string();
     let seconds = settings.connect_timeout_seconds.max(1).to_string();
     [
-        ("ANSIBLE_ROLES_PATH", settings.content_directory.join(&task.digest).into_os_string()),
+        ("ANSIBLE_ROLES_PATH", content.into_os_string()),
+        ("ANSIBLE_COLLECTIONS_PATH", collections),
         ("ANSIBLE_CALLBACK_PLUGINS", plugins("callback_plugins")),
         ("ANSIBLE_ACTION_PLUGINS", plugins("action_plugins")),
         ("ANSIBLE_LIBRARY", plugins("modules")),

@@ -64,7 +64,8 @@ fn catalog() -> Catalog {
                           "variables": ["text"]}},
         "variables": {"text": {"type": "string", "scope": "site"}},
     });
-    let role = Role { digest: String::new(), manifest: serde_json::from_value(manifest).unwrap() };
+    let role =
+        Role { digest: String::new(), collection: None, manifest: serde_json::from_value(manifest).unwrap() };
     Catalog {
         backend: "main".parse().unwrap(),
         node: "n1".parse().unwrap(),

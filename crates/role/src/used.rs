@@ -1,0 +1,310 @@
+//! Which variables and outputs the task-files of a role use, and whether its manifest says so.
+//!
+//! Read as text: what stands in `{{ }}` and `{% %}`, and in keys such as `when` that are expressions as a whole. Files that
+//! a task-file includes by a fixed name, and templates, are read too. What is put together while the play runs can't be
+//! seen here; it fails then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::manifest::{Manifest, TaskManifest};
+use aegir_protocol::name::{RoleName, TaskName, VariableName};
+use yaml_serde::Value;
+
+/// Keys whose text is an expression without braces.
+const EXPRESSIONS: [&str; 7] = ["when", "changed_when", "failed_when", "until", "that", "var", "break_when"];
+/// Keys of a step that name another task-file.
+const INCLUDES: [&str; 2] = ["include_tasks", "import_tasks"];
+
+/// What is found in the files of one task.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Each word with the role's prefix, or `aegir.outputs.…`, and the first file that has it.
+    used: BTreeMap<String, PathBuf>,
+    /// What the files set themselves.
+    set: BTreeSet<String>,
+    files: BTreeSet<PathBuf>,
+    broken: Vec<String>,
+}
+
+/// What the manifest does not say, in sentences.
+pub(crate) fn check(role: &Path, name: &RoleName, manifest: &Manifest) -> Vec<String> {
+    let own = own_variables(role, name);
+    let mut wrong = Vec::new();
+    for (task_name, task) in &manifest.tasks {
+        let Some(file) = task.task_file(task_name) else { continue };
+        let mut seen = Seen { set: own.clone(), ..Seen::default() };
+        seen.task_file(role, name, Path::new("tasks").join(file));
+        wrong.append(&mut seen.broken);
+        for (word, file) in seen.used.iter().filter(|(word, _)| !seen.set.contains(*word)) {
+            let said = problem(word, name, task_name, task, manifest);
+            wrong.extend(said.map(|said| format!("{}: {said}", file.display())));
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    wrong
+}
+
+/// What is wrong with a word, if anything is.
+fn problem(
+    word: &str,
+    role: &RoleName,
+    task_name: &TaskName,
+    task: &TaskManifest,
+    manifest: &Manifest,
+) -> Option<String> {
+    if let Some(output) = word.strip_prefix("aegir.outputs.") {
+        let (of, document) = output.split_once('.')?;
+        let declared = of.parse().ok().and_then(|of: TaskName| manifest.tasks.get(&of));
+        let known =
+            declared.is_some_and(|task| task.outputs.keys().any(|declared| declared.as_str() == document));
+        return (!known).then(|| {
+            format!("task {task_name} uses {word}, and no task {of} has {document} among its outputs")
+        });
+    }
+    // Two underscores are a role's own business.
+    let variable: VariableName = word.strip_prefix(role.as_str())?.strip_prefix('_')?.parse().ok()?;
+    if task.variables.contains(&variable) {
+        return None;
+    }
+    Some(if manifest.variables.contains_key(&variable) {
+        format!(
+            "task {task_name} uses {word} and does not get it: add {variable} to tasks.{task_name}.variables"
+        )
+    } else {
+        format!("task {task_name} uses {word}, and no variable {variable} is declared")
+    })
+}
+
+/// What `defaults/` and `vars/` of the role set, and any of its task-files: which of those a play includes may be known
+/// only when it runs.
+fn own_variables(role: &Path, name: &RoleName) -> BTreeSet<String> {
+    let mut all = Seen::default();
+    for entry in std::fs::read_dir(role.join("tasks")).into_iter().flatten().flatten() {
+        all.task_file(role, name, Path::new("tasks").join(entry.file_name()));
+    }
+    let mut own = all.set;
+    for directory in ["defaults", "vars"] {
+        let Ok(entries) = std::fs::read_dir(role.join(directory)) else { continue };
+        for entry in entries.flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            if let Ok(Value::Mapping(mapping)) = yaml_serde::from_str(&text) {
+                own.extend(mapping.keys().filter_map(Value::as_str).map(str::to_owned));
+            }
+        }
+    }
+    own
+}
+
+impl Seen {
+    fn task_file(&mut self, role: &Path, name: &RoleName, file: PathBuf) {
+        // One that is missing is said elsewhere, or may be no file of this role.
+        let Ok(text) = std::fs::read_to_string(role.join(&file)) else { return };
+        if !self.files.insert(file.clone()) {
+            return;
+        }
+        match yaml_serde::from_str::<Value>(&text) {
+            Ok(steps) => self.value(role, name, &file, &steps, false),
+            Err(error) => self.broken.push(format!("{}: {error}", file.display())),
+        }
+    }
+
+    fn value(&mut self, role: &Path, name: &RoleName, file: &Path, value: &Value, expression: bool) {
+        match value {
+            Value::String(text) if expression => self.expression(name, file, text),
+            Value::String(text) => self.template(name, file, text),
+            Value::Sequence(items) => {
+                for item in items {
+                    self.value(role, name, file, item, expression);
+                }
+            }
+            Value::Mapping(mapping) => {
+                for (key, value) in mapping {
+                    let key = key.as_str().unwrap_or_default();
+                    self.template(name, file, key);
+                    self.key(role, name, key.rsplit('.').next().unwrap_or_default(), value);
+                    self.value(role, name, file, value, EXPRESSIONS.contains(&key));
+                }
+            }
+            Value::Tagged(tagged) => {
+                // `!unsafe` says that it is no template.
+                if tagged.tag != "unsafe" {
+                    self.value(role, name, file, &tagged.value, expression);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// What a key of a step, without its collection, says of other files and of names.
+    fn key(&mut self, role: &Path, name: &RoleName, key: &str, value: &Value) {
+        let text = |key: &str| value.as_str().or_else(|| value.get(key)?.as_str());
+        match key {
+            "register" | "loop_var" | "index_var" => self.set.extend(value.as_str().map(str::to_owned)),
+            "set_fact" | "vars" => {
+                let keys = value.as_mapping().into_iter().flat_map(|mapping| mapping.keys());
+                self.set.extend(keys.filter_map(Value::as_str).map(str::to_owned));
+            }
+            "template" => {
+                let source = text("src").filter(|source| is_fixed(source));
+                let Some(file) = source.map(|source| Path::new("templates").join(source)) else { return };
+                if let Ok(text) = std::fs::read_to_string(role.join(&file)) {
+                    self.template(name, &file, &text);
+                }
+            }
+            key if INCLUDES.contains(&key) => {
+                if let Some(file) = text("file").filter(|file| is_fixed(file)) {
+                    self.task_file(role, name, Path::new("tasks").join(file));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A text in which only what stands in braces is an expression.
+    fn template(&mut self, name: &RoleName, file: &Path, text: &str) {
+        let mut rest = text;
+        while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+            let end = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
+            let inside = &rest[start + 2..];
+            let length = inside.find(end).unwrap_or(inside.len());
+            self.expression(name, file, &inside[..length]);
+            rest = &inside[length..];
+        }
+    }
+
+    fn expression(&mut self, name: &RoleName, file: &Path, text: &str) {
+        let outside = without_quoted(text);
+        let own = format!("{name}_");
+        for word in outside.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')) {
+            let word = if let Some(output) = word.strip_prefix("aegir.outputs.") {
+                let mut parts = output.split('.');
+                let (Some(task), Some(document)) = (parts.next(), parts.next()) else { continue };
+                format!("aegir.outputs.{task}.{document}")
+            } else {
+                let first = word.split('.').next().unwrap_or_default();
+                if !first.starts_with(&own) {
+                    continue;
+                }
+                first.to_owned()
+            };
+            self.used.entry(word).or_insert_with(|| file.to_owned());
+        }
+    }
+}
+
+/// Whether a path is no template, and does not lead out of the role.
+fn is_fixed(path: &str) -> bool {
+    !path.contains("{{") && !path.starts_with('/') && !path.split('/').any(|part| part == "..")
+}
+
+/// An expression without its quoted texts.
+fn without_quoted(text: &str) -> String {
+    let mut outside = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut escaped = false;
+    for c in text.chars() {
+        match quote {
+            Some(open) => {
+                if c == open && !escaped {
+                    quote = None;
+                    outside.push(' ');
+                }
+                escaped = c == '\\' && !escaped;
+            }
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => outside.push(c),
+        }
+    }
+    outside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "
+schema: aegir.role/0
+title: T
+targets: [site]
+operations: {run: {title: Run, tasks: [dump, load]}}
+tasks:
+  dump: {variables: [path], outputs: {backup: {type: string}}}
+  load: {variables: [path]}
+variables:
+  path: {type: string, scope: site}
+  word: {type: string, scope: site}
+";
+
+    #[track_caller]
+    fn wrong(files: &[(&str, &str)], expected: &[&str]) {
+        let role = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            let path = role.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let manifest = yaml_serde::from_str(MANIFEST).unwrap();
+        let found = check(role.path(), &"shop".parse().unwrap(), &manifest);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_declared_set_or_no_variable_is_fine() {
+        let dump = r#"
+- ansible.builtin.stat: {path: "{{ shop_path }}/shop_thing"}
+  register: shop_found
+- ansible.builtin.set_fact: {shop_size: "{{ shop_found.stat.size }}"}
+- ansible.builtin.debug: {msg: "{{ shop_size }} {{ shop_default }} {{ 'shop_text' ~ shop_local }} {{ aegir.target.name }}"}
+  vars: {shop_local: 1}
+  when: shop_found.stat.exists and other_shop_thing is not defined
+- ansible.builtin.debug: {msg: !unsafe "{{ shop_nothing }}"}
+- ansible.builtin.include_tasks: "{{ shop_path }}.yml"
+- ansible.builtin.debug: {var: shop_elsewhere + shop__own}
+"#;
+        let load = "- ansible.builtin.debug: {msg: '{{ aegir.outputs.dump.backup }}'}\n";
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("tasks/load.yml", load),
+                ("tasks/included.yml", "- ansible.builtin.set_fact: {shop_elsewhere: 1}\n"),
+                ("defaults/main.yml", "shop_default: 1\n"),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_is_not_declared_is_said_with_its_file() {
+        let dump = r#"
+- ansible.builtin.template: {src: page.j2, dest: /x}
+- ansible.builtin.include_tasks: more.yml
+- ansible.builtin.debug: {msg: "{{ shop_wrod }}"}
+"#;
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("tasks/more.yml", "- ansible.builtin.debug:\n  when: shop_word | length > 0\n"),
+                ("tasks/load.yml", "- ansible.builtin.debug: {var: aegir.outputs.dump.backdrop.path}\n"),
+                ("templates/page.j2", "{% if shop_other %}shop_nothing{% endif %}"),
+            ],
+            &[
+                "tasks/dump.yml: task dump uses shop_wrod, and no variable wrod is declared",
+                "tasks/load.yml: task load uses aegir.outputs.dump.backdrop, and no task dump has backdrop among its outputs",
+                "tasks/more.yml: task dump uses shop_word and does not get it: add word to tasks.dump.variables",
+                "templates/page.j2: task dump uses shop_other, and no variable other is declared",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_task_file_that_does_not_parse_is_said() {
+        let role = tempfile::tempdir().unwrap();
+        std::fs::create_dir(role.path().join("tasks")).unwrap();
+        std::fs::write(role.path().join("tasks/dump.yml"), "- {a: [\n").unwrap();
+        let manifest = yaml_serde::from_str(MANIFEST).unwrap();
+        let found = check(role.path(), &"shop".parse().unwrap(), &manifest);
+        assert!(found.len() == 1 && found[0].starts_with("tasks/dump.yml: "), "{found:?}");
+    }
+}
