@@ -3,6 +3,7 @@
 //! containers` sees to both.
 
 mod bad_input;
+mod broker;
 mod deploy;
 mod journeys;
 mod localdev;

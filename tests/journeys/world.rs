@@ -132,17 +132,18 @@ impl World {
     }
 
     /// Every queue that a stranger could write to.
-    pub(crate) fn queues(&self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn queues(&self) -> Vec<(&'static str, &str)> {
         use aegir_amqp::topology;
+        let name = self.cluster.name.as_str();
         vec![
-            (topology::REQUESTS, "main"),
-            (topology::OPERATIONS, "main"),
-            (topology::TRANSCRIPTS, "main"),
-            (topology::CONTROL, "node1"),
+            (topology::REQUESTS, name),
+            (topology::OPERATIONS, name),
+            (topology::TRANSCRIPTS, name),
+            (topology::CONTROL, self.cluster.dispatcherd.node()),
         ]
     }
 
-    pub(crate) async fn put(&self, (exchange, key): (&'static str, &'static str), body: &[u8]) -> Result<()> {
+    pub(crate) async fn put(&self, (exchange, key): (&'static str, &str), body: &[u8]) -> Result<()> {
         let outgoing = Outgoing::new(exchange, key, body.to_vec());
         Ok(self.tap.link.publisher().publish(outgoing).await?)
     }

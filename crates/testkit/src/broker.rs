@@ -181,8 +181,13 @@ impl Broker {
         Self::private().await
     }
 
+    /// A container of an image that `cargo xtask images` builds, removed when this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or the broker in it does not start.
     #[cfg(feature = "containers")]
-    async fn of_image(image: &str) -> anyhow::Result<Self> {
+    pub async fn of_image(image: &str) -> anyhow::Result<Self> {
         let (container, url) = container::start(image).await?;
         Ok(Self { container: Some(container), ..Self::at(url) })
     }

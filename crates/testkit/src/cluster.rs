@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// Everything on one machine. The order of the fields is the order in which it ends.
 #[derive(Debug)]
 pub struct Cluster {
+    /// What frontend and backend are called.
+    pub name: String,
     /// The backend.
     pub dispatcherd: Dispatcherd,
     /// The frontend.
@@ -158,7 +160,7 @@ impl Builder {
             .identity_file(&minion.identity_file);
         let dispatcherd =
             self.dispatcherd.into_iter().fold(dispatcherd, |builder, step| step(builder)).start().await?;
-        let cluster = Cluster { dispatcherd, relayd, nginx, minion, network, broker, directory };
+        let cluster = Cluster { name, dispatcherd, relayd, nginx, minion, network, broker, directory };
         cluster.wait_for_catalog().await?;
         Ok(cluster)
     }

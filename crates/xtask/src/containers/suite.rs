@@ -1,6 +1,8 @@
 //! `cargo xtask containers`: the tests that need a Docker engine.
 
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
@@ -36,28 +38,70 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.runner.is_empty() {
         for (release, version) in [(Debian::Bookworm, "3.10."), (Debian::Trixie, "4.")] {
             let image = format!("{}:{}", Image::Rabbitmq.name(), release.name());
-            let query = [
-                "run",
-                "--rm",
-                "--entrypoint",
-                "dpkg-query",
-                &image,
-                "-W",
-                "-f",
-                "${Version}",
-                "rabbitmq-server",
-            ];
-            let found = engine.ask(&query)?;
+            let broker = Broker::start(&engine, &image)?;
+            let found = broker.version()?;
             if !found.starts_with(version) {
                 bail!(
                     "{image} has RabbitMQ {found}, not {version}: build it anew with `cargo xtask images rabbitmq`"
                 );
             }
             println!("The journeys, with a broker of {image}: RabbitMQ {found}");
-            test::journeys_with(&image)?;
+            test::journeys_with(&broker.url()?)?;
         }
     }
     Ok(())
+}
+
+/// How long a broker may take until it is healthy.
+const STARTUP: Duration = Duration::from_secs(180);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A broker in a container for all journeys, removed when this is dropped.
+struct Broker<'a> {
+    engine: &'a Engine,
+    name: String,
+}
+
+impl<'a> Broker<'a> {
+    fn start(engine: &'a Engine, image: &str) -> anyhow::Result<Self> {
+        let name = format!("aegir-test-{}-broker", std::process::id());
+        // For this machine only; by default a port is published on every address.
+        engine.ask(&["run", "--detach", "--name", &name, "--publish", "127.0.0.1::5672", image])?;
+        let broker = Self { engine, name };
+        let deadline = Instant::now() + STARTUP;
+        while broker.inspect("{{.State.Health.Status}}")? != "healthy" {
+            if Instant::now() > deadline {
+                bail!(
+                    "{image} is not healthy after {STARTUP:?}: {}",
+                    engine.ask(&["logs", "--tail", "20", &broker.name])?
+                );
+            }
+            sleep(LOOK_AGAIN);
+        }
+        Ok(broker)
+    }
+
+    fn inspect(&self, template: &str) -> anyhow::Result<String> {
+        self.engine.ask(&["inspect", "--format", template, &self.name])
+    }
+
+    fn version(&self) -> anyhow::Result<String> {
+        self.engine.ask(&["exec", &self.name, "dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
+    }
+
+    fn url(&self) -> anyhow::Result<String> {
+        let password = self.engine.ask(&["exec", &self.name, "cat", "/exchange/broker-password"])?;
+        let port = self.inspect("{{(index (index .NetworkSettings.Ports \"5672/tcp\") 0).HostPort}}")?;
+        Ok(format!("amqp://aegir:{password}@127.0.0.1:{port}/%2f"))
+    }
+}
+
+impl Drop for Broker<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.engine.ask(&["rm", "--force", "--volumes", &self.name]) {
+            eprintln!("the container {} was not removed: {error:#}", self.name);
+        }
+    }
 }
 
 /// Removes what tests left behind that were killed: of the process that its name tells, nothing is there any more.
