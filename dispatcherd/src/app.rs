@@ -140,6 +140,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         node: config.node_name()?,
         settings: config.settings(),
         programs_on_dispatcher: config.allow.programs_on_dispatcher,
+        runners: config.runners.clone(),
         task_timeout_seconds: config.limits.task_timeout_seconds,
         task_quiet_seconds: config.limits.task_quiet_seconds,
     };

@@ -3,12 +3,13 @@
 //! A key that is not known here is refused: a misspelt setting that is silently ignored is found much later
 //! and at a higher price.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::name::{BackendName, FrontendName, NodeName, UserName};
+use aegir_protocol::name::{BackendName, FrontendName, NodeName, RunnerName, UserName};
 use aegir_service::config::ConfigError;
 use aegir_service::directory::from_environment;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Settings;
 
@@ -60,6 +61,9 @@ pub struct Config {
     /// What is off until an operator allows it.
     #[serde(default)]
     pub allow: Allow,
+    /// The plug-in runners that Tasks may name.
+    #[serde(default)]
+    pub runners: BTreeMap<RunnerName, Runner>,
     /// How much an attempt may use.
     #[serde(default)]
     pub limits: Limits,
@@ -95,6 +99,29 @@ pub struct Ansible {
 pub struct Allow {
     /// Tasks of the `shell` runner may run beside dispatcherd, as its user.
     pub programs_on_dispatcher: bool,
+}
+
+/// `[runners.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runner {
+    /// The program and its first arguments; the verb comes behind them.
+    pub command: Vec<String>,
+    /// How many files one of its processes may have open.
+    #[serde(default = "Runner::default_open_files")]
+    pub open_files: u64,
+    /// How much memory one of its processes may have, in bytes; as much as there is when absent.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How long one of its processes may compute, in seconds; as long as it likes when absent.
+    #[serde(default)]
+    pub processor_seconds: Option<u64>,
+}
+
+impl Runner {
+    fn default_open_files() -> u64 {
+        1024
+    }
 }
 
 /// `[limits]`
@@ -268,6 +295,17 @@ impl Config {
         }
         if self.ssh.connect_timeout_seconds == 0 {
             wrong.push("ssh.connect_timeout_seconds is 0: no minion could be reached".to_owned());
+        }
+        for (name, runner) in &self.runners {
+            if ["ansible", "shell"].contains(&name.as_str()) {
+                wrong.push(format!("runners.{name}: that is the name of a runner of dispatcherd's own"));
+            }
+            if runner.command.is_empty() {
+                wrong.push(format!("runners.{name}.command is empty: name the program"));
+            }
+            if runner.open_files < 16 {
+                wrong.push(format!("runners.{name}.open_files is {}: 16 at least", runner.open_files));
+            }
         }
         for (setting, path) in self.directories() {
             if !path.is_dir() {

@@ -10,9 +10,15 @@ use std::path::PathBuf;
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::manifest::{Argument, OutputManifest, Place};
-use aegir_protocol::name::{DocumentName, HostName, NodeName, RoleName, TaskName, UserName, VariableName};
+use aegir_protocol::name::{
+    DocumentName, HostName, NodeName, RoleName, RunnerName, TaskName, UserName, VariableName,
+};
 use aegir_protocol::operation::DoneTask;
+use aegir_protocol::runner::Verb;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::Runner;
 
 /// `plan.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +73,7 @@ pub struct PlannedTask {
 }
 
 /// What carries a Task out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A task-file of the role.
@@ -81,15 +87,49 @@ pub enum Action {
         /// Where.
         on: Place,
     },
+    /// A plug-in's.
+    Plugin {
+        /// Which.
+        runner: RunnerName,
+        /// How it is started.
+        config: Runner,
+        /// What it is to do.
+        verb: Verb,
+        /// What it is told besides.
+        settings: Map<String, Value>,
+    },
+}
+
+impl PlannedTask {
+    /// Where the role's files are, below those of its digest.
+    #[must_use]
+    pub fn role_within(&self) -> PathBuf {
+        match &self.collection {
+            Some(_) => {
+                content_within(&self.role, self.collection.as_deref()).join("roles").join(self.role.as_str())
+            }
+            None => content_within(&self.role, None),
+        }
+    }
+}
+
+/// Where what a digest is of stands, below a directory of the digest's name: as Ansible looks for it.
+#[must_use]
+pub fn content_within(role: &RoleName, collection: Option<&str>) -> PathBuf {
+    match collection.and_then(|collection| collection.split_once('.')) {
+        Some((namespace, name)) => ["ansible_collections", namespace, name].iter().collect(),
+        None => PathBuf::from(role.as_str()),
+    }
 }
 
 impl Action {
     /// The runner kind, as records name it.
     #[must_use]
-    pub fn runner(&self) -> &'static str {
+    pub fn runner(&self) -> &str {
         match self {
             Self::TaskFile(_) | Self::Playbook(_) => "ansible",
             Self::Program { .. } => "shell",
+            Self::Plugin { runner, .. } => runner.as_str(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod dead;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use aegir_protocol::name::{BackendName, DocumentName, OperationName, RoleName, TargetId};
@@ -12,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::address::Address;
 use crate::values::{
-    HostArgument, HostKeyArgument, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
+    HostArgument, HostKeyArgument, Object, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
 };
 
 pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
@@ -107,6 +108,8 @@ pub enum Command {
     Dead(Dead),
     /// Begin a role, or look at one, on this machine: relayd is not asked
     Role(Role),
+    /// Look at a plug-in runner, on this machine: relayd is not asked
+    Runner(Runner),
     /// Print a link that signs a browser in to relayd's page, once
     SignIn,
     /// Print a completion script for a shell
@@ -356,6 +359,35 @@ pub enum RoleCommand {
         #[arg(long, value_name = "DIRECTORY", default_value = ".")]
         directory: PathBuf,
     },
+}
+
+/// `aegir runner`.
+#[derive(Debug, Args)]
+pub struct Runner {
+    /// What to do
+    #[command(subcommand)]
+    pub command: RunnerCommand,
+}
+
+/// What `aegir runner` does.
+#[derive(Debug, Subcommand)]
+pub enum RunnerCommand {
+    /// Play dispatcherd's part for a plug-in, and say where it does not keep to the protocol
+    Check(RunnerCheck),
+}
+
+/// `aegir runner check`.
+#[derive(Debug, Args)]
+pub struct RunnerCheck {
+    /// What a role's manifest would say to it
+    #[arg(long = "with", value_name = "JSON", default_value = "{}")]
+    pub settings: Object,
+    /// The Task's variables
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub variables: Object,
+    /// The program and its first arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
 }
 
 /// `aegir documents`.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aegir_protocol::name::{Address, HostName, Kind, ServiceName, TargetName, UserName, VariableName};
 use aegir_protocol::operation::OPERATION_SCOPE;
 use aegir_protocol::state::State;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `KIND:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +232,18 @@ where
     T::Err: ToString,
 {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A JSON object on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Object(pub Map<String, Value>);
+
+impl FromStr for Object {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
+    }
 }
 
 #[cfg(test)]

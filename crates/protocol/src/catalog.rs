@@ -142,9 +142,7 @@ fn check_hosts(hosts: &[Host]) -> Vec<FieldProblem> {
 impl Role {
     fn check_hosts_of(&self, task: &TaskName, hosts: &[Host]) -> Option<FieldProblem> {
         let declared = self.manifest.tasks.get(task)?;
-        let beside_dispatcherd =
-            declared.shell.as_ref().is_some_and(|shell| shell.on == crate::manifest::Place::Dispatcher);
-        if beside_dispatcherd || hosts.iter().any(|host| offers(host, declared.service.as_ref())) {
+        if declared.needs_no_host() || hosts.iter().any(|host| offers(host, declared.service.as_ref())) {
             return None;
         }
         let message = match &declared.service {

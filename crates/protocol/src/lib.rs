@@ -14,6 +14,7 @@
 //! | [`record`] | the records of a transcript |
 //! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
+//! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
 //! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
@@ -31,5 +32,6 @@ pub mod operation;
 pub mod record;
 pub mod redact;
 pub mod request;
+pub mod runner;
 pub mod schema;
 pub mod state;

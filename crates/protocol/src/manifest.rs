@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::name::{DocumentName, Kind, ServiceName, TaskName, VariableName};
+use crate::name::{DocumentName, Kind, RunnerName, ServiceName, TaskName, VariableName};
 use crate::operation::LockMode;
 
 mod value;
@@ -157,6 +157,9 @@ pub struct TaskManifest {
     /// Carried out by a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<ShellTask>,
+    /// Carried out by a plug-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginTask>,
     /// On the hosts that offer this service; on all hosts when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
@@ -196,6 +199,31 @@ pub struct ShellTask {
     /// Where it runs. In a manifest the key is `where`: YAML 1.1 readers take a bare `on` for a boolean.
     #[serde(default, rename = "where")]
     pub on: Place,
+}
+
+/// A Task of a plug-in runner, which runs beside dispatcherd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginTask {
+    /// Which: dispatcherd's config names its command.
+    pub runner: RunnerName,
+    /// What it is to do; in a dry run it is always `plan`.
+    #[serde(default)]
+    pub verb: PluginVerb,
+    /// What it is told besides: whatever the plug-in documents.
+    #[serde(default, rename = "with", skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
+}
+
+/// What a manifest can ask of a plug-in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginVerb {
+    /// To bring it about.
+    #[default]
+    Apply,
+    /// To take it away.
+    Delete,
 }
 
 /// Where a program runs.
@@ -299,8 +327,9 @@ impl Manifest {
 impl TaskManifest {
     fn check(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        if self.ansible.is_some() && self.shell.is_some() {
-            wrong.push("ansible and shell exclude each other".to_owned());
+        let runners = [self.ansible.is_some(), self.shell.is_some(), self.plugin.is_some()];
+        if runners.into_iter().filter(|there| *there).count() > 1 {
+            wrong.push("ansible, shell and plugin exclude each other".to_owned());
         }
         if let Some(shell) = &self.shell {
             if shell.argv.is_empty() {
@@ -328,10 +357,23 @@ impl TaskManifest {
         wrong
     }
 
-    /// The file in the role's `tasks/` that it runs, unless it is a program or a playbook.
+    /// Whether it needs no minion: it runs beside dispatcherd, and names no service.
+    #[must_use]
+    pub fn needs_no_host(&self) -> bool {
+        match (&self.plugin, &self.shell) {
+            (Some(_), _) => self.service.is_none(),
+            (None, Some(shell)) => shell.on == Place::Dispatcher,
+            (None, None) => false,
+        }
+    }
+
+    /// The file in the role's `tasks/` that it runs, unless it is a program, a plug-in's or a playbook.
     #[must_use]
     pub fn task_file(&self, name: &TaskName) -> Option<String> {
-        if self.shell.is_some() || self.ansible.as_ref().is_some_and(|ansible| ansible.playbook.is_some()) {
+        if self.shell.is_some()
+            || self.plugin.is_some()
+            || self.ansible.as_ref().is_some_and(|ansible| ansible.playbook.is_some())
+        {
             return None;
         }
         let named = self.ansible.as_ref().and_then(|ansible| ansible.task_file.clone());

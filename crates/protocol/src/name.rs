@@ -203,6 +203,10 @@ name!(
     TaskName, "Task's name", WORD
 );
 name!(
+    /// A plug-in runner, as dispatcherd's config and manifests name it.
+    RunnerName, "runner's name", WORD
+);
+name!(
     /// A variable.
     VariableName, "variable's name", WORD
 );

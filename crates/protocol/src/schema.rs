@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
-use crate::{api, catalog, dead_letter, manifest, message, operation, record, request};
+use crate::{api, catalog, dead_letter, manifest, message, operation, record, request, runner};
 
 /// Every schema by its file name without `.json`.
 #[must_use]
@@ -28,6 +28,8 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("heartbeat", of::<message::Heartbeat>()),
         ("catalog", of::<catalog::Catalog>()),
         ("role", of::<manifest::Manifest>()),
+        ("runner.input", of::<runner::Input>()),
+        ("runner.line", of::<runner::Line>()),
         ("record.started", of::<record::Started>()),
         ("record.task_started", of::<record::TaskStarted>()),
         ("record.output", of::<record::Output>()),

@@ -9,6 +9,7 @@ use aegir_role::{Found, Located, Places, files, load};
 use sha2::{Digest as _, Sha256};
 
 use super::snapshot::{self, SnapshotError};
+use crate::plan::content_within;
 
 /// Whose catalog it is, and where the roles are.
 #[derive(Clone, Debug)]
@@ -38,7 +39,12 @@ impl Library {
         }
         if let Some(content) = &self.content {
             for (name, Located { path, role }) in found.roles.clone() {
-                match snapshot::keep(content, &snapshot::inside(&name, &role), &path, &role.digest) {
+                match snapshot::keep(
+                    content,
+                    &content_within(&name, role.collection.as_deref()),
+                    &path,
+                    &role.digest,
+                ) {
                     Err(error) if error.passes() => return Err(error),
                     Err(error) => found.leave_out(&name, error.to_string()),
                     Ok(()) => {}

@@ -8,9 +8,6 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::catalog::Role;
-use aegir_protocol::name::RoleName;
-
 use aegir_role::files::{self, FilesError, Kind};
 use aegir_service::room::passes;
 /// Why a role could not be copied.
@@ -45,15 +42,6 @@ impl SnapshotError {
             Self::Busy(_) => true,
             Self::Files(_) | Self::Changing => false,
         }
-    }
-}
-
-/// Where below its digest's directory a role's files are, or those of its collection: as Ansible looks for them.
-#[must_use]
-pub fn inside(name: &RoleName, role: &Role) -> PathBuf {
-    match role.collection.as_deref().and_then(|collection| collection.split_once('.')) {
-        Some((namespace, name)) => Path::new("ansible_collections").join(namespace).join(name),
-        None => PathBuf::from(name.as_str()),
     }
 }
 

@@ -5,13 +5,17 @@
 
 mod playbook;
 
+use std::collections::BTreeMap;
+
 use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Place, TaskManifest};
-use aegir_protocol::name::{NodeName, TaskName};
+use aegir_protocol::manifest::{Place, PluginVerb, TaskManifest};
+use aegir_protocol::name::{NodeName, RunnerName, TaskName};
 use aegir_protocol::operation::{DoneTask, Operation};
+use aegir_protocol::runner::Verb;
 use aegir_protocol::state::Reason;
 
+use crate::config::Runner;
 use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
 
 /// What of this node a plan depends on, beside the catalog.
@@ -23,6 +27,8 @@ pub struct Terms {
     pub settings: Settings,
     /// Whether programs may run beside dispatcherd.
     pub programs_on_dispatcher: bool,
+    /// The plug-in runners that there are.
+    pub runners: BTreeMap<RunnerName, Runner>,
     /// How long a Task may take whose manifest says nothing else.
     pub task_timeout_seconds: u64,
     /// How long it may print nothing; as long as it likes when absent.
@@ -86,7 +92,7 @@ fn task(
     let declared = role.manifest.tasks.get(name).ok_or_else(|| {
         Code::UnknownTask.because(format!("role {} has no task {name}", operation.name.role))
     })?;
-    let action = action(name, declared, terms)?;
+    let action = action(name, declared, operation.check, terms)?;
     let beside_dispatcherd = matches!(action, Action::Program { on: Place::Dispatcher, .. });
     let hosts = if beside_dispatcherd { Vec::new() } else { role.hosts_of(name, &operation.hosts) };
     Ok(PlannedTask {
@@ -106,7 +112,23 @@ fn task(
     })
 }
 
-fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Action, Reason> {
+fn action(name: &TaskName, declared: &TaskManifest, dry_run: bool, terms: &Terms) -> Result<Action, Reason> {
+    if let Some(plugin) = &declared.plugin {
+        let Some(config) = terms.runners.get(&plugin.runner) else {
+            return Err(Code::NotAllowed.because(format!(
+                "task {name} is for the plug-in runner {0}, which this backend does not have: name its command under \
+                 [runners.{0}] in dispatcherd's config if it should",
+                plugin.runner
+            )));
+        };
+        let verb = match plugin.verb {
+            _ if dry_run => Verb::Plan,
+            PluginVerb::Apply => Verb::Apply,
+            PluginVerb::Delete => Verb::Delete,
+        };
+        let (runner, settings) = (plugin.runner.clone(), plugin.settings.clone());
+        return Ok(Action::Plugin { runner, config: config.clone(), verb, settings });
+    }
     if let Some(shell) = &declared.shell {
         if shell.on == Place::Dispatcher && !terms.programs_on_dispatcher {
             return Err(Code::NotAllowed.because(format!(

@@ -29,6 +29,7 @@ fn terms() -> Terms {
         node: "node1".parse().unwrap(),
         settings: config.settings(),
         programs_on_dispatcher: true,
+        runners: config.runners,
         task_timeout_seconds: 60,
     }
 }

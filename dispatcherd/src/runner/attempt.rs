@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::account::Account;
 use super::outputs::Outputs;
+use super::plugin::Plugin;
 use super::redactor::Redactor;
 use super::room::{self, LOOK_AGAIN, Room, watch_spool};
 use super::stop::{Stop, Stopper, Stops, canceled, stops, watch_for_cancel, watch_lease};
@@ -389,6 +390,9 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
         let end = match &task.action {
             Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
             Action::Program { argv, on } => shell::run(work, task, argv, *on).await,
+            Action::Plugin { config, verb, settings, .. } => {
+                Plugin { work, task, config, settings }.run(*verb).await
+            }
         };
         if end.reason.code != Code::DiskFull.as_str() {
             return end;

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::Account;
-use super::ansible::Events;
+use super::events::{Event, Events};
 use super::room::LOOK_AGAIN;
 use super::stop::{Stop, Stops};
 
@@ -96,7 +96,7 @@ pub(super) struct Ended {
 }
 
 /// Carries a child through to its end. What it prints goes to the account, tagged with the host where there
-/// is one; so do Ansible's events.
+/// is one; so do the events of Ansible or a plug-in.
 pub(super) async fn carry<C: Child>(
     mut child: C,
     host: Option<&HostName>,
@@ -232,7 +232,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn next_event(events: &mut Option<&mut Events>) -> Option<super::ansible::Event> {
+async fn next_event(events: &mut Option<&mut Events>) -> Option<Event> {
     match events {
         Some(events) => events.next().await,
         None => pending().await,

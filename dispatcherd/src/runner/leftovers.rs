@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use super::group::{self, Recorded};
 use crate::journal::AttemptDirectory;
 use crate::minions::{self, Login, Minion, MinionError};
-use crate::plan::Plan;
+use crate::plan::{Action, Plan};
 use crate::secrets::PrivateDirectory;
 
 /// How long the end of a killed group may take.
@@ -33,8 +33,8 @@ pub struct Leftovers(Vec<Place>);
 struct Place {
     /// For people.
     name: String,
-    /// What its processes there have in their environment.
-    mark: String,
+    /// How to look for it.
+    look: String,
     /// Whether any is left, or why nobody can say.
     remains: Result<Remains, String>,
 }
@@ -58,14 +58,12 @@ impl fmt::Display for Leftovers {
             sentences.push(format!("nothing that it started is left on {}", names(&gone)));
         }
         let (in_full, by_name) = other.split_at(other.len().min(IN_FULL));
-        for Place { name, mark, remains } in in_full {
+        for Place { name, look, remains } in in_full {
             let found = match remains {
                 Ok(_) => format!("what it started on {name} can't be ended"),
                 Err(why) => format!("whether anything that it started is left on {name} is not known: {why}"),
             };
-            sentences.push(format!(
-                "{found}; `grep -lszx {mark} /proc/[0-9]*/environ` as root on {name} lists it"
-            ));
+            sentences.push(format!("{found}; {look}"));
         }
         if !by_name.is_empty() {
             sentences.push(format!("look in the same way on {}", names(by_name)));
@@ -87,14 +85,16 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
     if local == Ok(Remains::Gone) {
         let _ = std::fs::remove_file(directory.child());
     }
-    let mark = format!("{}={attempt}", group::MARKER);
-    let mut places = vec![Place { name: "the node".to_owned(), mark, remains: local }];
+    let marked = |name: &str, marker: &str, remains| {
+        let look = format!("`grep -lszx {marker}={attempt} /proc/[0-9]*/environ` as root on {name} lists it");
+        Place { name: name.to_owned(), look, remains }
+    };
+    let mut places = vec![marked("the node", group::MARKER, local)];
     let marker = attempt.to_string();
-    let mark = format!("{}={marker}", minions::MARKER);
     let (operation, plan) = match read(directory) {
         Ok(read) => read,
         Err(why) => {
-            places.push(Place { name: "its minions".to_owned(), mark, remains: Err(why) });
+            places.push(marked("its minions", minions::MARKER, Err(why)));
             return Leftovers(places);
         }
     };
@@ -113,9 +113,15 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
             Err(error) => Err(error),
         };
         let remains = remains.map_err(|error| error.to_string());
-        Place { name: host.name.to_string(), mark: mark.clone(), remains }
+        marked(host.name.as_str(), minions::MARKER, remains)
     });
     places.extend(join_all(ends).await);
+    let plugins = plan.tasks.iter().filter(|task| matches!(task.action, Action::Plugin { .. }));
+    places.extend(plugins.map(|task| Place {
+        name: format!("what the plug-in {} works on", task.action.runner()),
+        look: format!("look there for what task {} does", task.name),
+        remains: Err("its runner was gone before it could be asked".to_owned()),
+    }));
     let _ = std::fs::remove_dir_all(directory.path().join("tasks"));
     let private = PrivateDirectory::path_of(&plan.settings.runtime_directory, attempt);
     let _ = std::fs::remove_dir_all(private);
@@ -142,7 +148,8 @@ mod tests {
     use super::*;
 
     fn place(name: &str, remains: Result<Remains, &str>) -> Place {
-        Place { name: name.to_owned(), mark: "M=1/2".to_owned(), remains: remains.map_err(str::to_owned) }
+        let look = format!("`grep -lszx M=1/2 /proc/[0-9]*/environ` as root on {name} lists it");
+        Place { name: name.to_owned(), look, remains: remains.map_err(str::to_owned) }
     }
 
     #[test]

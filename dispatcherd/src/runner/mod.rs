@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `attempt` | from the first record to the last |
 //! | `work` | what every Task works with, and how its end is judged |
-//! | `ansible`, `shell` | the runner kinds |
+//! | `ansible`, `shell`, `plugin` | the runner kinds |
+//! | `events` | what Ansible and plug-ins say while they run |
 //! | `child`, `process`, `group` | carrying a child through to its end; processes beside dispatcherd; their groups |
 //! | `stop` | cancel, times, limits |
 //! | `room` | a full disk, a full spool |
@@ -21,10 +22,12 @@ mod account;
 mod ansible;
 mod attempt;
 mod child;
+mod events;
 mod group;
 mod leftovers;
 pub mod output;
 mod outputs;
+mod plugin;
 mod process;
 pub mod redactor;
 mod room;

@@ -24,6 +24,9 @@ use super::group::{self, Recorded};
 
 /// Waits for the newline, then becomes the program, with nothing on its input.
 const GATE: &str = r#"read -r _ || exit 125; exec "$@" </dev/null"#;
+/// The same for a plug-in: sets its limits, and gives it its input and the pipe that it speaks on.
+const PLUG: &str = r#"read -r _ || exit 125; for limit in $1; do ulimit "${limit%=*}" "${limit#*=}" || exit 125; done; \
+in=$2; lines=$3; shift 3; exec "$@" <"$in" 3>"$lines""#;
 /// Where programs are looked for when the runner was started without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the end of what was left behind may take.
@@ -42,6 +45,19 @@ pub(super) struct Program {
     pub(super) record: PathBuf,
     /// Tells this attempt's processes from others; see [`group::MARKER`].
     pub(super) marker: String,
+    /// What a plug-in has besides.
+    pub(super) plugged: Option<Plugged>,
+}
+
+/// What a plug-in has besides.
+#[derive(Clone, Debug)]
+pub(super) struct Plugged {
+    /// The file that it reads.
+    pub(super) input: PathBuf,
+    /// The named pipe that it writes lines to.
+    pub(super) lines: PathBuf,
+    /// Options of the shell's `ulimit`, with their values.
+    pub(super) limits: Vec<(&'static str, u64)>,
 }
 
 /// Why a program was not started.
@@ -87,7 +103,15 @@ impl Process {
         let found = find(&name, &search_path()).ok_or_else(|| StartError::Missing(shown(&name)))?;
         let failed = |source| StartError::Start { program: shown(&name), source };
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(GATE).arg("sh").arg(found).args(&program.argv[1..]);
+        match &program.plugged {
+            None => command.args(["-c", GATE, "sh"]),
+            Some(Plugged { input, lines, limits }) => {
+                let limits: Vec<_> =
+                    limits.iter().map(|(option, value)| format!("{option}={value}")).collect();
+                command.args(["-c", PLUG, "sh", &limits.join(" ")]).args([input, lines])
+            }
+        };
+        command.arg(found).args(&program.argv[1..]);
         command.env_clear().envs(base_environment()).envs(&program.environment);
         command.env(group::MARKER, &program.marker).current_dir(&program.directory);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -79,6 +79,7 @@ async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskE
         directory: work.directory.path().to_owned(),
         record: work.directory.child(),
         marker: work.marker(),
+        plugged: None,
     };
     if work.secrets.of_task(task.number).next().is_some() {
         let written = work.private.directory(&format!("task-{}", task.number)).and_then(|directory| {

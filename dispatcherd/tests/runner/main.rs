@@ -7,4 +7,5 @@ mod case;
 mod documents;
 mod full_disk;
 mod minions;
+mod plugin;
 mod shell;

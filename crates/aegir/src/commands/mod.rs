@@ -9,6 +9,7 @@ mod log;
 mod operations;
 mod role;
 mod run;
+mod runner;
 mod site;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Runner, RunnerCommand};
 use crate::client::Client;
 use crate::error::Error;
 use crate::follow::{Start, Watcher, follow};
@@ -42,6 +43,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let command = match command {
         Command::Completions { shell } => return site::completions(shell),
         Command::Role(arguments) => return role::role(&arguments.command),
+        Command::Runner(Runner { command: RunnerCommand::Check(arguments) }) => {
+            return runner::check(&arguments);
+        }
         command => command,
     };
     let context =
@@ -64,6 +68,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Dead(arguments) => dead::dead(&context, &arguments.command).await,
         Command::SignIn => site::sign_in(&context).await,
         Command::Role(arguments) => role::role(&arguments.command),
+        Command::Runner(Runner { command: RunnerCommand::Check(arguments) }) => runner::check(&arguments),
         Command::Completions { shell } => site::completions(shell),
     }
 }

@@ -5,7 +5,6 @@
 //! Our callback plug-in says what happens over a socket; what Ansible prints becomes output records beside
 //! that.
 
-mod events;
 mod files;
 mod variables;
 mod verdict;
@@ -19,10 +18,10 @@ use aegir_protocol::name::HostName;
 use aegir_protocol::record::Remains;
 use aegir_protocol::state::Reason;
 
-pub(super) use events::{Event, Events};
 pub(super) use variables::is_data;
 
 use super::child::carry;
+use super::events::Events;
 use super::process::{Process, Program};
 use super::shell::start_reason;
 use super::work::{TaskEnd, Work};
@@ -138,8 +137,8 @@ fn prepare(
     let playbook = match &task.action {
         Action::Playbook(path) => path.clone(),
         Action::TaskFile(file) => write("playbook.json", files::playbook(task, file, &work.marker()))?,
-        // The shell runner has those.
-        Action::Program { .. } => PathBuf::new(),
+        // Other runners have those.
+        Action::Program { .. } | Action::Plugin { .. } => PathBuf::new(),
     };
     let plain = write("variables.json", variables::plain(work, task)?)?;
     let private = work.private.directory(&format!("task-{}", task.number))?;
@@ -175,7 +174,7 @@ fn prepare(
             environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
             path.parent().unwrap_or(&directory).to_owned()
         }
-        Action::TaskFile(_) | Action::Program { .. } => directory,
+        Action::TaskFile(_) | Action::Program { .. } | Action::Plugin { .. } => directory,
     };
     let program = Program {
         argv,
@@ -183,6 +182,7 @@ fn prepare(
         directory: start,
         record: work.directory.child(),
         marker: work.marker(),
+        plugged: None,
     };
     Ok(Prepared { program, events })
 }

@@ -10,11 +10,12 @@ use aegir_protocol::record::Exit;
 use aegir_protocol::state::{Outcome, Reason};
 
 use super::super::child::Ended;
+use super::super::events::{Failure, Tally};
 use super::super::work;
-use super::events::{Failure, Tally};
+
 use crate::minions::{Login, MinionError};
 
-/// The longest message of a step that a reason repeats, in characters.
+/// As much of what Ansible says as a reason repeats, in characters.
 const LONGEST: usize = 1000;
 
 /// How the Task went. `said` is the end of standard error.
@@ -47,30 +48,22 @@ pub(super) fn judge(
 }
 
 fn of_step(failure: &Failure, others: usize, logins: &BTreeMap<String, Login>) -> Reason {
-    let message: String = failure.message.chars().take(LONGEST).collect();
-    let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
+    let message = &failure.message;
     if failure.unreachable
         && let Some(login) = logins.get(&failure.host)
     {
         let reason = MinionError::from_ssh(login, &failure.message).reason();
+        let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
         return Reason { message: format!("{}{more}", reason.message), ..reason };
     }
     let no_python = message.contains("python")
         && (message.contains("not found") || message.contains("No such file"))
         && message.contains("interpreter");
-    // A role can say which of the codes it means: `source_not_allowed: …`.
-    let own = message.split_once(": ").and_then(|(word, _)| Code::from_word(word));
-    let code = match own {
-        Some(code) => code,
-        None if no_python => Code::PythonMissing,
-        None => Code::TaskFailed,
-    };
-    let message = if own.is_some() {
-        message.split_once(": ").map_or(String::new(), |(_, rest)| rest.to_owned())
-    } else {
-        message
-    };
-    code.because(format!("{}: {}: {message}{more}", failure.host, failure.step))
+    let reason = failure.reason(others);
+    if no_python && reason.code == Code::TaskFailed.as_str() {
+        return Code::PythonMissing.because(reason.message);
+    }
+    reason
 }
 
 /// What Ansible says from the last `ERROR!` on, or its last words.

@@ -1,4 +1,4 @@
-//! What the callback plug-in says, one JSON object a line, over a unix socket.
+//! What Ansible's callback plug-in says over a unix socket, and plug-in runners over a named pipe: one JSON object a line.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,28 +11,34 @@ use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::name::DocumentName;
 use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Progress, Step, StepStatus};
+use aegir_protocol::runner::{Line, PROTOCOL};
 use aegir_protocol::state::Reason;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::{self, Receiver};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::super::account::Account;
+use super::account::Account;
 
 /// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
 const VERSION: u32 = 3;
 /// The longest line that is taken; the plug-in's own limits are far below.
 const LONGEST_LINE: usize = 2 * 1024 * 1024;
+/// The longest message of a step that a reason repeats, in characters.
+const LONGEST_REASON: usize = 1000;
 /// How many failures are kept for the reason.
 const FAILURES: usize = 8;
 /// How long what is already in the socket may take when the child has ended.
 const DRAIN: Duration = Duration::from_millis(200);
+/// The same of a pipe, which has no end: what a child that has ended wrote is in it.
+const DRAIN_PIPE: Duration = Duration::from_millis(20);
 
 /// One line of the plug-in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(in crate::runner) enum Event {
+pub(super) enum Event {
     /// The first line.
     Hello {
         /// The plug-in's version.
@@ -87,6 +93,37 @@ pub(in crate::runner) enum Event {
         /// Counts by host.
         hosts: BTreeMap<String, BTreeMap<String, u64>>,
     },
+    /// A plug-in runner's first line.
+    #[serde(skip)]
+    Greeting {
+        /// What it speaks.
+        protocol: String,
+    },
+    /// A plug-in runner's line that is none.
+    #[serde(skip)]
+    Nonsense(String),
+}
+
+impl From<Line> for Event {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Greeting { protocol, .. } => Self::Greeting { protocol },
+            Line::Step { name, status, host, duration_ms, message, diff } => Self::Step {
+                name,
+                action: String::new(),
+                host: host.unwrap_or_default(),
+                status,
+                item: None,
+                duration_ms,
+                message,
+                diff,
+            },
+            Line::Document { name, entity, value } => {
+                Self::Document { name: name.to_string(), entity: entity.map(|entity| json!(entity)), value }
+            }
+            Line::Progress { percent, message } => Self::Progress { percent: f64::from(percent), message },
+        }
+    }
 }
 
 /// A step that did not go well.
@@ -96,6 +133,19 @@ pub(super) struct Failure {
     pub(super) step: String,
     pub(super) message: String,
     pub(super) unreachable: bool,
+}
+
+impl Failure {
+    /// The reason of a Task that failed with this. A role or plug-in can say which of the codes it means:
+    /// `source_not_allowed: …`.
+    pub(super) fn reason(&self, others: usize) -> Reason {
+        let message: String = self.message.chars().take(LONGEST_REASON).collect();
+        let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
+        let own = message.split_once(": ").and_then(|(word, rest)| Some((Code::from_word(word)?, rest)));
+        let (code, message) = own.unwrap_or((Code::TaskFailed, &message));
+        let at = if self.host.is_empty() { String::new() } else { format!("{}: ", self.host) };
+        code.because(format!("{at}{}: {message}{more}", self.step))
+    }
 }
 
 /// What was learned from the events of one Task.
@@ -110,11 +160,19 @@ pub(super) struct Tally {
     pub(super) steps: u64,
 }
 
-/// The socket and what came over it.
+/// Where events come from.
 #[derive(Debug)]
-pub(in crate::runner) struct Events {
-    listener: UnixListener,
-    connection: Option<UnixStream>,
+enum Source {
+    /// Ansible's callback plug-in, when it has connected.
+    Callback(UnixListener, Option<UnixStream>),
+    /// A plug-in runner. The pipe is open for writing here too, so it has no end.
+    Plugin(Receiver),
+}
+
+/// Where events come from, and what was learned of them.
+#[derive(Debug)]
+pub(super) struct Events {
+    source: Source,
     /// What was read and is not a whole line yet.
     held: Vec<u8>,
     ended: bool,
@@ -126,9 +184,21 @@ impl Events {
     ///
     /// # Errors
     /// When it can't.
-    pub(in crate::runner) fn listen(path: &Path) -> io::Result<Self> {
-        let listener = UnixListener::bind(path)?;
-        Ok(Self { listener, connection: None, held: Vec::new(), ended: false, tally: Tally::default() })
+    pub(super) fn listen(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(Source::Callback(UnixListener::bind(path)?, None)))
+    }
+
+    /// Reads a named pipe.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub(super) fn of_plugin(path: &Path) -> io::Result<Self> {
+        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
+        Ok(Self::from(Source::Plugin(pipe)))
+    }
+
+    fn from(source: Source) -> Self {
+        Self { source, held: Vec::new(), ended: false, tally: Tally::default() }
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -137,18 +207,26 @@ impl Events {
 
     /// Whether nothing more will come.
     #[must_use]
-    pub(in crate::runner) fn done(&self, child_ended: bool) -> bool {
-        self.ended || (child_ended && self.connection.is_none())
+    pub(super) fn done(&self, child_ended: bool) -> bool {
+        let nobody = match &self.source {
+            Source::Callback(_, connection) => connection.is_none(),
+            // What is still in the pipe is taken when the child has ended.
+            Source::Plugin(_) => true,
+        };
+        self.ended || (child_ended && nobody)
     }
 
     /// The next event; `None` at the end. May be dropped and called again.
-    pub(in crate::runner) async fn next(&mut self) -> Option<Event> {
+    pub(super) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(newline) = memchr::memchr(b'\n', &self.held) {
                 let line: Vec<u8> = self.held.drain(..=newline).collect();
-                match serde_json::from_slice(&line) {
-                    Ok(event) => return Some(event),
-                    Err(error) => tracing::warn!(%error, "the callback plug-in said something unknown"),
+                match (&self.source, serde_json::from_slice(&line)) {
+                    (Source::Callback(..), Ok(event)) => return Some(event),
+                    (Source::Callback(..), Err(error)) => {
+                        tracing::warn!(%error, "the callback plug-in said something unknown");
+                    }
+                    (Source::Plugin(_), _) => return Some(of_plugin(&line)),
                 }
                 continue;
             }
@@ -162,22 +240,29 @@ impl Events {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty => empty.insert(self.listener.accept().await?.0),
-        };
         if self.held.capacity() - self.held.len() < 16 * 1024 {
             self.held.reserve(64 * 1024);
         }
-        if connection.read_buf(&mut self.held).await? == 0 {
+        let read = match &mut self.source {
+            Source::Callback(_, Some(connection)) => connection.read_buf(&mut self.held).await?,
+            Source::Callback(listener, empty) => {
+                empty.insert(listener.accept().await?.0).read_buf(&mut self.held).await?
+            }
+            Source::Plugin(pipe) => pipe.read_buf(&mut self.held).await?,
+        };
+        if read == 0 {
             self.ended = true;
         }
         Ok(())
     }
 
     /// Takes what is in the socket when the child has ended.
-    pub(in crate::runner) async fn drain(&mut self, account: &RefCell<Account>) {
-        while let Ok(Some(event)) = timeout(DRAIN, self.next()).await {
+    pub(super) async fn drain(&mut self, account: &RefCell<Account>) {
+        let wait = match &self.source {
+            Source::Callback(..) => DRAIN,
+            Source::Plugin(_) => DRAIN_PIPE,
+        };
+        while let Ok(Some(event)) = timeout(wait, self.next()).await {
             // The child has ended; there is nothing left to stop.
             let _ = self.take(event, account);
         }
@@ -187,9 +272,25 @@ impl Events {
     ///
     /// # Errors
     /// When the plug-in is not the one that belongs to this runner.
-    pub(in crate::runner) fn take(&mut self, event: Event, account: &RefCell<Account>) -> Result<(), Reason> {
+    pub(super) fn take(&mut self, event: Event, account: &RefCell<Account>) -> Result<(), Reason> {
         let mut account = account.borrow_mut();
+        let wrong = |what: &str| {
+            let message =
+                format!("the plug-in {what}: `aegir runner check` says what it should say on descriptor 3");
+            Err(Code::RunnerFailed.because(message))
+        };
+        let plugin = matches!(self.source, Source::Plugin(_));
+        if plugin && !self.tally.greeted && !matches!(event, Event::Greeting { .. } | Event::Nonsense(_)) {
+            return wrong("does not greet first");
+        }
         match event {
+            Event::Greeting { protocol } if protocol == PROTOCOL => self.tally.greeted = true,
+            Event::Greeting { protocol } => {
+                return wrong(&format!("speaks {:?}, not {PROTOCOL:?}", short(&protocol)));
+            }
+            Event::Nonsense(problem) => {
+                return wrong(&format!("says something that is no line of the protocol ({problem})"));
+            }
             Event::Hello { version, ansible } => {
                 self.tally.greeted = true;
                 tracing::debug!(version, ansible, "the callback plug-in is there");
@@ -243,6 +344,14 @@ impl Events {
                 unreachable,
             });
         }
+    }
+}
+
+/// A line of a plug-in runner.
+fn of_plugin(line: &[u8]) -> Event {
+    match serde_json::from_slice::<Line>(line) {
+        Ok(line) => line.into(),
+        Err(error) => Event::Nonsense(error.to_string()),
     }
 }
 

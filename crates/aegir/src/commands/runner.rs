@@ -1,0 +1,271 @@
+//! `aegir runner check`: plays dispatcherd's part for a plug-in runner, and says where it does not keep to the protocol.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::operation::Target;
+use aegir_protocol::runner::{Input, Line, PROTOCOL, Verb};
+use aegir_service::exit::Exit;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::arguments::RunnerCheck;
+use crate::error::Error;
+use crate::terminal::print;
+
+/// How long a verb may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take after SIGINT, as in dispatcherd.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// As dispatcherd starts it, with a file for the pipe.
+const START: &str = r#"in=$1; lines=$2; shift 2; exec "$@" <"$in" 3>"$lines""#;
+
+/// What a run came to.
+struct Ran {
+    status: ExitStatus,
+    lines: Vec<u8>,
+    errors: String,
+    left_behind: bool,
+}
+
+struct Plugin<'a> {
+    arguments: &'a RunnerCheck,
+    place: TempDir,
+}
+
+pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
+    let place = tempfile::tempdir().map_err(|error| Error::file(&std::env::temp_dir(), error.to_string()))?;
+    let plugin = Plugin { arguments, place };
+    let checks: [(&str, Result<(), String>); 10] = [
+        ("plan", plugin.goes_well(Verb::Plan)),
+        ("apply", plugin.goes_well(Verb::Apply)),
+        ("apply, once more", plugin.goes_well(Verb::Apply)),
+        ("plan of what is there", plugin.goes_well(Verb::Plan)),
+        ("apply, interrupted", plugin.ends_when_interrupted()),
+        ("cancel", plugin.goes_well(Verb::Cancel)),
+        ("delete", plugin.goes_well(Verb::Delete)),
+        ("delete, once more", plugin.goes_well(Verb::Delete)),
+        ("a version that it can't know", plugin.refuses("aegir.runner/999", Verb::Plan.as_str())),
+        ("a verb that there is not", plugin.refuses(PROTOCOL, "wish")),
+    ];
+    let mut wrong = false;
+    let mut text = String::new();
+    for (name, result) in checks {
+        match result {
+            Ok(()) => text.push_str(&format!("good   {name}\n")),
+            Err(problem) => {
+                wrong = true;
+                text.push_str(&format!("WRONG  {name}: {problem}\n"));
+            }
+        }
+    }
+    print(text.as_bytes())?;
+    Ok(if wrong { Exit::Failed } else { Exit::Success }.into())
+}
+
+impl Plugin<'_> {
+    fn input(&self, protocol: &str, verb: Verb) -> Input {
+        let name = |text: &str| text.parse().expect("a name");
+        Input {
+            protocol: protocol.to_owned(),
+            verb,
+            operation: OperationId::generate(),
+            name: "example.run".parse().expect("a name"),
+            attempt: Attempt::FIRST,
+            target: Target {
+                kind: "site".parse().expect("a kind"),
+                id: "example.test".parse().expect("an id"),
+                name: "example.test".parse().expect("a name"),
+            },
+            role: "example".parse().expect("a name"),
+            role_directory: self.place.path().to_string_lossy().into_owned(),
+            task: name("run"),
+            hosts: Vec::new(),
+            variables: self
+                .arguments
+                .variables
+                .0
+                .clone()
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                .collect(),
+            outputs: std::collections::BTreeMap::new(),
+            settings: self.arguments.settings.0.clone(),
+        }
+    }
+
+    fn start(&self, protocol: &str, verb: &str) -> Result<Child, String> {
+        let (input, lines) = (self.place.path().join("input.json"), self.place.path().join("lines"));
+        let known = [Verb::Plan, Verb::Apply, Verb::Delete, Verb::Cancel]
+            .into_iter()
+            .find(|known| known.as_str() == verb);
+        let mut told = json!(self.input(protocol, known.unwrap_or(Verb::Plan)));
+        told["verb"] = json!(verb);
+        let work = self.place.path().join("work");
+        let _ = std::fs::remove_dir_all(&work);
+        let errors = std::fs::write(&input, told.to_string())
+            .and_then(|()| std::fs::create_dir(&work))
+            .and_then(|()| File::create(self.place.path().join("errors")))
+            .map_err(|error| error.to_string())?;
+        let paths = [input.as_os_str(), lines.as_os_str()];
+        let variable = |name| std::env::var_os(name).unwrap_or_default();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", START, "sh"]).args(paths).args(self.words()).arg(verb);
+        command
+            .env_clear()
+            .env("PATH", variable("PATH"))
+            .env("HOME", variable("HOME"))
+            .env("LC_ALL", "C.UTF-8");
+        command.current_dir(work).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        command.spawn().map_err(|error| error.to_string())
+    }
+
+    /// The command; a path in it is meant from here.
+    fn words(&self) -> Vec<std::ffi::OsString> {
+        let mut words = self.arguments.command.clone();
+        if let Some(first) = words.first_mut()
+            && first.as_encoded_bytes().contains(&b'/')
+            && let Ok(path) = Path::new(first).canonicalize()
+        {
+            *first = path.into();
+        }
+        words
+    }
+
+    fn run(&self, protocol: &str, verb: &str, interrupt: bool) -> Result<Ran, String> {
+        let mut child = self.start(protocol, verb)?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
+        let lines = || std::fs::read(self.place.path().join("lines")).unwrap_or_default();
+        let mut patience = Instant::now() + PATIENCE;
+        let mut interrupted = !interrupt;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(|error: io::Error| error.to_string())? {
+                break status;
+            }
+            if !interrupted && !lines().is_empty() {
+                interrupted = true;
+                patience = Instant::now() + INTERRUPT_GRACE;
+                let _ = kill_process_group(group, Signal::INT);
+            }
+            if Instant::now() > patience {
+                let _ = kill_process_group(group, Signal::KILL);
+                let _ = child.wait();
+                let after = if interrupt { "of SIGINT" } else { "of its start" };
+                let within = if interrupt { INTERRUPT_GRACE } else { PATIENCE };
+                return Err(format!("it did not end within {within:?} {after}"));
+            }
+            sleep(LOOK_AGAIN);
+        };
+        let left_behind = test_kill_process_group(group).is_ok();
+        let _ = kill_process_group(group, Signal::KILL);
+        let errors = std::fs::read_to_string(self.place.path().join("errors")).unwrap_or_default();
+        Ok(Ran { status, lines: lines(), errors, left_behind })
+    }
+
+    fn goes_well(&self, verb: Verb) -> Result<(), String> {
+        let ran = self.run(PROTOCOL, verb.as_str(), false)?;
+        if !ran.status.success() {
+            return Err(format!("it ended with {}: {}", shown(ran.status), ran.errors.trim()));
+        }
+        keeps_to_the_protocol(&ran.lines)?;
+        if ran.left_behind { Err("it left a process behind".to_owned()) } else { Ok(()) }
+    }
+
+    fn ends_when_interrupted(&self) -> Result<(), String> {
+        self.run(PROTOCOL, Verb::Apply.as_str(), true).map(drop)
+    }
+
+    fn refuses(&self, protocol: &str, verb: &str) -> Result<(), String> {
+        let ran = self.run(protocol, verb, false)?;
+        if ran.status.success() {
+            return Err("it ended with exit code 0: it must end with another".to_owned());
+        }
+        if ran.errors.trim().is_empty() {
+            Err("it does not say why on standard error".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn shown(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "nothing known".to_owned(),
+    }
+}
+
+fn keeps_to_the_protocol(text: &[u8]) -> Result<(), String> {
+    let mut greeted = false;
+    for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
+        let said: Line = serde_json::from_slice(line).map_err(|error| {
+            format!(
+                "line {number} on descriptor 3 is none of the protocol: {error}: {}",
+                String::from_utf8_lossy(line)
+            )
+        })?;
+        match said {
+            Line::Greeting { protocol, .. } if protocol == PROTOCOL => greeted = true,
+            Line::Greeting { protocol, .. } => {
+                return Err(format!("it speaks {protocol:?}, not {PROTOCOL:?}"));
+            }
+            _ if !greeted => return Err(format!("line {number} on descriptor 3 comes before its greeting")),
+            Line::Step { .. } | Line::Document { .. } | Line::Progress { .. } => {}
+        }
+    }
+    if greeted { Ok(()) } else { Err("it does not greet on descriptor 3".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::values::Object;
+
+    fn said(command: &[&str]) -> Vec<String> {
+        let arguments = RunnerCheck {
+            settings: Object::default(),
+            variables: Object::default(),
+            command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),
+        };
+        let plugin = Plugin { arguments: &arguments, place: tempfile::tempdir().unwrap() };
+        [
+            plugin.goes_well(Verb::Apply),
+            plugin.ends_when_interrupted(),
+            plugin.refuses("aegir.runner/999", "plan"),
+            plugin.refuses(PROTOCOL, "wish"),
+        ]
+        .into_iter()
+        .map(|result| result.err().unwrap_or_default())
+        .collect()
+    }
+
+    #[test]
+    fn the_example_keeps_to_the_protocol() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/howto/runners/note.py");
+        assert_eq!(said(&[example]), ["", "", "", ""]);
+    }
+
+    #[test]
+    fn what_does_not_is_told_so() {
+        let greets = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
+        assert_eq!(said(&["true"])[0], "it does not greet on descriptor 3");
+        let sloppy = format!("{greets}; echo '{{}}' >&3");
+        let found = said(&["sh", "-c", &sloppy]);
+        assert!(found[0].starts_with("line 2 on descriptor 3 is none"), "{found:?}");
+        assert!(found[2].starts_with("it ended with exit code 0") && found[3] == found[2], "{found:?}");
+        let found =
+            said(&["sh", "-c", &format!("{greets}; sleep 100 2>&1 >/dev/null & echo no >&2; exit 4")]);
+        assert_eq!((&*found[0], &*found[2]), ("it ended with exit code 4: no", ""));
+    }
+}

@@ -1,0 +1,131 @@
+//! What dispatcherd and a plug-in runner say to each other.
+//!
+//! A plug-in is a program that carries a Task out. It is started as `COMMAND VERB`, finds a [`Input`] as JSON on its
+//! standard input, and writes [`Line`]s as JSON, one a line, on descriptor 3. What it prints is output of the Task, and
+//! its exit code says how the Task went.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{Attempt, OperationId};
+use crate::name::{DocumentName, OperationName, RoleName, TaskName, VariableName};
+use crate::operation::{Entity, Host, Target};
+use crate::record::StepStatus;
+
+/// The version of all of this. A plug-in that does not know it ends with an exit code that is not 0.
+pub const PROTOCOL: &str = "aegir.runner/0";
+
+/// The descriptor that a plug-in writes lines on.
+pub const DESCRIPTOR: u32 = 3;
+
+/// What a plug-in is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Say what `apply` would change, and change nothing: the Task in a dry run.
+    Plan,
+    /// Bring it about.
+    Apply,
+    /// Take it away.
+    Delete,
+    /// See that nothing goes on that an ended `apply` or `delete` has begun elsewhere.
+    Cancel,
+}
+
+impl Verb {
+    /// The word on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Apply => "apply",
+            Self::Delete => "delete",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// A Task, as a plug-in gets it. It may hold secrets in the clear.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Input {
+    /// [`PROTOCOL`].
+    pub protocol: String,
+    /// As on the command line.
+    pub verb: Verb,
+    /// Which Operation. What must have the same name in every attempt is named after it.
+    pub operation: OperationId,
+    /// What that does.
+    pub name: OperationName,
+    /// Which try at it.
+    pub attempt: Attempt,
+    /// What it is about.
+    pub target: Target,
+    /// Of which role the Task is.
+    pub role: RoleName,
+    /// The role's files, as they were when the attempt was planned. Not to be written to.
+    pub role_directory: String,
+    /// Which Task of the role.
+    pub task: TaskName,
+    /// The hosts that it is for.
+    pub hosts: Vec<Host>,
+    /// Its variables, and no others.
+    pub variables: BTreeMap<VariableName, Value>,
+    /// What Tasks before it have handed over.
+    pub outputs: BTreeMap<TaskName, BTreeMap<DocumentName, Value>>,
+    /// What the role's manifest says to the plug-in.
+    #[serde(rename = "with")]
+    pub settings: Map<String, Value>,
+}
+
+/// What a plug-in says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Line {
+    /// Must be the first.
+    Greeting {
+        /// [`PROTOCOL`].
+        protocol: String,
+        /// The plug-in's own, for people.
+        version: String,
+    },
+    /// Something was done, or failed.
+    Step {
+        /// What, for people.
+        name: String,
+        /// How it went. After a failed one the plug-in ends with an exit code that is not 0.
+        status: StepStatus,
+        /// Where.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// How long it took.
+        #[serde(default)]
+        duration_ms: u64,
+        /// What there is to say. Of a failed step it may begin with a reason code, a colon and a space.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+        /// Before and after.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diff: Option<Value>,
+    },
+    /// A whole value for the frontend and for later Tasks: one of the Task's `outputs`.
+    Document {
+        /// Which.
+        name: DocumentName,
+        /// What it is about, if not the target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entity: Option<Entity>,
+        /// The value.
+        value: Value,
+    },
+    /// How far it is.
+    Progress {
+        /// 0 to 100.
+        percent: u8,
+        /// What is being done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+}

@@ -1,0 +1,118 @@
+//! Tasks of plug-in runners: the examples of the documentation, and some that do not keep to the protocol.
+
+use std::path::Path;
+
+use aegir_protocol::record::{Record, Remains, Stream};
+use aegir_protocol::runner::Verb;
+use dispatcherd::config::Runner;
+use dispatcherd::plan::Action;
+use serde_json::{Value, json};
+
+use crate::case::{Case, runs, unique_seconds};
+
+fn action(command: &[&str], verb: Verb, settings: &Value) -> Action {
+    let config = Runner {
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        open_files: 64,
+        memory_bytes: Some(1 << 30),
+        processor_seconds: Some(60),
+    };
+    let settings = settings.as_object().unwrap().clone();
+    Action::Plugin { runner: "note".parse().unwrap(), config, verb, settings }
+}
+
+fn note(verb: Verb, case: &Case) -> Action {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto/runners/note.py");
+    let directory = case.path("notes");
+    std::fs::create_dir_all(&directory).unwrap();
+    action(&[script.to_str().unwrap()], verb, &json!({ "directory": directory }))
+}
+
+/// A plug-in that is a script for a shell.
+fn script(case: Case, text: &str) -> Case {
+    case.task("note", action(&["/bin/sh", "-c", text, "plugin"], Verb::Apply, &json!({})), &[])
+}
+
+const GREETING: &str = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
+
+#[tokio::test]
+async fn the_example_applies_hands_over_plans_and_deletes() {
+    let case = Case::new();
+    let text = case.seal("a secret note");
+    let action = note(Verb::Apply, &case);
+    let path = case.path("notes/s1");
+    let ended = case
+        .task("note", action, &[("text", text)])
+        .outputs(json!({"note": {"type": "object"}}))
+        .run()
+        .expect("succeeded", "completed");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a secret note");
+    assert_eq!(ended.documents()[0].value, json!({ "path": path }));
+    assert!(ended.steps()[0].name.starts_with("Write "));
+    assert!(!ended.transcript().contains("a secret note"));
+
+    let case = Case::new();
+    let (plan, path) = (note(Verb::Plan, &case), case.path("notes/s1"));
+    let ended = case.task("note", plan, &[("text", json!("{{ x }}"))]).run().expect("succeeded", "completed");
+    assert!(!path.exists() && ended.steps()[0].name.starts_with("Would write "));
+
+    let case = Case::new();
+    let (delete, path) = (note(Verb::Delete, &case), case.path("notes/s1"));
+    std::fs::write(&path, "old").unwrap();
+    case.task("note", delete, &[]).run().expect("succeeded", "completed");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_is_no_line_of_the_protocol_ends_the_task() {
+    let other = GREETING.replace("runner/0", "runner/9");
+    for (text, says) in [
+        ("true", "said nothing on descriptor 3"),
+        ("echo '{\"event\":\"progress\",\"percent\":1}' >&3; sleep 60", "does not greet first"),
+        (&*format!("{other}; sleep 60"), "speaks \"aegir.runner/9\""),
+        (&*format!("{GREETING}; echo nonsense >&3; sleep 60"), "no line of the protocol"),
+        (&*format!("{GREETING}; echo '{{\"event\":\"wish\"}}' >&3; sleep 60"), "no line of the protocol"),
+    ] {
+        let ended = script(Case::new(), text).run().expect("failed", "runner_failed");
+        assert!(ended.reason().contains(says), "{text}: {}", ended.reason());
+    }
+}
+
+#[tokio::test]
+async fn a_failure_has_the_reason_that_the_plug_in_gives() {
+    let step = r#"echo '{"event":"step","name":"Ask","status":"failed","message":"source_not_allowed: not there"}' >&3"#;
+    let ended = script(Case::new(), &format!("{GREETING}; {step}; exit 3"))
+        .run()
+        .expect("failed", "source_not_allowed");
+    assert!(ended.reason().contains("Ask: not there"), "{}", ended.reason());
+    let ended = script(Case::new(), &format!("{GREETING}; echo no cluster >&2; exit 3"))
+        .run()
+        .expect("failed", "task_failed");
+    assert!(ended.reason().contains("exit code 3: no cluster"), "{}", ended.reason());
+    assert_eq!(ended.text(Stream::Stderr), "no cluster\n");
+}
+
+#[tokio::test]
+async fn limits_hold_and_the_environment_is_cleared() {
+    let text = format!(
+        "{GREETING}; ulimit -n; ulimit -c; env | cut -d= -f1 | sort | tr '\\n' ' '; cat | head -c 10"
+    );
+    let ended = script(Case::new(), &text).run().expect("succeeded", "completed");
+    assert_eq!(ended.text(Stream::Stdout), "64\n0\nAEGIR_CHILD HOME LC_ALL PATH PWD {\"protocol");
+}
+
+#[tokio::test]
+async fn a_plug_in_that_is_called_off_is_asked_to_cancel() {
+    for (cancel, remote) in [("echo canceling", Remains::Gone), ("exit 1", Remains::Unknown)] {
+        let seconds = unique_seconds();
+        let text = format!("{GREETING}; case $1 in cancel) {cancel};; *) echo begun; sleep {seconds};; esac");
+        let mut running = script(Case::new(), &text).start();
+        running.until_printed("begun");
+        running.cancel();
+        let ended = running.wait().expect("canceled", "canceled_by_request");
+        assert_eq!((ended.task_finished().local, ended.task_finished().remote), (Remains::Gone, remote));
+        assert_eq!(ended.text(Stream::Stdout).contains("canceling"), remote == Remains::Gone);
+        assert!(!runs(&seconds));
+        assert!(matches!(ended.records.last(), Some(Record::Finished(_))));
+    }
+}
