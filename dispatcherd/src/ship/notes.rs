@@ -23,7 +23,9 @@ pub struct Notes {
     pub replays: u64,
     /// From where relayd misses bytes.
     pub replay: u64,
-    /// What relayd says when it has no such attempt, unless it has said something else since.
+    /// How often it has said that it has no such attempt.
+    pub unknowns: u64,
+    /// What it said then, unless it has said something else since.
     pub unknown: Option<Unknown>,
 }
 
@@ -89,7 +91,10 @@ impl Ships {
     /// Passes on that relayd has no such attempt. Says whether anybody is there to hear it.
     pub fn unknown(&self, unknown: Unknown) -> bool {
         let attempt = AttemptId { operation: unknown.operation, attempt: unknown.attempt };
-        self.note(attempt, |notes| notes.unknown = Some(unknown))
+        self.note(attempt, |notes| {
+            notes.unknowns += 1;
+            notes.unknown = Some(unknown);
+        })
     }
 
     /// Bytes of transcripts here that relayd has not receipted.

@@ -60,6 +60,7 @@ pub(super) struct Voyage<'a> {
     asked: bool,
     receipts_seen: u64,
     replays_seen: u64,
+    unknowns_seen: u64,
     /// relayd did not know this attempt when it was last asked.
     doubted: bool,
     troubled: bool,
@@ -105,6 +106,7 @@ impl<'a> Voyage<'a> {
             asked: false,
             receipts_seen: 0,
             replays_seen: 0,
+            unknowns_seen: 0,
             doubted,
             troubled: false,
             status: shipper.frontends.status(),
@@ -167,8 +169,14 @@ impl<'a> Voyage<'a> {
     /// Follows what relayd says. Gives the end when relayd has all.
     fn take_notes(&mut self) -> Result<Option<Finished>, ShipError> {
         let notes = self.shipment.notes.borrow_and_update().clone();
-        if let Some(unknown) = notes.unknown {
-            return Err(ShipError::Unknown(unknown));
+        if notes.unknowns != self.unknowns_seen {
+            self.unknowns_seen = notes.unknowns;
+            // With nothing out it is the answer to what an earlier process has sent, and old.
+            if let Some(unknown) = notes.unknown
+                && self.window.out() > 0
+            {
+                return Err(ShipError::Unknown(unknown));
+            }
         }
         if notes.receipts != self.receipts_seen {
             self.receipts_seen = notes.receipts;

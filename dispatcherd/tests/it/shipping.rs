@@ -15,9 +15,12 @@ async fn a_transcript_that_relayd_does_not_know_is_kept_until_it_does() {
     world.relayd.submit(&operation).await;
     let directory = world.attempt_directory(attempt);
     let marked = || serde_json::from_slice::<Unknown>(&std::fs::read(directory.unknown()).ok()?).ok();
-    assert_eq!(world.wait("the mark", marked).await.operation, operation.id);
+    let unknown = world.wait("the mark", marked).await;
+    assert_eq!(unknown.operation, operation.id);
     world.kill().await;
     world.relayd.state().unknown = false;
+    // An answer to what the dead process had sent is on its way still.
+    world.relayd.tell(&world.node, &unknown).await;
     world.restart();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
     assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
