@@ -58,7 +58,7 @@ pub struct Started {
     /// SHA-256 of the role's files, in hex; absent when there is no Task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The Tasks that are going to run, in order.
+    /// The Tasks of the plan, in order.
     pub tasks: Vec<TaskTitle>,
 }
 

@@ -79,7 +79,10 @@ impl Places {
     pub fn directories(&self) -> Vec<PathBuf> {
         let collections = self.collections.iter().filter_map(|directory| in_collections(directory).ok());
         let collections = collections.flatten().filter_map(|(_, place)| Some(place.collection?.1));
-        self.roles.iter().cloned().chain(collections).collect()
+        let mut directories: Vec<_> = self.roles.iter().cloned().chain(collections).collect();
+        // A collection comes once for each of its roles.
+        directories.dedup();
+        directories
     }
 }
 

@@ -29,14 +29,15 @@ struct Seen {
 
 /// What the manifest does not say, in sentences.
 pub(crate) fn check(role: &Path, name: &RoleName, manifest: &Manifest) -> Vec<String> {
-    let own = own_variables(role, name);
+    let (own, vault) = (own_variables(role, name), has_a_vault(role));
     let mut wrong = Vec::new();
     for (task_name, task) in &manifest.tasks {
         let Some(file) = task.task_file(task_name) else { continue };
         let mut seen = Seen { set: own.clone(), ..Seen::default() };
         seen.task_file(role, name, Path::new("tasks").join(file));
         wrong.append(&mut seen.broken);
-        for (word, file) in seen.used.iter().filter(|(word, _)| !seen.set.contains(*word)) {
+        let used = seen.used.iter().filter(|(word, _)| !vault && !seen.set.contains(*word));
+        for (word, file) in used {
             let said = problem(word, name, task_name, task, manifest);
             wrong.extend(said.map(|said| format!("{}: {said}", file.display())));
         }
@@ -81,20 +82,42 @@ fn problem(
 /// only when it runs.
 fn own_variables(role: &Path, name: &RoleName) -> BTreeSet<String> {
     let mut all = Seen::default();
-    for entry in std::fs::read_dir(role.join("tasks")).into_iter().flatten().flatten() {
-        all.task_file(role, name, Path::new("tasks").join(entry.file_name()));
+    for file in files_below(role, Path::new("tasks")) {
+        all.task_file(role, name, file);
     }
     let mut own = all.set;
-    for directory in ["defaults", "vars"] {
-        let Ok(entries) = std::fs::read_dir(role.join(directory)) else { continue };
-        for entry in entries.flatten() {
-            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            if let Ok(Value::Mapping(mapping)) = yaml_serde::from_str(&text) {
-                own.extend(mapping.keys().filter_map(Value::as_str).map(str::to_owned));
-            }
+    for file in ["defaults", "vars"].into_iter().flat_map(|directory| files_below(role, Path::new(directory)))
+    {
+        let text = std::fs::read_to_string(role.join(file)).unwrap_or_default();
+        if let Ok(Value::Mapping(mapping)) = yaml_serde::from_str(&text) {
+            own.extend(mapping.keys().filter_map(Value::as_str).map(str::to_owned));
         }
     }
     own
+}
+
+/// The files in a directory of the role, and below it, by their paths in the role.
+fn files_below(role: &Path, directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(role.join(directory)).into_iter().flatten().flatten();
+    let below = entries.flat_map(|entry| {
+        let path = directory.join(entry.file_name());
+        // A link leads to a file that is here as well, or to one that is none of the role's.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_below(role, &path),
+            Ok(kind) if kind.is_file() => vec![path],
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    });
+    below.collect()
+}
+
+/// Whether a file of variables is encrypted, so that nobody can say what the role sets.
+fn has_a_vault(role: &Path) -> bool {
+    let files =
+        ["defaults", "vars"].into_iter().flat_map(|directory| files_below(role, Path::new(directory)));
+    files
+        .into_iter()
+        .any(|file| std::fs::read(role.join(file)).is_ok_and(|bytes| bytes.starts_with(b"$ANSIBLE_VAULT")))
 }
 
 impl Seen {
@@ -164,7 +187,8 @@ impl Seen {
 
     /// A text in which only what stands in braces is an expression.
     fn template(&mut self, name: &RoleName, file: &Path, text: &str) {
-        let mut rest = text;
+        let text = without(&without(text, "{#", "#}"), "{% raw %}", "{% endraw %}");
+        let mut rest = text.as_str();
         while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
             let end = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
             let inside = &rest[start + 2..];
@@ -177,7 +201,15 @@ impl Seen {
     fn expression(&mut self, name: &RoleName, file: &Path, text: &str) {
         let outside = without_quoted(text);
         let own = format!("{name}_");
-        for word in outside.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')) {
+        self.set.extend(locals(&outside));
+        for (word, before, behind) in words(&outside) {
+            // A filter or a test, a function, the name of an argument.
+            let follows = |sign: &str| before.trim_end().ends_with(sign);
+            let is_argument = behind.starts_with('=') && !behind.starts_with("==");
+            if follows("|") || follows(" is") || follows(" is not") || behind.starts_with('(') || is_argument
+            {
+                continue;
+            }
             let word = if let Some(output) = word.strip_prefix("aegir.outputs.") {
                 let mut parts = output.split('.');
                 let (Some(task), Some(document)) = (parts.next(), parts.next()) else { continue };
@@ -192,6 +224,44 @@ impl Seen {
             self.used.entry(word).or_insert_with(|| file.to_owned());
         }
     }
+}
+
+/// The words of an expression, each with what stands before and behind it.
+fn words(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find(part)?;
+        let end = text[start..].find(|c| !part(c)).map_or(text.len(), |length| start + length);
+        at = end;
+        Some((&text[start..end], &text[..start], text[end..].trim_start()))
+    })
+}
+
+/// What `for … in` and `set …` name.
+fn locals(expression: &str) -> Vec<String> {
+    let expression = expression.trim().trim_matches('-').trim();
+    let names = if let Some(rest) = expression.strip_prefix("for ") {
+        rest.split(" in ").next().unwrap_or_default()
+    } else if let Some(rest) = expression.strip_prefix("set ") {
+        rest.split('=').next().unwrap_or_default()
+    } else {
+        return Vec::new();
+    };
+    names.split(',').map(|name| name.trim().to_owned()).collect()
+}
+
+/// A text without what stands between two signs, and without these.
+fn without(text: &str, open: &str, close: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(open) {
+        kept.push_str(&rest[..start]);
+        let inside = &rest[start + open.len()..];
+        rest = inside.find(close).map_or("", |end| &inside[end + close.len()..]);
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// Whether a path is no template, and does not lead out of the role.
@@ -262,12 +332,18 @@ variables:
 - ansible.builtin.debug: {msg: !unsafe "{{ shop_nothing }}"}
 - ansible.builtin.include_tasks: "{{ shop_path }}.yml"
 - ansible.builtin.debug: {var: shop_elsewhere + shop__own}
+- ansible.builtin.template: {src: page.j2, dest: /x}
+- ansible.builtin.debug: {msg: "{{ [1] | shop_sum }} {{ shop_now() }} {{ dict(shop_key=1) }} {{ 1 is shop_odd }}"}
 "#;
         let load = "- ansible.builtin.debug: {msg: '{{ aegir.outputs.dump.backup }}'}\n";
         wrong(
             &[
                 ("tasks/dump.yml", dump),
                 ("tasks/load.yml", load),
+                (
+                    "templates/page.j2",
+                    "{# {{ shop_old }} #}{% for shop_one in [1] %}{{ shop_one }}{% endfor %}{% set shop_two = 2 %}{{ shop_two }}{% raw %}{{ shop_raw }}{% endraw %}",
+                ),
                 ("tasks/included.yml", "- ansible.builtin.set_fact: {shop_elsewhere: 1}\n"),
                 ("defaults/main.yml", "shop_default: 1\n"),
             ],
@@ -306,5 +382,12 @@ variables:
         let manifest = yaml_serde::from_str(MANIFEST).unwrap();
         let found = check(role.path(), &"shop".parse().unwrap(), &manifest);
         assert!(found.len() == 1 && found[0].starts_with("tasks/dump.yml: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_vault_sets_nobody_can_say() {
+        let dump = "- ansible.builtin.debug: {var: shop_hidden}\n";
+        let vault = "$ANSIBLE_VAULT;1.1;AES256\n3033\n";
+        wrong(&[("tasks/dump.yml", dump), ("vars/main/secret.yml", vault)], &[]);
     }
 }

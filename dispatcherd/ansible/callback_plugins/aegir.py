@@ -136,9 +136,10 @@ class CallbackModule(CallbackBase):
             'message': self._message(values, status),
             'diff': self._diff(task, values),
         }
-        self._send(event)
-        # Of a loop each item has its own; the result of the whole has only a list of them.
+        # Of a loop each item has its own; the result of the whole has only a list of them. What is a secret is masked in
+        # all that comes behind it.
         self._hand_over(values)
+        self._send(event)
 
     def _message(self, values, status):
         if values.get('censored'):

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aegir_role::files::{self, FilesError, Kind};
 use aegir_service::room::passes;
+
 /// Why a role could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -45,7 +46,7 @@ impl SnapshotError {
     }
 }
 
-/// Makes sure that what has this digest stands there the content directory. A copy that is there
+/// Makes sure that what has this digest stands below the content directory. A copy that is there
 /// already is used as it is: a digest names one content only.
 ///
 /// # Errors

@@ -10,7 +10,6 @@ use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, T
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WriteError, Writer};
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::output::Splitter;
@@ -158,14 +157,19 @@ impl Account {
         entity: Option<Entity>,
         value: Value,
     ) -> Result<(), String> {
+        // One that can't be taken is a secret all the same.
+        if self.outputs.is_secret(name) {
+            self.mask_texts(&value)?;
+        }
+        // A dry run has brought nothing about.
+        if self.outputs.dry_run() {
+            return Ok(());
+        }
         let Fitting { mut value, fresh_seconds, mut held } = self.outputs.fit(name, value)?;
-        match &mut held {
-            // What others read is what later Tasks get.
-            Held::Plain(plain) => {
-                value = self.redactor.mask_value(&value);
-                plain.clone_from(&value);
-            }
-            Held::Secret(secret) => self.mask_from_now_on(secret.expose_secret())?,
+        // What others read is what later Tasks get.
+        if let Held::Plain(plain) = &mut held {
+            value = self.redactor.mask_value(&value);
+            plain.clone_from(&value);
         }
         let sha256 = hex(&value.to_string());
         let document = Document { task: self.task, name: name.clone(), entity, value, sha256, fresh_seconds };
@@ -180,10 +184,18 @@ impl Account {
         Ok(())
     }
 
-    fn mask_from_now_on(&mut self, secret: &str) -> Result<(), String> {
-        self.redactor.add(secret).map_err(|error| format!("it can't be masked: {error}"))?;
-        for stream in self.streams.values_mut() {
-            stream.mask_with(&self.redactor);
+    /// Masks every text in a value from now on.
+    fn mask_texts(&mut self, value: &Value) -> Result<(), String> {
+        match value {
+            Value::String(text) => {
+                self.redactor.add(text).map_err(|error| format!("it can't be masked: {error}"))?;
+                for stream in self.streams.values_mut() {
+                    stream.mask_with(&self.redactor);
+                }
+            }
+            Value::Array(items) => items.iter().try_for_each(|item| self.mask_texts(item))?,
+            Value::Object(object) => object.values().try_for_each(|item| self.mask_texts(item))?,
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
         Ok(())
     }
@@ -199,8 +211,8 @@ impl Account {
     }
 
     /// The end of a Task, seen together with what it has handed over.
-    pub(super) fn with_outputs(&mut self, task: &TaskName, dry_run: bool, end: TaskEnd) -> TaskEnd {
-        match (self.outputs.verdict(dry_run), end.outcome) {
+    pub(super) fn with_outputs(&mut self, task: &TaskName, end: TaskEnd) -> TaskEnd {
+        match (self.outputs.verdict(), end.outcome) {
             (None, Outcome::Succeeded) => {
                 self.outputs.keep(task);
                 end

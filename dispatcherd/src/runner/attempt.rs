@@ -12,7 +12,7 @@ use std::time::Duration;
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{self, DecodeError};
 use aegir_protocol::operation::Operation;
-use aegir_protocol::record::{Record, Started, TaskFinished, TaskStarted, TaskTitle};
+use aegir_protocol::record::{Exit, Record, Started, TaskFinished, TaskStarted, TaskTitle};
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_service::room::passes;
 use aegir_transcript::{WatchError, Watcher, WriteError, Writer};
@@ -253,8 +253,12 @@ impl Attempt<'_> {
         let limit = self.plan.settings.output_limit_bytes;
         let opened = self.open();
         let (redactor, outputs) = match &opened {
-            Ok((_, secrets, redactor)) => (redactor.clone(), Outputs::new(self.plan, secrets)),
-            Err(_) => (Redactor::default(), Outputs::new(self.plan, &Secrets::default())),
+            Ok((_, secrets, redactor)) => {
+                (redactor.clone(), Outputs::new(self.plan, secrets, self.operation.check))
+            }
+            Err(_) => {
+                (Redactor::default(), Outputs::new(self.plan, &Secrets::default(), self.operation.check))
+            }
         };
         let mut account = Account::new(writer, redactor, outputs, stopper, limit, room);
         account.record(&Record::Started(self.started()));
@@ -349,7 +353,7 @@ impl Attempt<'_> {
                 }));
             }
             let end = run_task(work, task).await;
-            let end = work.account.borrow_mut().with_outputs(&task.name, self.operation.check, end);
+            let end = work.account.borrow_mut().with_outputs(&task.name, end);
             let TaskEnd { outcome, reason, exit, local, remote } = end;
             // Other codes are of what nobody can end by a signal: a time limit, a program that is not there.
             let by_signal = [Code::TaskFailed, Code::MinionUnreachable].map(Code::as_str);
@@ -394,7 +398,8 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
                 Plugin { work, task, config, settings }.run(*verb).await
             }
         };
-        if end.reason.code != Code::DiskFull.as_str() {
+        // What has begun may say that a disk is full, too: one of its own.
+        if end.reason.code != Code::DiskFull.as_str() || end.exit != Exit::default() {
             return end;
         }
         tracing::warn!(task = %task.name, error = end.reason.message, "a Task waits for room");

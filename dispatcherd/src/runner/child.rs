@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::{Exit, Remains, Stream};
+use aegir_protocol::state::Reason;
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -116,7 +118,16 @@ pub(super) async fn carry<C: Child>(
     let mut reads = 0_u32;
     let mut heard = Instant::now();
     let mut rest = 0;
+    // Why the child is to be stopped for what it said.
+    let mut refused = None;
     loop {
+        if let Some(reason) = refused.take()
+            && stop.is_none()
+        {
+            stop = Some(Stop::Broken(reason));
+            child.press(Pressure::Interrupt);
+            next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+        }
         let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
         if exit.is_some() && stdout.ended && stderr.ended && events_done {
             break;
@@ -165,24 +176,21 @@ pub(super) async fn carry<C: Child>(
             }
             read = stdout.read(), if may_read && !stdout.ended => {
                 reads += 1;
+                refused = take_waiting(&mut events, account);
                 rest += usize::from(!flows) * stdout.hand_over(read, host, account);
                 heard = Instant::now();
             }
             read = stderr.read(), if may_read && !stderr.ended => {
                 reads += 1;
+                refused = take_waiting(&mut events, account);
                 rest += usize::from(!flows) * stderr.hand_over(read, host, account);
                 heard = Instant::now();
             }
             () = sleep(LOOK_AGAIN), if !flows => account.borrow_mut().look_for_room(),
             event = next_event(&mut events), if may_read && !events_done => {
                 heard = Instant::now();
-                if let (Some(event), Some(events)) = (event, events.as_deref_mut())
-                    && let Err(refused) = events.take(event, account)
-                    && stop.is_none()
-                {
-                    stop = Some(Stop::Broken(refused));
-                    child.press(Pressure::Interrupt);
-                    next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+                if let (Some(event), Some(events)) = (event, events.as_deref_mut()) {
+                    refused = events.take(event, account).err();
                 }
             }
         }
@@ -195,8 +203,11 @@ pub(super) async fn carry<C: Child>(
     let held_open = !(stdout.ended && stderr.ended);
     stdout.close(host, account);
     stderr.close(host, account);
-    if let Some(events) = events {
-        events.drain(account).await;
+    if let Some(events) = events
+        && let Err(reason) = events.drain(account).await
+        && stop.is_none()
+    {
+        stop = Some(Stop::Broken(reason));
     }
     let swept = child.sweep(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
     let (exit, error) = match exit {
@@ -237,6 +248,17 @@ async fn next_event(events: &mut Option<&mut Events>) -> Option<Event> {
         Some(events) => events.next().await,
         None => pending().await,
     }
+}
+
+/// Takes what was said before what was just read was printed: a secret is masked from where it is handed over.
+fn take_waiting(events: &mut Option<&mut Events>, account: &RefCell<Account>) -> Option<Reason> {
+    let events = events.as_deref_mut()?;
+    while let Some(Some(event)) = events.next().now_or_never() {
+        if let Err(reason) = events.take(event, account) {
+            return Some(reason);
+        }
+    }
+    None
 }
 
 struct Source<R> {

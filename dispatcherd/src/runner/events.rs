@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::{self, Receiver};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::account::Account;
 
@@ -34,6 +34,8 @@ const FAILURES: usize = 8;
 const DRAIN: Duration = Duration::from_millis(200);
 /// The same of a pipe, which has no end: what a child that has ended wrote is in it.
 const DRAIN_PIPE: Duration = Duration::from_millis(20);
+/// How long all of it may take.
+const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
 
 /// One line of the plug-in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -221,19 +223,25 @@ impl Events {
         loop {
             if let Some(newline) = memchr::memchr(b'\n', &self.held) {
                 let line: Vec<u8> = self.held.drain(..=newline).collect();
-                match (&self.source, serde_json::from_slice(&line)) {
-                    (Source::Callback(..), Ok(event)) => return Some(event),
-                    (Source::Callback(..), Err(error)) => {
-                        tracing::warn!(%error, "the callback plug-in said something unknown");
-                    }
-                    (Source::Plugin(_), _) => return Some(of_plugin(&line)),
+                if matches!(self.source, Source::Plugin(_)) {
+                    return Some(of_plugin(&line));
+                }
+                match serde_json::from_slice(&line) {
+                    Ok(event) => return Some(event),
+                    Err(error) => tracing::warn!(%error, "the callback plug-in said something unknown"),
                 }
                 continue;
             }
             if self.ended {
                 return None;
             }
-            if self.read().await.is_err() || self.held.len() > LONGEST_LINE {
+            if self.held.len() > LONGEST_LINE && matches!(self.source, Source::Plugin(_)) {
+                self.held.clear();
+                return Some(Event::Nonsense(format!("a line of more than {LONGEST_LINE} bytes")));
+            }
+            if self.read().await.is_err()
+                || self.held.len() > LONGEST_LINE && !matches!(self.source, Source::Plugin(_))
+            {
                 self.ended = true;
             }
         }
@@ -256,16 +264,28 @@ impl Events {
         Ok(())
     }
 
-    /// Takes what is in the socket when the child has ended.
-    pub(super) async fn drain(&mut self, account: &RefCell<Account>) {
+    /// Takes what the child has said before it ended.
+    ///
+    /// # Errors
+    /// As [`Events::take`], the first.
+    pub(super) async fn drain(&mut self, account: &RefCell<Account>) -> Result<(), Reason> {
         let wait = match &self.source {
             Source::Callback(..) => DRAIN,
             Source::Plugin(_) => DRAIN_PIPE,
         };
-        while let Ok(Some(event)) = timeout(wait, self.next()).await {
-            // The child has ended; there is nothing left to stop.
-            let _ = self.take(event, account);
+        // Whoever still speaks is not the child.
+        let end = Instant::now() + DRAIN_AT_MOST;
+        let mut refused = Ok(());
+        while Instant::now() < end {
+            let Ok(Some(event)) = timeout(wait, self.next()).await else { break };
+            refused = refused.and(self.take(event, account));
         }
+        if matches!(self.source, Source::Plugin(_)) && !self.held.is_empty() {
+            // A last line may have no newline.
+            let line = std::mem::take(&mut self.held);
+            refused = refused.and(self.take(of_plugin(&line), account));
+        }
+        refused
     }
 
     /// Writes an event into the account.

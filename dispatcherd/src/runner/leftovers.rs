@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use super::group::{self, Recorded};
 use crate::journal::AttemptDirectory;
 use crate::minions::{self, Login, Minion, MinionError};
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, PlannedTask};
 use crate::secrets::PrivateDirectory;
 
 /// How long the end of a killed group may take.
@@ -98,7 +98,8 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
             return Leftovers(places);
         }
     };
-    let used = |name: &_| plan.tasks.iter().any(|task| task.hosts.contains(name));
+    let is_plugin = |task: &&PlannedTask| matches!(task.action, Action::Plugin { .. });
+    let used = |name: &_| plan.tasks.iter().any(|task| !is_plugin(&task) && task.hosts.contains(name));
     let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
         let open = || Minion::open(Login::of(host, &plan.settings), &plan.settings.runtime_directory, None);
         let opened = loop {
@@ -116,8 +117,9 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
         marked(host.name.as_str(), minions::MARKER, remains)
     });
     places.extend(join_all(ends).await);
-    let plugins = plan.tasks.iter().filter(|task| matches!(task.action, Action::Plugin { .. }));
-    places.extend(plugins.map(|task| Place {
+    // The directory of a Task is there while it runs.
+    let runs = |task: &&PlannedTask| directory.task(task.number, task.name.as_str()).exists();
+    places.extend(plan.tasks.iter().filter(is_plugin).filter(runs).map(|task| Place {
         name: format!("what the plug-in {} works on", task.action.runner()),
         look: format!("look there for what task {} does", task.name),
         remains: Err("its runner was gone before it could be asked".to_owned()),

@@ -37,6 +37,7 @@ pub(super) struct Fitting {
 /// What the Tasks of an attempt have handed over so far.
 #[derive(Debug)]
 pub(super) struct Outputs {
+    dry_run: bool,
     identity_file: PathBuf,
     by_task: BTreeMap<TaskName, BTreeMap<DocumentName, Held>>,
     /// What the Task that runs declares, and hands over.
@@ -48,8 +49,8 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// With what earlier attempts have handed over.
-    pub(super) fn new(plan: &Plan, secrets: &Secrets) -> Self {
+    /// With what earlier attempts have handed over. A dry run hands nothing over.
+    pub(super) fn new(plan: &Plan, secrets: &Secrets, dry_run: bool) -> Self {
         let held = |task: &PlannedTask, name: &DocumentName, value: &Value| match sealed(value) {
             Some(_) => Some(Held::Secret(secrets.of_output(task.number, name)?.clone())),
             None => Some(Held::Plain(value.clone())),
@@ -61,6 +62,7 @@ impl Outputs {
             Some((task.name.clone(), outputs.collect()))
         };
         Self {
+            dry_run,
             identity_file: plan.settings.age_identity_file.clone(),
             by_task: plan.tasks.iter().filter_map(of_task).collect(),
             declared: BTreeMap::new(),
@@ -77,6 +79,15 @@ impl Outputs {
         self.more_faults = 0;
     }
 
+    pub(super) fn dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Whether a document is declared to be a secret.
+    pub(super) fn is_secret(&self, name: &DocumentName) -> bool {
+        self.declared.get(name).is_some_and(OutputManifest::secret)
+    }
+
     /// What is to be recorded of a value.
     ///
     /// # Errors
@@ -87,6 +98,9 @@ impl Outputs {
         };
         declared.fits(&value)?;
         is_data(&value).map_err(|error| error.to_string())?;
+        if sealed(&value).is_some() {
+            return Err("it has the form of a sealed secret, and is none".to_owned());
+        }
         let fresh_seconds = declared.fresh_seconds();
         if !declared.secret() {
             return Ok(Fitting { held: Held::Plain(value.clone()), value, fresh_seconds });
@@ -114,14 +128,14 @@ impl Outputs {
         }
     }
 
-    /// What is wrong with what the Task has handed over, if anything is. In a dry run it hands nothing over.
-    pub(super) fn verdict(&self, dry_run: bool) -> Option<String> {
+    /// What is wrong with what the Task has handed over, if anything is.
+    pub(super) fn verdict(&self) -> Option<String> {
         let missing = || {
             let wanted = self.declared.iter().filter(|(_, output)| !output.optional());
             let wanted: BTreeSet<_> = wanted.map(|(name, _)| name).collect();
             let missing: Vec<_> = wanted.into_iter().filter(|name| !self.now.contains_key(*name)).collect();
             let missing = missing.into_iter().map(DocumentName::as_str).collect::<Vec<_>>().join(", ");
-            (!dry_run && !missing.is_empty())
+            (!self.dry_run && !missing.is_empty())
                 .then(|| format!("it did not hand over what its manifest declares: {missing}"))
         };
         let more = match self.more_faults {

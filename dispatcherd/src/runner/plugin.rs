@@ -22,14 +22,15 @@ use super::events::Events;
 use super::outputs::Held;
 use super::process::{Plugged, Process, Program};
 use super::shell::start_reason;
-use super::stop::stops;
+use super::stop::{Stop, stops};
 use super::work::{self, TaskEnd, Work};
 use crate::config::Runner;
 use crate::plan::PlannedTask;
 use crate::secrets::{SecretError, write_private};
 
-/// How long a plug-in may take to see to what it has begun.
-const CANCEL: Duration = Duration::from_secs(60);
+/// How long a plug-in may take to see to what it has begun. With the grace of its end that is less than a machine gives
+/// its runners when it is shut down.
+const CANCEL: Duration = Duration::from_secs(20);
 
 /// A Task of a plug-in.
 #[derive(Clone, Copy, Debug)]
@@ -69,33 +70,30 @@ impl Plugin<'_> {
     /// Carries the Task out.
     pub(super) async fn run(self, verb: Verb) -> TaskEnd {
         let mut stops = self.work.stops_of(self.task);
-        let (ended, mut events) = match self.start(verb, &mut stops).await {
+        let (ended, events) = match self.start(verb, &mut stops).await {
             Ok(ended) => ended,
             Err(reason) => return TaskEnd::not_started(reason),
         };
-        let Some(remote) = self.after(&ended).await else {
-            return self.end(&ended, &mut events, Remains::Gone);
-        };
-        self.end(&ended, &mut events, remote)
-    }
-
-    fn end(self, ended: &Ended, events: &mut Events, remote: Remains) -> TaskEnd {
-        let (outcome, reason) = self.judge(ended, events);
+        let remote = self.see_to_the_rest(&ended).await;
+        let (outcome, reason) = self.judge(&ended, &events);
         TaskEnd { outcome, reason, exit: ended.exit.clone(), local: ended.remains, remote }
     }
 
     /// Where nothing but its own end ended it, nothing is left elsewhere. Otherwise it is asked to see to that.
-    async fn after(self, ended: &Ended) -> Option<Remains> {
-        if ended.stop.is_none() && ended.exit.code.is_some() {
-            return None;
+    async fn see_to_the_rest(self, ended: &Ended) -> Remains {
+        match &ended.stop {
+            None if ended.exit.code.is_some() => return Remains::Gone,
+            // Another attempt may have begun, and what it does has the same names.
+            Some(Stop::LeaseOver) => return Remains::Unknown,
+            None | Some(_) => {}
         }
         let (_stopper, mut stops) = stops(Some(CANCEL.as_secs()));
         match self.start(Verb::Cancel, &mut stops).await {
-            Ok((ended, _)) if ended.exit == (Exit { code: Some(0), signal: None }) => Some(Remains::Gone),
-            Ok(_) => Some(Remains::Unknown),
+            Ok((ended, _)) if ended.exit == (Exit { code: Some(0), signal: None }) => Remains::Gone,
+            Ok(_) => Remains::Unknown,
             Err(reason) => {
                 tracing::warn!(task = %self.task.name, %reason, "the plug-in can't be asked to cancel");
-                Some(Remains::Unknown)
+                Remains::Unknown
             }
         }
     }

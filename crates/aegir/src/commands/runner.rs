@@ -38,12 +38,14 @@ struct Ran {
 
 struct Plugin<'a> {
     arguments: &'a RunnerCheck,
+    /// The same for all verbs, as within an Operation.
+    operation: OperationId,
     place: TempDir,
 }
 
 pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
     let place = tempfile::tempdir().map_err(|error| Error::file(&std::env::temp_dir(), error.to_string()))?;
-    let plugin = Plugin { arguments, place };
+    let plugin = Plugin { arguments, operation: OperationId::generate(), place };
     let checks: [(&str, Result<(), String>); 10] = [
         ("plan", plugin.goes_well(Verb::Plan)),
         ("apply", plugin.goes_well(Verb::Apply)),
@@ -77,7 +79,7 @@ impl Plugin<'_> {
         Input {
             protocol: protocol.to_owned(),
             verb,
-            operation: OperationId::generate(),
+            operation: self.operation,
             name: "example.run".parse().expect("a name"),
             attempt: Attempt::FIRST,
             target: Target {
@@ -111,6 +113,7 @@ impl Plugin<'_> {
         told["verb"] = json!(verb);
         let work = self.place.path().join("work");
         let _ = std::fs::remove_dir_all(&work);
+        let _ = std::fs::remove_file(&lines);
         let errors = std::fs::write(&input, told.to_string())
             .and_then(|()| std::fs::create_dir(&work))
             .and_then(|()| File::create(self.place.path().join("errors")))
@@ -238,7 +241,11 @@ mod tests {
             variables: Object::default(),
             command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),
         };
-        let plugin = Plugin { arguments: &arguments, place: tempfile::tempdir().unwrap() };
+        let plugin = Plugin {
+            arguments: &arguments,
+            operation: OperationId::generate(),
+            place: tempfile::tempdir().unwrap(),
+        };
         [
             plugin.goes_well(Verb::Apply),
             plugin.ends_when_interrupted(),

@@ -9,7 +9,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode, Unknown};
 use aegir_protocol::name::NodeName;
-use aegir_protocol::state::{Outcome, Reason};
+use aegir_protocol::state::{Outcome, Reason, State};
 use aegir_transcript::Verifier;
 use bytes::Bytes;
 use sqlx::Row as _;
@@ -178,7 +178,7 @@ impl Batch {
         self.insert_chunk(attempt, &tail, end, first_seq, &fresh).await?;
         self.keep_documents(attempt, learned.handed.values()).await?;
         self.keep_outputs(tail.operation, attempt, &learned).await?;
-        let started = learned.started.is_some();
+        let started = learned.begun;
         let finished = tail.verifier.finished().cloned();
         self.receipt(header, tail.verifier.offset(), finished.is_some());
         self.effects.changed.insert(header.operation);
@@ -222,11 +222,12 @@ impl Batch {
             let _ = self.happen(&mut current, &Event::Started { attempt, node: node.clone() }).await?;
         }
         if let Some((outcome, reason)) = finished {
-            if outcome == Outcome::Succeeded {
-                self.forget_done(current.number, &[]).await?;
-            }
             let event = Event::Finished { attempt, node, outcome, reason };
             let _ = self.happen(&mut current, &event).await?;
+            if current.standing.state == State::Succeeded && current.standing.attempt == attempt {
+                // There will be no further attempt.
+                self.forget_done(current.number, &[]).await?;
+            }
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::store::batch::Batch;
 /// What a piece of a transcript says beside its output.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
+    /// Whether it is the beginning.
+    pub(super) begun: bool,
     pub(super) started: Option<Started>,
     /// The latest of each document, by the Task that handed it over.
     pub(super) handed: BTreeMap<(u32, DocumentName, Option<Entity>), Handed>,
@@ -28,6 +30,7 @@ impl Learned {
         if !matches!(header.kind, "started" | "document" | "task_finished") {
             return;
         }
+        self.begun |= header.kind == "started";
         match header.record() {
             Ok(Some(Record::Started(started))) => self.started = Some(started),
             Ok(Some(Record::Document(document))) => {
@@ -51,7 +54,7 @@ impl Batch {
         attempt: AttemptId,
         learned: &Learned,
     ) -> Result<(), StoreError> {
-        let Learned { started, handed, succeeded } = learned;
+        let Learned { started, handed, succeeded, .. } = learned;
         if started.is_none() && handed.is_empty() && succeeded.is_empty() {
             return Ok(());
         }
@@ -67,7 +70,11 @@ impl Batch {
         if let Some(started) = started {
             self.keep_what_it_takes_over(operation, attempt.attempt, started).await?;
         }
-        for ((task, name, _), Handed { document, .. }) in handed {
+        // Of one name for several entities the last counts, as in the runner.
+        let mut in_order: Vec<_> = handed.values().collect();
+        in_order.sort_by_key(|handed| handed.seq);
+        for Handed { document, .. } in in_order {
+            let (task, name) = (document.task, &document.name);
             sqlx::query(
                 "INSERT INTO outputs (operation, task, name, value) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT (operation, task, name) DO UPDATE SET value = excluded.value",
