@@ -2,18 +2,20 @@
 
 mod dead;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use aegir_protocol::name::{BackendName, DocumentName, OperationName, RoleName, TargetId};
+use aegir_protocol::name::{BackendName, DocumentName, OperationName, RoleName, TargetId, VariableName};
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::{Map, Value};
 
 use crate::address::Address;
 use crate::values::{
-    HostArgument, HostKeyArgument, Object, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
+    HostArgument, HostKeyArgument, Json, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
 };
 
 pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
@@ -381,10 +383,10 @@ pub enum RunnerCommand {
 pub struct RunnerCheck {
     /// What a role's manifest would say to it
     #[arg(long = "with", value_name = "JSON", default_value = "{}")]
-    pub settings: Object,
+    pub settings: Json<Map<String, Value>>,
     /// The Task's variables
     #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub variables: Object,
+    pub variables: Json<BTreeMap<VariableName, Value>>,
     /// The program and its first arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use aegir_protocol::name::{Address, HostName, Kind, ServiceName, TargetName, UserName, VariableName};
 use aegir_protocol::operation::OPERATION_SCOPE;
 use aegir_protocol::state::State;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// `KIND:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,11 +235,11 @@ where
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// A JSON object on the command line.
+/// A JSON value on the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Object(pub Map<String, Value>);
+pub struct Json<T>(pub T);
 
-impl FromStr for Object {
+impl<T: DeserializeOwned> FromStr for Json<T> {
     type Err = serde_json::Error;
 
     fn from_str(text: &str) -> Result<Self, serde_json::Error> {

@@ -43,6 +43,7 @@ const FOR_TESTS: &[Program] = &[
     Program { name: "chromium", places: &[], package: "chromium" },
     Program { name: "chromedriver", places: &[], package: "chromium-driver" },
     Program { name: "node", places: &[], package: "nodejs" },
+    Program { name: "jq", places: &[], package: "jq" },
     Program { name: "php", places: &[], package: "php-cli" },
     Program {
         name: "PHP's extension curl",

@@ -40,33 +40,28 @@ struct Context {
 /// When it can't be done; the error says why, and has an exit code.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let Arguments { connection, command } = arguments;
-    let command = match command {
-        Command::Completions { shell } => return site::completions(shell),
-        Command::Role(arguments) => return role::role(&arguments.command),
-        Command::Runner(Runner { command: RunnerCommand::Check(arguments) }) => {
-            return runner::check(&arguments);
-        }
-        command => command,
+    // Those that ask relayd.
+    let context = || {
+        let client = Client::new(&connection)?;
+        Ok::<_, Error>(Context { client, look: crate::terminal::look(), json: connection.json })
     };
-    let context =
-        Context { client: Client::new(&connection)?, look: crate::terminal::look(), json: connection.json };
     match command {
-        Command::Run(arguments) => run::run(&context, &arguments).await,
-        Command::Ls(arguments) => operations::list(&context, &arguments).await,
-        Command::Show(arguments) => operations::show(&context, &arguments).await,
-        Command::Cancel(arguments) => actions::cancel(&context, &arguments).await,
-        Command::Retry(arguments) => actions::retry(&context, &arguments).await,
-        Command::Lost(arguments) => actions::lost(&context, &arguments).await,
-        Command::Pause(arguments) => backends::pause(&context, &arguments).await,
-        Command::Resume { backend } => backends::resume(&context, &backend).await,
-        Command::Backends => backends::list(&context).await,
-        Command::Log(arguments) => log::log(&context, &arguments).await,
-        Command::Check(arguments) => check::check(&context, &arguments).await,
-        Command::Catalog(arguments) => site::catalog(&context, &arguments).await,
-        Command::Documents(arguments) => documents::documents(&context, &arguments).await,
-        Command::Nodes => site::nodes(&context).await,
-        Command::Dead(arguments) => dead::dead(&context, &arguments.command).await,
-        Command::SignIn => site::sign_in(&context).await,
+        Command::Run(arguments) => run::run(&context()?, &arguments).await,
+        Command::Ls(arguments) => operations::list(&context()?, &arguments).await,
+        Command::Show(arguments) => operations::show(&context()?, &arguments).await,
+        Command::Cancel(arguments) => actions::cancel(&context()?, &arguments).await,
+        Command::Retry(arguments) => actions::retry(&context()?, &arguments).await,
+        Command::Lost(arguments) => actions::lost(&context()?, &arguments).await,
+        Command::Pause(arguments) => backends::pause(&context()?, &arguments).await,
+        Command::Resume { backend } => backends::resume(&context()?, &backend).await,
+        Command::Backends => backends::list(&context()?).await,
+        Command::Log(arguments) => log::log(&context()?, &arguments).await,
+        Command::Check(arguments) => check::check(&context()?, &arguments).await,
+        Command::Catalog(arguments) => site::catalog(&context()?, &arguments).await,
+        Command::Documents(arguments) => documents::documents(&context()?, &arguments).await,
+        Command::Nodes => site::nodes(&context()?).await,
+        Command::Dead(arguments) => dead::dead(&context()?, &arguments.command).await,
+        Command::SignIn => site::sign_in(&context()?).await,
         Command::Role(arguments) => role::role(&arguments.command),
         Command::Runner(Runner { command: RunnerCommand::Check(arguments) }) => runner::check(&arguments),
         Command::Completions { shell } => site::completions(shell),

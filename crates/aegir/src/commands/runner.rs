@@ -91,14 +91,7 @@ impl Plugin<'_> {
             role_directory: self.place.path().to_string_lossy().into_owned(),
             task: name("run"),
             hosts: Vec::new(),
-            variables: self
-                .arguments
-                .variables
-                .0
-                .clone()
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
-                .collect(),
+            variables: self.arguments.variables.0.clone(),
             outputs: std::collections::BTreeMap::new(),
             settings: self.arguments.settings.0.clone(),
         }
@@ -233,12 +226,12 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-    use crate::values::Object;
+    use crate::values::Json;
 
     fn said(command: &[&str]) -> Vec<String> {
         let arguments = RunnerCheck {
-            settings: Object::default(),
-            variables: Object::default(),
+            settings: Json::default(),
+            variables: Json::default(),
             command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),
         };
         let plugin = Plugin {
@@ -258,9 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn the_example_keeps_to_the_protocol() {
-        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/howto/runners/note.py");
-        assert_eq!(said(&[example]), ["", "", "", ""]);
+    fn the_examples_keep_to_the_protocol() {
+        for example in ["note.py", "hello.sh"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/howto/runners").join(example);
+            assert_eq!(said(&[path.to_str().unwrap()]), ["", "", "", ""], "{example}");
+        }
     }
 
     #[test]

@@ -14,8 +14,11 @@ fn repository() -> PathBuf {
 /// The file with the keys that it only shows, too, and with places that exist on this machine.
 fn with_every_key(text: &str, place: &Path) -> String {
     let shown = |line: &str| {
-        let key = line.strip_prefix("# ")?.split_once(" = ")?.0;
-        key.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| line[2..].to_owned())
+        let text = line.strip_prefix("# ")?;
+        let is_key = text
+            .split_once(" = ")
+            .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        (is_key || (text.starts_with('[') && text.ends_with(']'))).then(|| text.to_owned())
     };
     let lines: Vec<String> =
         text.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned())).collect();
