@@ -38,11 +38,12 @@ const PROGRAMS: &[Program] = &[
     Program { name: "git", places: &[], package: "git" },
 ];
 
-/// What only tests run: a browser for relayd's page, and the languages of its script and of the API's example.
+/// What only tests run: a browser for relayd's page, the languages of its script and of examples, what looks at roles.
 const FOR_TESTS: &[Program] = &[
     Program { name: "chromium", places: &[], package: "chromium" },
     Program { name: "chromedriver", places: &[], package: "chromium-driver" },
     Program { name: "node", places: &[], package: "nodejs" },
+    Program { name: "ansible-lint", places: &[], package: "ansible-lint" },
     Program { name: "jq", places: &[], package: "jq" },
     Program { name: "php", places: &[], package: "php-cli" },
     Program {

@@ -49,10 +49,13 @@ fn check(roles: &[PathBuf]) -> Result<ExitCode, Error> {
 
 /// What ansible-lint says of a role, a line each; nothing where it is not installed.
 fn lint(role: &Path) -> Result<Vec<String>, Error> {
+    if !role.is_dir() {
+        return Ok(Vec::new());
+    }
     let output = Command::new("ansible-lint")
-        .args(["--offline", "--nocolor", "--quiet", "--parseable"])
-        .arg("--")
-        .arg(role)
+        .args(["--offline", "--nocolor", "--format", "pep8", "."])
+        // From elsewhere older ones don't see that it is a role.
+        .current_dir(role)
         .stdin(Stdio::null())
         .output();
     let output = match output {
