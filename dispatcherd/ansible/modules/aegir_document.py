@@ -41,7 +41,8 @@ EXAMPLES = r'''
 - name: Say where the backup is
   aegir_document:
     name: backup
-    value: {path: "{{ archive.dest }}", bytes: "{{ found.stat.size }}", sha256: "{{ found.stat.checksum }}"}
+    # One expression: before 2.19 a template inside of a value gives a text, not a number.
+    value: "{{ {'path': archive.dest, 'bytes': found.stat.size, 'sha256': found.stat.checksum} }}"
 '''
 
 RETURN = r'''

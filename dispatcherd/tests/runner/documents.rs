@@ -42,18 +42,23 @@ module.exit_json(changed=False, aegir_documents={'packages': {'drupal': '10.1'}}
 #[tokio::test]
 async fn a_role_hands_over_values_in_one_line() {
     let (case, _minion) = one().await;
-    let tasks = r"
+    let tasks = r#"
 - aegir_progress: {percent: 40, message: half of it}
-- aegir_document: {name: backup, value: {path: /srv/b.tar, parts: [1, 2]}}
+- aegir_document: {name: backup, value: '{{ {"path": place, "parts": [1, place | length]} }}'}
+  vars: {place: '/b'}
 - aegir_document: {name: '{{ item }}', value: 1, entity: {kind: platform, id: p1}}
   loop: [one, two]
-";
+"#;
     let ended = case
         .task_file("tell", tasks, &[])
-        .outputs(json!({"backup": {"type": "object"}, "one": {}, "two": {}}))
+        .outputs(json!({
+            "backup": {"type": "object", "properties": {"parts": {"items": {"type": "integer"}}}},
+            "one": {},
+            "two": {},
+        }))
         .run()
         .expect("succeeded", "completed");
-    let backup = json!({"path": "/srv/b.tar", "parts": [1, 2]});
+    let backup = json!({"path": "/b", "parts": [1, 2]});
     assert_eq!(named(&ended), [("backup", &backup), ("one", &json!(1)), ("two", &json!(1))]);
     let about = |document: usize| json!(ended.documents()[document].entity);
     assert_eq!((about(0), about(1)), (Value::Null, json!({"kind": "platform", "id": "p1"})));
