@@ -60,6 +60,9 @@ pub struct PlannedTask {
     pub hosts: Vec<HostName>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Resolved>,
+    /// The variables that it gets under the names of other roles too, whose task-files its own builds on.
+    #[serde(default)]
+    pub uses: BTreeMap<RoleName, Vec<VariableName>>,
     /// What it hands over.
     #[serde(default)]
     pub outputs: BTreeMap<DocumentName, OutputManifest>,
@@ -101,6 +104,13 @@ pub enum Action {
 }
 
 impl PlannedTask {
+    /// What task-files call one of its variables.
+    pub fn names_of(&self, variable: &VariableName) -> impl Iterator<Item = String> {
+        let used =
+            self.uses.iter().filter(|(_, variables)| variables.contains(variable)).map(|(role, _)| role);
+        std::iter::once(&self.role).chain(used).map(move |role| format!("{role}_{variable}"))
+    }
+
     /// Where the role's files are, below those of its digest.
     #[must_use]
     pub fn role_within(&self) -> PathBuf {

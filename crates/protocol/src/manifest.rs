@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::name::{DocumentName, Kind, RunnerName, ServiceName, TaskName, VariableName};
+use crate::name::{DocumentName, Kind, OperationName, RunnerName, ServiceName, TaskName, VariableName};
 use crate::operation::LockMode;
 
 mod value;
@@ -160,6 +160,10 @@ pub struct TaskManifest {
     /// Carried out by a plug-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginTask>,
+    /// A task of another role beside this one, as `ROLE.TASK`, whose task-file this one imports: it gets that one's
+    /// variables too, under both roles' names, and hands over its outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<OperationName>,
     /// On the hosts that offer this service; on all hosts when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
@@ -330,6 +334,9 @@ impl TaskManifest {
         let runners = [self.ansible.is_some(), self.shell.is_some(), self.plugin.is_some()];
         if runners.into_iter().filter(|there| *there).count() > 1 {
             wrong.push("ansible, shell and plugin exclude each other".to_owned());
+        }
+        if self.uses.is_some() && (self.shell.is_some() || self.plugin.is_some()) {
+            wrong.push("uses is for task-files".to_owned());
         }
         if let Some(shell) = &self.shell {
             if shell.argv.is_empty() {

@@ -7,6 +7,7 @@ pub mod files;
 mod load;
 mod new;
 mod used;
+mod uses;
 
 pub use load::{Found, Located, MANIFEST, Places, check, load};
 pub use new::{NewError, new};

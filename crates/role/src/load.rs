@@ -1,6 +1,6 @@
 //! Finding roles, and saying which can't be used and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,10 @@ use aegir_protocol::catalog::Role;
 use aegir_protocol::manifest::Manifest;
 use aegir_protocol::name::RoleName;
 use aegir_service::room::passes;
+use sha2::{Digest as _, Sha256};
 
 use crate::files::{self, FilesError};
-use crate::used;
+use crate::{used, uses};
 
 /// Where a role's manifest stands.
 pub const MANIFEST: &str = "meta/aegir.yml";
@@ -28,8 +29,12 @@ pub struct Places {
 /// A role that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {
-    /// The directory that its digest is of: its own, or that of its collection, whose modules it may use.
+    /// Its own directory, or that of its collection, whose modules it may use.
     pub path: PathBuf,
+    /// SHA-256 of the files there. Where it uses other roles, its digest is of theirs too.
+    pub files: String,
+    /// The other roles that its tasks build on; none of its own collection.
+    pub uses: BTreeSet<RoleName>,
     /// What it can do.
     pub role: Role,
 }
@@ -52,6 +57,9 @@ struct Place {
     /// `namespace.name` of its collection, and where that is.
     collection: Option<(String, PathBuf)>,
 }
+
+/// What was read of the roles in these places, by name.
+type Manifests = BTreeMap<RoleName, (Place, Manifest)>;
 
 impl Found {
     fn note(&mut self, error: &io::Error, reason: &str) {
@@ -104,26 +112,56 @@ pub fn load(places: &Places) -> Found {
             Err(error) => found.unreadable(directory, &error),
         }
     }
+    let mut manifests = Manifests::new();
     for (name, places) in by_name {
-        match one(&name, &places, &mut found) {
-            Ok((name, located)) => {
-                found.roles.insert(name, located);
-            }
-            Err(reasons) => {
-                found.left_out.entry(name).or_default().extend(reasons);
-            }
+        match read(&name, places, &mut found) {
+            Ok((name, read)) => drop(manifests.insert(name, read)),
+            Err(reason) => found.left_out.entry(name).or_default().push(reason),
+        }
+    }
+    for name in manifests.keys() {
+        match one(name, &manifests, &mut found) {
+            Ok(located) => drop(found.roles.insert(name.clone(), located)),
+            Err(reasons) => found.left_out.entry(name.to_string()).or_default().extend(reasons),
+        }
+    }
+    for (name, Located { uses, .. }) in found.roles.clone() {
+        if let Some(missing) = uses.iter().find(|used| !found.roles.contains_key(*used)) {
+            found.leave_out(&name, format!("it uses role {missing}, which is left out itself"));
         }
     }
     found
 }
 
-/// What is wrong with the role in this directory; empty when nothing is.
+/// What is wrong with the role in this directory; empty when nothing is. Roles that it uses are looked for beside it.
 #[must_use]
 pub fn check(path: &Path) -> Vec<String> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let place = Place { path: path.to_owned(), collection: None };
-    one(&name, &[place], &mut Found::default()).err().unwrap_or_default()
+    let mut manifests = Manifests::new();
+    let mut found = Found::default();
+    let mut wanted: Vec<_> =
+        whole.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect();
+    let mut own = None;
+    while let Some(name) = wanted.pop() {
+        let place = match own {
+            None => path.to_owned(),
+            Some(_) => whole.with_file_name(&name),
+        };
+        match read(&name, vec![Place { path: place, collection: None }], &mut found) {
+            Ok((name, read)) => {
+                let used =
+                    read.1.tasks.values().filter_map(|task| Some(task.uses.as_ref()?.role.to_string()));
+                own.get_or_insert_with(|| name.clone());
+                if manifests.insert(name, read.clone()).is_none() {
+                    wanted.extend(used);
+                }
+            }
+            Err(reason) if own.is_none() => return vec![reason],
+            // Whoever uses it says that it is not there.
+            Err(_) => {}
+        }
+    }
+    own.and_then(|own| one(&own, &manifests, &mut found).err()).unwrap_or_default()
 }
 
 fn in_directory(
@@ -172,41 +210,81 @@ fn subdirectories(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn one(name: &str, places: &[Place], found: &mut Found) -> Result<(RoleName, Located), Vec<String>> {
-    let [Place { path, collection }] = places else {
+fn read(name: &str, places: Vec<Place>, found: &mut Found) -> Result<(RoleName, (Place, Manifest)), String> {
+    let [place] = <[Place; 1]>::try_from(places).map_err(|places| {
         let places: Vec<_> = places.iter().map(|place| place.path.display().to_string()).collect();
         let places = places.join(" and ");
-        return Err(vec![format!("there are several roles of this name, in {places}: rename all but one")]);
-    };
-    let name: RoleName = name.parse().map_err(|error| vec![format!("{error}")])?;
-    let text = std::fs::read_to_string(path.join(MANIFEST)).map_err(|error| {
+        format!("there are several roles of this name, in {places}: rename all but one")
+    })?;
+    let name: RoleName = name.parse().map_err(|error| format!("{error}"))?;
+    let text = std::fs::read_to_string(place.path.join(MANIFEST)).map_err(|error| {
         let reason = format!("{MANIFEST} can't be read: {error}");
         found.note(&error, &reason);
-        vec![reason]
+        reason
     })?;
-    let manifest: Manifest =
-        yaml_serde::from_str(&text).map_err(|error| vec![format!("{MANIFEST}: {error}")])?;
+    let manifest = yaml_serde::from_str(&text).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    Ok((name, (place, manifest)))
+}
+
+fn one(name: &RoleName, manifests: &Manifests, found: &mut Found) -> Result<Located, Vec<String>> {
+    let (Place { path, collection }, _) = &manifests[name];
+    let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
+    let (manifest, mut uses) = uses::complete(name, &said)
+        .map_err(|wrong| wrong.into_iter().map(|error| format!("{MANIFEST}: {error}")).collect::<Vec<_>>())?;
     let mut wrong: Vec<_> =
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();
     wrong.extend(missing_task_files(path, &manifest));
-    wrong.extend(used::check(path, &name, &manifest));
+    wrong.extend(used::check(path, name, &manifest));
     let (collection, content) = match collection {
         Some((collection, content)) => (Some(collection.clone()), content),
         None => (None, path),
     };
-    let digest = files::digest(content).map_err(|error| {
-        if let FilesError::Read { error: source, .. } = &error {
-            found.note(source, &error.to_string());
-        }
-        wrong.push(error.to_string());
+    // What is in the same collection is among its files already.
+    uses.retain(|used| {
+        collection.is_none()
+            || manifests[used].0.collection.as_ref().map(|(name, _)| name) != collection.as_ref()
     });
-    match digest {
-        Ok(digest) if wrong.is_empty() => {
-            let role = Role { digest, collection, manifest };
-            Ok((name, Located { path: content.clone(), role }))
-        }
-        Ok(_) | Err(()) => Err(wrong),
+    let elsewhere = uses.iter().find(|used| collection.is_some() || manifests[*used].0.collection.is_some());
+    if let Some(used) = elsewhere {
+        wrong.push(format!(
+            "{MANIFEST}: it uses role {used}, which is not in the same collection, or the same directories"
+        ));
     }
+    let mut digest = |content: &Path| {
+        files::digest(content).map_err(|error| {
+            if let FilesError::Read { error: source, .. } = &error {
+                found.note(source, &error.to_string());
+            }
+            error.to_string()
+        })
+    };
+    let files = digest(content);
+    let used = uses.iter().map(|used| Ok((used.as_str(), digest(&manifests[used].0.path)?)));
+    match (files, used.collect::<Result<Vec<_>, String>>()) {
+        (Ok(files), Ok(used)) if wrong.is_empty() => {
+            let role = Role { digest: of_all(name, &files, &used), collection, manifest };
+            Ok(Located { path: content.clone(), files, uses, role })
+        }
+        (Ok(_), Ok(_)) => Err(wrong),
+        (Err(error), _) | (_, Err(error)) => {
+            wrong.push(error);
+            Err(wrong)
+        }
+    }
+}
+
+/// The digest of a role together with those that it uses.
+fn of_all(name: &RoleName, files: &str, used: &[(&str, String)]) -> String {
+    if used.is_empty() {
+        return files.to_owned();
+    }
+    let mut hash = Sha256::new();
+    for (name, digest) in
+        used.iter().map(|(name, digest)| (*name, digest.as_str())).chain([(name.as_str(), files)])
+    {
+        hash.update(format!("{name} {digest}\n"));
+    }
+    files::hex(&hash.finalize())
 }
 
 fn missing_task_files(path: &Path, manifest: &Manifest) -> Vec<String> {
@@ -280,6 +358,31 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_said() {
         left_out(&of(&[Path::new("/nowhere")]), "/nowhere", "can't be read");
+    }
+
+    #[test]
+    fn a_role_changes_with_those_that_it_uses_and_goes_with_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let (place, places) = (directory.path(), of(&[directory.path()]));
+        role(place, "base", GOOD, Some("a.yml"));
+        role(place, "app", &GOOD.replace("a: {}", "a: {uses: base.a}"), Some("a.yml"));
+        let digests = || {
+            let found = load(&places);
+            let digest = |name: &str| found.roles[&name.parse().unwrap()].role.digest.clone();
+            assert_eq!(found.left_out, BTreeMap::new());
+            (digest("base"), digest("app"))
+        };
+        let first = digests();
+        std::fs::write(place.join("base/tasks/more.yml"), "[]").unwrap();
+        let second = digests();
+        assert!(first.0 != second.0 && first.1 != second.1 && second.0 != second.1);
+        assert_eq!(check(&place.join("app")), Vec::<String>::new());
+
+        std::fs::remove_file(place.join("base/tasks/a.yml")).unwrap();
+        left_out(&places, "app", "it uses role base, which is left out itself");
+        std::fs::remove_dir_all(place.join("base")).unwrap();
+        left_out(&places, "app", "tasks.a: uses base.a, and there is no role base beside it");
+        assert_eq!(check(&place.join("app")).len(), 1);
     }
 
     #[test]

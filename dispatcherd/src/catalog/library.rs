@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
-use aegir_protocol::name::{BackendName, NodeName};
+use aegir_protocol::name::{BackendName, NodeName, RoleName};
 use aegir_role::{Found, Located, Places, files, load};
 use sha2::{Digest as _, Sha256};
 
-use super::snapshot::{self, SnapshotError};
+use super::snapshot::{self, Part, SnapshotError};
 use crate::plan::content_within;
 
 /// Whose catalog it is, and where the roles are.
@@ -38,15 +38,13 @@ impl Library {
             return Err(SnapshotError::Busy(reason));
         }
         if let Some(content) = &self.content {
-            for (name, Located { path, role }) in found.roles.clone() {
-                match snapshot::keep(
-                    content,
-                    &content_within(&name, role.collection.as_deref()),
-                    &path,
-                    &role.digest,
-                ) {
+            let roles = found.roles.clone();
+            for (name, Located { uses, role, .. }) in &roles {
+                let parts: Vec<_> =
+                    std::iter::once(name).chain(uses).map(|name| part(name, &roles[name])).collect();
+                match snapshot::keep(content, &parts, &role.digest) {
                     Err(error) if error.passes() => return Err(error),
-                    Err(error) => found.leave_out(&name, error.to_string()),
+                    Err(error) => found.leave_out(name, error.to_string()),
                     Ok(()) => {}
                 }
             }
@@ -74,6 +72,11 @@ impl Library {
     pub fn fingerprint(&self) -> u64 {
         files::fingerprint(&self.places.directories())
     }
+}
+
+fn part<'a>(name: &RoleName, located: &'a Located) -> Part<'a> {
+    let inside = content_within(name, located.role.collection.as_deref());
+    Part { inside, files: &located.path, digest: &located.files }
 }
 
 #[cfg(test)]

@@ -46,26 +46,39 @@ impl SnapshotError {
     }
 }
 
-/// Makes sure that what has this digest stands below the content directory. A copy that is there
-/// already is used as it is: a digest names one content only.
+/// A role, or a collection, of those that make a digest.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// Where it stands below the directory of the digest's name.
+    pub inside: PathBuf,
+    /// Where it is copied from.
+    pub files: &'a Path,
+    /// SHA-256 of its files.
+    pub digest: &'a str,
+}
+
+/// Makes sure that what has this digest, which is that of the first part and of those that it uses, stands below the
+/// content directory. A copy that is there already is used as it is: a digest names one content only.
 ///
 /// # Errors
-/// When the role can't be read or the copy not be written.
-pub fn keep(content: &Path, inside: &Path, files: &Path, digest: &str) -> Result<(), SnapshotError> {
+/// When a role can't be read or the copy not be written.
+pub fn keep(content: &Path, parts: &[Part<'_>], digest: &str) -> Result<(), SnapshotError> {
     let place = content.join(digest);
-    if place.join(inside).is_dir() {
+    if parts.iter().all(|part| place.join(&part.inside).is_dir()) {
         return Ok(());
     }
     std::fs::create_dir_all(content).map_err(write(content))?;
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(content).map_err(write(content))?;
     // The temporary directory is private; the copy is as readable as the state directory lets it be.
     std::fs::set_permissions(new.path(), Permissions::from_mode(0o755)).map_err(write(new.path()))?;
-    let copy = new.path().join(inside);
-    let above = copy.parent().unwrap_or(new.path());
-    std::fs::create_dir_all(above).map_err(write(above))?;
-    copy_all(files, &copy)?;
-    if files::digest(&copy)? != digest {
-        return Err(SnapshotError::Changing);
+    for Part { inside, files, digest } in parts {
+        let copy = new.path().join(inside);
+        let above = copy.parent().unwrap_or(new.path());
+        std::fs::create_dir_all(above).map_err(write(above))?;
+        copy_all(files, &copy)?;
+        if files::digest(&copy)? != *digest {
+            return Err(SnapshotError::Changing);
+        }
     }
     let new = new.keep();
     match std::fs::rename(&new, &place) {
@@ -74,7 +87,9 @@ pub fn keep(content: &Path, inside: &Path, files: &Path, digest: &str) -> Result
         Err(error)
             if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
         {
-            let moved = std::fs::rename(new.join(inside), place.join(inside));
+            let mut missing = parts.iter().filter(|part| !place.join(&part.inside).is_dir());
+            let moved = missing
+                .try_for_each(|part| std::fs::rename(new.join(&part.inside), place.join(&part.inside)));
             let removed = std::fs::remove_dir_all(&new);
             moved.and(removed).map_err(write(&place))
         }
@@ -145,6 +160,10 @@ pub fn remove_unused(content: &Path, used: &dyn Fn(&str) -> bool) -> io::Result<
 mod tests {
     use super::*;
 
+    fn kept(content: &Path, name: &str, files: &Path, digest: &str) -> Result<(), SnapshotError> {
+        keep(content, &[Part { inside: name.into(), files, digest }], digest)
+    }
+
     fn role() -> tempfile::TempDir {
         let role = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(role.path().join("files/deep")).unwrap();
@@ -157,13 +176,12 @@ mod tests {
     #[test]
     fn a_copy_has_the_digest_and_survives_an_upgrade() {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
-        let name = Path::new("example");
         let first = files::digest(role.path()).unwrap();
-        keep(content.path(), name, role.path(), &first).unwrap();
+        kept(content.path(), "example", role.path(), &first).unwrap();
         std::fs::write(role.path().join("files/deep/run"), "other").unwrap();
         let second = files::digest(role.path()).unwrap();
-        keep(content.path(), name, role.path(), &second).unwrap();
-        keep(content.path(), name, role.path(), &second).unwrap();
+        kept(content.path(), "example", role.path(), &second).unwrap();
+        kept(content.path(), "example", role.path(), &second).unwrap();
         for digest in [first, second] {
             let copy = content.path().join(&digest).join("example");
             assert_eq!(files::digest(&copy).unwrap(), digest);
@@ -176,7 +194,7 @@ mod tests {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
         let digest = files::digest(role.path()).unwrap();
         for name in ["one", "two"] {
-            keep(content.path(), Path::new(name), role.path(), &digest).unwrap();
+            kept(content.path(), name, role.path(), &digest).unwrap();
             assert_eq!(files::digest(&content.path().join(&digest).join(name)).unwrap(), digest);
         }
         assert_eq!(std::fs::read_dir(content.path()).unwrap().count(), 1);
@@ -185,8 +203,8 @@ mod tests {
     #[test]
     fn a_role_that_changes_meanwhile_is_not_kept_under_the_wrong_digest() {
         let (role, content) = (role(), tempfile::tempdir().unwrap());
-        let kept = keep(content.path(), Path::new("example"), role.path(), "0000");
-        assert!(matches!(kept, Err(SnapshotError::Changing)));
+        let changed = kept(content.path(), "example", role.path(), "0000");
+        assert!(matches!(changed, Err(SnapshotError::Changing)));
         assert_eq!(std::fs::read_dir(content.path()).unwrap().count(), 0);
     }
 }

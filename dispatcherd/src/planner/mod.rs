@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{Place, PluginVerb, TaskManifest};
-use aegir_protocol::name::{NodeName, RunnerName, TaskName};
+use aegir_protocol::name::{NodeName, RoleName, RunnerName, TaskName, VariableName};
 use aegir_protocol::operation::{DoneTask, Operation};
 use aegir_protocol::runner::Verb;
 use aegir_protocol::state::Reason;
@@ -58,7 +58,7 @@ pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<P
         .map_err(|problem| Reason { code: problem.code, message: problem.message })?;
     let numbered = (1..).zip(&manifest.tasks);
     let tasks: Result<Vec<_>, Reason> =
-        numbered.map(|(number, name)| task(operation, role, number, name, terms)).collect();
+        numbered.map(|(number, name)| task(operation, catalog, role, number, name, terms)).collect();
     let mut tasks = tasks?;
     if let Some(done) = &operation.done
         && done.digest == role.digest
@@ -84,6 +84,7 @@ fn take_over(tasks: &mut [PlannedTask], done: &[DoneTask]) {
 
 fn task(
     operation: &Operation,
+    catalog: &Catalog,
     role: &Role,
     number: u32,
     name: &TaskName,
@@ -105,11 +106,25 @@ fn task(
         action,
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
         variables: role.resolve(name, &operation.variables),
+        uses: uses(declared, catalog),
         outputs: declared.outputs.clone(),
         done: None,
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
         quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),
     })
+}
+
+/// The variables of the tasks that this one builds on, by their roles.
+fn uses(declared: &TaskManifest, catalog: &Catalog) -> BTreeMap<RoleName, Vec<VariableName>> {
+    let mut uses = BTreeMap::<_, Vec<_>>::new();
+    let mut next = declared.uses.as_ref();
+    while let Some(used) = next {
+        let role = catalog.roles.get(&used.role);
+        let Some(task) = role.and_then(|role| role.manifest.tasks.get(&used.action)) else { break };
+        uses.entry(used.role.clone()).or_default().extend(task.variables.iter().cloned());
+        next = task.uses.as_ref();
+    }
+    uses
 }
 
 fn action(name: &TaskName, declared: &TaskManifest, dry_run: bool, terms: &Terms) -> Result<Action, Reason> {

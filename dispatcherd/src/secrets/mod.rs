@@ -263,6 +263,7 @@ mod tests {
                 "password".parse().unwrap(),
                 Resolved { value, from: "site".to_owned() },
             )]),
+            uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             done: None,
             quiet_seconds: None,

@@ -52,6 +52,23 @@ async fn values_arrive_as_those_very_characters() {
     assert!(ended.text(Stream::Stdout).contains("PLAY RECAP"));
 }
 
+#[tokio::test]
+async fn a_task_file_imports_that_of_a_role_which_it_builds_on() {
+    let (case, _minion) = one().await;
+    let base = case.path("content/d1/base/tasks");
+    std::fs::create_dir_all(&base).unwrap();
+    let write = "- name: Write\n  ansible.builtin.copy: {content: '{{ base_text }}', dest: '{{ base_file }}', mode: '0600'}\n";
+    std::fs::write(base.join("write.yml"), write).unwrap();
+    let import = "- ansible.builtin.import_role: {name: base, tasks_from: write.yml}\n";
+    let file = case.path("file");
+    let variables = [("text", json!(TEMPLATE)), ("file", json!(file)), ("own", json!("x"))];
+    let mut case = case.task_file("write", import, &variables);
+    let names = ["text", "file"].map(|name| name.parse().unwrap()).to_vec();
+    case.plan.tasks[0].uses = [("base".parse().unwrap(), names)].into();
+    let _ended = case.run().expect("succeeded", "completed");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), TEMPLATE);
+}
+
 /// From 2.19 on, Ansible itself refuses a module's output that is not UTF-8.
 fn says_what_was_wrong(message: &str) -> bool {
     message.contains("it h") || message.contains("invalid UTF8")

@@ -119,6 +119,7 @@ impl Case {
             action,
             hosts: self.operation.hosts.iter().map(|host| host.name.clone()).collect(),
             variables: variables.iter().map(variable).collect(),
+            uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             done: None,
             timeout_seconds: 60,

@@ -45,12 +45,13 @@ pub(in super::super) fn is_data(value: &Value) -> Result<(), NotData> {
     wrapped(value).map(drop)
 }
 
-/// The Task's variables, each named `<role>_<variable>`, and the dictionary `aegir`.
+/// The Task's variables, each named `<role>_<variable>` after its role and those that it uses, and the dictionary `aegir`.
 pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotData> {
     let mut variables = Map::new();
     for (name, resolved) in &task.variables {
         if sealed(&resolved.value).is_none() {
-            variables.insert(format!("{}_{name}", task.role), wrapped(&resolved.value)?);
+            let value = wrapped(&resolved.value)?;
+            variables.extend(task.names_of(name).map(|name| (name, value.clone())));
         }
     }
     let (about, secret) = about(work, task);
@@ -65,8 +66,8 @@ pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Result<Option<Strin
     let mut secrets: Map<String, Value> = work
         .secrets
         .of_task(task.number)
-        .map(|(name, secret)| {
-            (format!("{}_{name}", task.role), json!({ "__ansible_unsafe": secret.expose_secret() }))
+        .flat_map(|(name, secret)| {
+            task.names_of(name).map(|name| (name, json!({ "__ansible_unsafe": secret.expose_secret() })))
         })
         .collect();
     let (about, secret) = about(work, task);
