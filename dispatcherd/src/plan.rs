@@ -9,12 +9,11 @@ use std::path::PathBuf;
 
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::manifest::{Argument, OutputManifest, Place};
+use aegir_protocol::manifest::{Argument, OutputManifest, Place, PluginVerb};
 use aegir_protocol::name::{
     DocumentName, HostName, NodeName, RoleName, RunnerName, TaskName, UserName, VariableName,
 };
 use aegir_protocol::operation::DoneTask;
-use aegir_protocol::runner::Verb;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -96,8 +95,8 @@ pub enum Action {
         runner: RunnerName,
         /// How it is started.
         config: Runner,
-        /// What it is to do.
-        verb: Verb,
+        /// What it is to do when it is no dry run.
+        verb: PluginVerb,
         /// What it is told besides.
         settings: Map<String, Value>,
     },

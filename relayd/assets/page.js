@@ -360,6 +360,10 @@ function operationPage(main) {
       });
     },
     document(body) { log.text("note", `document ${body.name}`); },
+    plan(body) {
+      const changes = body.changes === null ? "" : `\n${JSON.stringify(body.changes, null, 2)}`;
+      log.text("note", `plan ${body.hash}${changes}`.slice(0, MAX_LINE));
+    },
     progress(body) {
       log.text("note", `${body.percent} % ${body.message ?? ""}`);
       tasks.at(body.task).took.textContent = `${body.percent} %`;

@@ -130,6 +130,7 @@ const summary = {
   record("task_started", { task: 3, title: "Do", runner: "ansible" });
   record("output", { task: 3, stream: "stdout", line: 1, text: "PLAY [all]\n" });
   record("step", { task: 3, host: "web1", name: "Copy", status: "failed", duration_ms: 400, message: "disk full" });
+  record("plan", { task: 3, hash: "3f0c", changes: { path: "/<b>" } });
   record("progress", { task: 3, percent: 40 });
   record("weather", {});
   record("task_finished", { task: 3, outcome: "failed", reason });
@@ -148,6 +149,7 @@ const summary = {
     "task|Task 3 of 3: Do",
     "stdout own|PLAY [all]",
     "step|failed web1  Copy 0.4 s\n      disk full",
+    'note|plan 3f0c\n{\n  "path": "/<b>"\n}',
     "note|40 % ",
     "bad|Task 3: failed. It failed. (task_failed)",
   ]);

@@ -12,6 +12,7 @@ mod feedback;
 mod output;
 mod page;
 mod php;
+mod plans;
 mod restarts;
 mod roles;
 mod secrets;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use aegir_protocol::name::{BackendName, DocumentName, OperationName, RoleName, TargetId, VariableName};
+use aegir_protocol::name::{
+    BackendName, DocumentName, OperationName, PlanHash, RoleName, TargetId, VariableName,
+};
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
@@ -87,6 +89,8 @@ pub enum Command {
     Cancel(Action),
     /// Try an ended Operation again: a further attempt with the same input
     Retry(Retry),
+    /// Carry out what a dry run has planned, and nothing else
+    Approve(Approve),
     /// Give an attempt up whose node is gone for good, so that its locks are free again
     Lost(Lost),
     /// Let nothing new start on a backend; what runs there is not touched
@@ -162,8 +166,8 @@ pub struct Run {
     /// A secret value, read from a file (repeatable). A file of one line loses the newline at its end
     #[arg(long = "secret", value_name = "[SCOPE.]KEY=@FILE")]
     pub secrets: Vec<SecretArgument>,
-    /// A dry run: say what would change and change nothing
-    #[arg(long)]
+    /// A dry run: say what would change and change nothing. Its plan can be carried out with `aegir approve`
+    #[arg(long, visible_alias = "plan")]
     pub check: bool,
     /// 0 (lowest) to 9
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
@@ -266,6 +270,26 @@ pub struct Action {
     /// Who asks, for the records
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub requested_by: Option<String>,
+}
+
+/// `aegir approve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The new Operation has the input of the dry run. It is refused when another Operation on the target has come between, when \
+the role has changed since, or when a plug-in runner would change something else now: then plan again.
+
+  aegir run static_site.deploy --target site:example.test … --plan --follow
+  aegir approve latest --follow")]
+pub struct Approve {
+    /// Which dry run, and who approves
+    #[command(flatten)]
+    pub action: Action,
+    /// The hash of the plan that was looked at (`aegir show`); another plan is not carried out
+    #[arg(long, value_name = "HASH")]
+    pub plan: Option<PlanHash>,
+    /// Watch it to its end; the exit code tells how it ended
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 /// `aegir lost`.

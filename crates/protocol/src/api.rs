@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::code::Code;
 use crate::id::{Attempt, OperationId};
 use crate::message::Heartbeat;
-use crate::name::{BackendName, DocumentName, NodeName, OperationName};
+use crate::name::{BackendName, DocumentName, NodeName, OperationName, PlanHash};
 use crate::operation::{Host, Lock, Target, Variables};
 use crate::state::{Outcome, Reason, State};
 
@@ -139,6 +139,12 @@ pub struct OperationDetail {
     pub published: bool,
     /// Set while its backend is paused: what has not started there does not start.
     pub paused: Option<Pause>,
+    /// Of a dry run that has succeeded: the hash of what it has planned, which can be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanHash>,
+    /// The dry run whose plan this carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approves: Option<OperationId>,
     /// Each try.
     pub attempts: Vec<AttemptDetail>,
     /// Each change of state, oldest first.
@@ -192,6 +198,18 @@ pub struct ActionRequest {
     /// Who asks.
     #[serde(default)]
     pub requested_by: Option<String>,
+}
+
+/// The body of `POST /api/v1/operations/{id}/approve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Who approves.
+    #[serde(default)]
+    pub requested_by: Option<String>,
+    /// The hash of the plan that was looked at; another plan is not run.
+    #[serde(default)]
+    pub plan: Option<PlanHash>,
 }
 
 /// The body of `POST /api/v1/operations/{id}/retry`.

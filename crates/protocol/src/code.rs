@@ -134,6 +134,10 @@ codes! {
     NotEnded = "not_ended", 409;
     /// The Operation has succeeded, so there is nothing to try again.
     NothingToRetry = "nothing_to_retry", 409;
+    /// The Operation is no dry run that has succeeded, so there is no plan to approve.
+    NoPlan = "no_plan", 409;
+    /// What was planned is not what would be done now.
+    PlanChanged = "plan_changed", 409;
     /// No node has started the Operation.
     NotStarted = "not_started", 409;
     /// Canceling was asked for before.

@@ -215,6 +215,11 @@ name!(
     DocumentName, "document's name", WORD
 );
 
+name!(
+    /// What a plug-in's plan depends on, as one value; two plans with the same one change the same.
+    PlanHash, "plan's hash", ENTITY
+);
+
 /// What an Operation does: a role and one of its operations, as in `static_site.deploy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationName {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::id::{Attempt, AttemptId, OperationId};
 use crate::name::{
-    Address, BackendName, DocumentName, FrontendName, HostName, Kind, OperationName, ServiceName, TargetId,
-    TargetName, UserName, VariableName,
+    Address, BackendName, DocumentName, FrontendName, HostName, Kind, OperationName, PlanHash, ServiceName,
+    TargetId, TargetName, UserName, VariableName,
 };
 
 /// One attempt at an Operation, as relayd publishes it and dispatcherd journals it.
@@ -54,6 +54,9 @@ pub struct Operation {
     /// What earlier attempts have finished, which this one need not do again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Done>,
+    /// The plan that somebody has approved, and that this runs. Where it does not fit any more, nothing is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
     /// W3C trace context, passed through.
     pub traceparent: Option<String>,
 }
@@ -64,6 +67,20 @@ impl Operation {
     pub fn attempt_id(&self) -> AttemptId {
         AttemptId { operation: self.id, attempt: self.attempt }
     }
+}
+
+/// A plan that a dry run has made and somebody has approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Approved {
+    /// The dry run.
+    pub operation: OperationId,
+    /// Which try at it.
+    pub attempt: Attempt,
+    /// SHA-256 of the role's files at that time, in hex.
+    pub digest: String,
+    /// What plug-ins said that their plans depend on, by the Tasks' numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<u32, PlanHash>,
 }
 
 /// The Tasks that earlier attempts at an Operation have finished.

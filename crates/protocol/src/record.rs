@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::id::{Attempt, OperationId};
 use crate::limits::MAX_OUTPUT;
-use crate::name::{DocumentName, HostName, NodeName, OperationName, RoleName, TaskName};
+use crate::name::{DocumentName, HostName, NodeName, OperationName, PlanHash, RoleName, TaskName};
 use crate::operation::{Entity, Target};
 use crate::state::{Outcome, Reason};
 
@@ -30,6 +30,8 @@ pub enum Record {
     Step(Step),
     /// A whole value that a Task hands to the frontend.
     Document(Document),
+    /// What a Task of a plug-in would change, in a dry run.
+    Plan(Plan),
     /// How far a Task is.
     Progress(Progress),
     /// A Task is over.
@@ -254,6 +256,17 @@ pub struct Document {
     pub fresh_seconds: Option<u64>,
 }
 
+/// What a Task of a plug-in would change, in a dry run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The Task's number.
+    pub task: u32,
+    /// Over all that it depends on.
+    pub hash: PlanHash,
+    /// The changes, as the plug-in documents them.
+    pub changes: Value,
+}
+
 /// How far a Task is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
@@ -353,6 +366,7 @@ impl Record {
             Self::Output(_) => "output",
             Self::Step(_) => "step",
             Self::Document(_) => "document",
+            Self::Plan(_) => "plan",
             Self::Progress(_) => "progress",
             Self::TaskFinished(_) => "task_finished",
             Self::Finished(_) => "finished",
@@ -369,6 +383,7 @@ impl Record {
             Self::Output(body) => line(seq, at, kind, body),
             Self::Step(body) => line(seq, at, kind, body),
             Self::Document(body) => line(seq, at, kind, body),
+            Self::Plan(body) => line(seq, at, kind, body),
             Self::Progress(body) => line(seq, at, kind, body),
             Self::TaskFinished(body) => line(seq, at, kind, body),
             Self::Finished(body) => line(seq, at, kind, body),
@@ -409,6 +424,7 @@ impl<'a> Header<'a> {
             "output" => Record::Output(read(self)?),
             "step" => Record::Step(read(self)?),
             "document" => Record::Document(read(self)?),
+            "plan" => Record::Plan(read(self)?),
             "progress" => Record::Progress(read(self)?),
             "task_finished" => Record::TaskFinished(read(self)?),
             "finished" => Record::Finished(read(self)?),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{Attempt, OperationId};
-use crate::name::{DocumentName, OperationName, RoleName, TaskName, VariableName};
+use crate::manifest::PluginVerb;
+use crate::name::{DocumentName, OperationName, PlanHash, RoleName, TaskName, VariableName};
 use crate::operation::{Entity, Host, Target};
 use crate::record::StepStatus;
 
@@ -55,6 +56,8 @@ pub struct Input {
     pub protocol: String,
     /// As on the command line.
     pub verb: Verb,
+    /// What the Task is to do when it is no dry run: what `plan` is a plan of.
+    pub task_verb: PluginVerb,
     /// Which Operation. What must have the same name in every attempt is named after it.
     pub operation: OperationId,
     /// What that does.
@@ -75,6 +78,10 @@ pub struct Input {
     pub variables: BTreeMap<VariableName, Value>,
     /// What Tasks before it have handed over.
     pub outputs: BTreeMap<TaskName, BTreeMap<DocumentName, Value>>,
+    /// Of a plan that was approved: the hash that `plan` gave for this Task. The plug-in looks whether it would give
+    /// the same one now, before it changes anything, and otherwise fails with `plan_changed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<PlanHash>,
     /// What the role's manifest says to the plug-in.
     #[serde(rename = "with")]
     pub settings: Map<String, Value>,
@@ -119,6 +126,14 @@ pub enum Line {
         entity: Option<Entity>,
         /// The value.
         value: Value,
+    },
+    /// What `apply` would change: once, by the verb `plan`.
+    Plan {
+        /// Over all that the plan depends on; a SHA-256 in hex will do.
+        hash: PlanHash,
+        /// The changes, as the plug-in documents them.
+        #[serde(default)]
+        changes: Value,
     },
     /// How far it is.
     Progress {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use aegir_protocol::record::{Progress, Record, Step};
+use aegir_protocol::record::{Plan, Progress, Record, Step};
 use aegir_protocol::state::Reason;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 const LONGEST_MESSAGE: usize = 16 * 1024;
 /// A name keeps this many bytes.
 const LONGEST_NAME: usize = 1024;
-/// A diff of at most this many bytes of JSON is kept.
+/// A diff, or what a plan changes, of at most this many bytes of JSON is kept.
 const LONGEST_DIFF: usize = 64 * 1024;
 
 /// The record with its long texts shortened; `None` for the kinds in which nothing may be cut.
@@ -35,6 +35,7 @@ pub(crate) fn shortened(record: &Record) -> Option<Record> {
             finished.reason = shorter_reason(finished.reason);
             Some(Record::Finished(finished))
         }
+        Record::Plan(plan) => Some(Record::Plan(Plan { changes: shorter(&plan.changes), ..plan.clone() })),
         // A document without a part of it is another document, output is kept byte for byte, and the other
         // two are short unless something is very wrong.
         Record::Document(_) | Record::Output(_) | Record::Started(_) | Record::TaskStarted(_) => None,
@@ -51,16 +52,17 @@ fn shorter_step(step: &Step) -> Step {
         item: step.item.as_deref().map(|text| cut(text, LONGEST_NAME)),
         duration_ms: step.duration_ms,
         message: step.message.as_deref().map(|text| cut(text, LONGEST_MESSAGE)),
-        diff: step.diff.as_ref().map(shorter_diff),
+        diff: step.diff.as_ref().map(shorter),
     }
 }
 
-fn shorter_diff(diff: &Value) -> Value {
-    let bytes = serde_json::to_string(diff).map_or(0, |json| json.len());
+/// A diff, or the changes of a plan.
+fn shorter(changes: &Value) -> Value {
+    let bytes = serde_json::to_string(changes).map_or(0, |json| json.len());
     if bytes <= LONGEST_DIFF {
-        return diff.clone();
+        return changes.clone();
     }
-    Value::String(format!("[left out: this diff is {bytes} bytes long, more than a record holds]"))
+    Value::String(format!("[left out: this is {bytes} bytes long, more than a record holds]"))
 }
 
 fn shorter_reason(reason: Reason) -> Reason {

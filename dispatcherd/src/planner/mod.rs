@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 
 use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Place, PluginVerb, TaskManifest};
+use aegir_protocol::manifest::{Place, TaskManifest};
 use aegir_protocol::name::{NodeName, RoleName, RunnerName, TaskName, VariableName};
 use aegir_protocol::operation::{DoneTask, Operation};
-use aegir_protocol::runner::Verb;
 use aegir_protocol::state::Reason;
 
 use crate::config::Runner;
@@ -56,6 +55,14 @@ pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<P
     let (role, manifest) = catalog
         .find(&operation.name)
         .map_err(|problem| Reason { code: problem.code, message: problem.message })?;
+    if let Some(approved) = &operation.approved
+        && approved.digest != role.digest
+    {
+        return Err(Code::PlanChanged.because(format!(
+            "role {} has changed since Operation {} planned this: plan it again",
+            operation.name.role, approved.operation
+        )));
+    }
     let numbered = (1..).zip(&manifest.tasks);
     let tasks: Result<Vec<_>, Reason> =
         numbered.map(|(number, name)| task(operation, catalog, role, number, name, terms)).collect();
@@ -93,7 +100,7 @@ fn task(
     let declared = role.manifest.tasks.get(name).ok_or_else(|| {
         Code::UnknownTask.because(format!("role {} has no task {name}", operation.name.role))
     })?;
-    let action = action(name, declared, operation.check, terms)?;
+    let action = action(name, declared, terms)?;
     let beside_dispatcherd = matches!(action, Action::Program { on: Place::Dispatcher, .. });
     let hosts = if beside_dispatcherd { Vec::new() } else { role.hosts_of(name, &operation.hosts) };
     Ok(PlannedTask {
@@ -127,7 +134,7 @@ fn uses(declared: &TaskManifest, catalog: &Catalog) -> BTreeMap<RoleName, Vec<Va
     uses
 }
 
-fn action(name: &TaskName, declared: &TaskManifest, dry_run: bool, terms: &Terms) -> Result<Action, Reason> {
+fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Action, Reason> {
     if let Some(plugin) = &declared.plugin {
         let Some(config) = terms.runners.get(&plugin.runner) else {
             return Err(Code::NotAllowed.because(format!(
@@ -136,13 +143,8 @@ fn action(name: &TaskName, declared: &TaskManifest, dry_run: bool, terms: &Terms
                 plugin.runner
             )));
         };
-        let verb = match plugin.verb {
-            _ if dry_run => Verb::Plan,
-            PluginVerb::Apply => Verb::Apply,
-            PluginVerb::Delete => Verb::Delete,
-        };
         let (runner, settings) = (plugin.runner.clone(), plugin.settings.clone());
-        return Ok(Action::Plugin { runner, config: config.clone(), verb, settings });
+        return Ok(Action::Plugin { runner, config: config.clone(), verb: plugin.verb, settings });
     }
     if let Some(shell) = &declared.shell {
         if shell.on == Place::Dispatcher && !terms.programs_on_dispatcher {

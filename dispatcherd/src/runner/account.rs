@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
-use aegir_protocol::name::{DocumentName, HostName, TaskName};
+use aegir_protocol::name::{DocumentName, HostName, PlanHash, TaskName};
 use aegir_protocol::operation::Entity;
-use aegir_protocol::record::{Document, Output, Progress, Record, Step, Stream, TaskFinished};
+use aegir_protocol::record::{Document, Output, Plan, Progress, Record, Step, Stream, TaskFinished};
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WriteError, Writer};
 use jiff::Timestamp;
@@ -224,6 +224,12 @@ impl Account {
             // Whatever else ended it, of course it has not handed everything over.
             (Some(_), _) => end,
         }
+    }
+
+    /// What the Task would change.
+    pub(super) fn plan(&mut self, hash: PlanHash, changes: &Value) {
+        let changes = self.redactor.mask_value(changes);
+        self.record(&Record::Plan(Plan { task: self.task, hash, changes }));
     }
 
     /// How far the Task is.

@@ -395,7 +395,7 @@ async fn run_task(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
             Action::TaskFile(_) | Action::Playbook(_) => ansible::run(work, task).await,
             Action::Program { argv, on } => shell::run(work, task, argv, *on).await,
             Action::Plugin { config, verb, settings, .. } => {
-                Plugin { work, task, config, settings }.run(*verb).await
+                Plugin { work, task, config, verb: *verb, settings }.run().await
             }
         };
         // What has begun may say that a disk is full, too: one of its own.

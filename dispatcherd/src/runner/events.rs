@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
-use aegir_protocol::name::DocumentName;
+use aegir_protocol::name::{DocumentName, PlanHash};
 use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Progress, Step, StepStatus};
 use aegir_protocol::runner::{Line, PROTOCOL};
@@ -83,6 +83,14 @@ pub(super) enum Event {
         /// How large it is.
         bytes: usize,
     },
+    /// What a plug-in runner would change.
+    #[serde(skip)]
+    Plan {
+        /// Over all that it depends on.
+        hash: PlanHash,
+        /// The changes.
+        changes: Value,
+    },
     /// How far the Task is.
     Progress {
         /// 0 to 100.
@@ -123,6 +131,7 @@ impl From<Line> for Event {
             Line::Document { name, entity, value } => {
                 Self::Document { name: name.to_string(), entity: entity.map(|entity| json!(entity)), value }
             }
+            Line::Plan { hash, changes } => Self::Plan { hash, changes },
             Line::Progress { percent, message } => Self::Progress { percent: f64::from(percent), message },
         }
     }
@@ -339,6 +348,7 @@ impl Events {
                 let problem = format!("its record would have {bytes} bytes, and may have {MAX_RECORD}");
                 account.leave_out(&short(&name), &problem);
             }
+            Event::Plan { hash, changes } => account.plan(hash, &changes),
             Event::Progress { percent, message } => {
                 // In range by the clamp.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

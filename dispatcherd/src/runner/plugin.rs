@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
+use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Exit, Remains};
 use aegir_protocol::runner::{Input, PROTOCOL, Verb};
 use aegir_protocol::state::{Outcome, Reason};
@@ -38,6 +39,7 @@ pub(super) struct Plugin<'a> {
     pub(super) work: &'a Work<'a>,
     pub(super) task: &'a PlannedTask,
     pub(super) config: &'a Runner,
+    pub(super) verb: PluginVerb,
     pub(super) settings: &'a Map<String, Value>,
 }
 
@@ -68,7 +70,12 @@ impl PrepareError {
 
 impl Plugin<'_> {
     /// Carries the Task out.
-    pub(super) async fn run(self, verb: Verb) -> TaskEnd {
+    pub(super) async fn run(self) -> TaskEnd {
+        let verb = match self.verb {
+            _ if self.work.operation.check => Verb::Plan,
+            PluginVerb::Apply => Verb::Apply,
+            PluginVerb::Delete => Verb::Delete,
+        };
         let mut stops = self.work.stops_of(self.task);
         let (ended, events) = match self.start(verb, &mut stops).await {
             Ok(ended) => ended,
@@ -147,6 +154,7 @@ impl Plugin<'_> {
         Input {
             protocol: PROTOCOL.to_owned(),
             verb,
+            task_verb: self.verb,
             operation: operation.id,
             name: operation.name.clone(),
             attempt: operation.attempt,
@@ -158,6 +166,10 @@ impl Plugin<'_> {
             // A secret's plain text stands in the place of its sealed value.
             variables: plain.chain(secrets).collect(),
             outputs: outputs.collect(),
+            approved: operation
+                .approved
+                .as_ref()
+                .and_then(|approved| approved.tasks.get(&task.number).cloned()),
             settings: settings.clone(),
         }
     }

@@ -66,6 +66,7 @@ impl Case {
             lease_seconds: None,
             retry_of: None,
             done: None,
+            approved: None,
             traceparent: None,
         };
         let at = |name: &str| root.path().join(name);

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
-use aegir_protocol::runner::Verb;
 use dispatcherd::config::Runner;
 use dispatcherd::plan::Action;
 use serde_json::{Value, json};
 
 use crate::case::{Case, runs, unique_seconds};
 
-fn action(command: &[&str], verb: Verb, settings: &Value) -> Action {
+fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> Action {
     let config = Runner {
         command: command.iter().map(|&word| word.to_owned()).collect(),
         open_files: 64,
@@ -21,7 +21,7 @@ fn action(command: &[&str], verb: Verb, settings: &Value) -> Action {
     Action::Plugin { runner: "note".parse().unwrap(), config, verb, settings }
 }
 
-fn note(verb: Verb, case: &Case) -> Action {
+fn note(verb: PluginVerb, case: &Case) -> Action {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto/runners/note.py");
     let directory = case.path("notes");
     std::fs::create_dir_all(&directory).unwrap();
@@ -30,7 +30,7 @@ fn note(verb: Verb, case: &Case) -> Action {
 
 /// A plug-in that is a script for a shell.
 fn script(case: Case, text: &str) -> Case {
-    case.task("note", action(&["/bin/sh", "-c", text, "plugin"], Verb::Apply, &json!({})), &[])
+    case.task("note", action(&["/bin/sh", "-c", text, "plugin"], PluginVerb::Apply, &json!({})), &[])
 }
 
 const GREETING: &str = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
@@ -39,7 +39,7 @@ const GREETING: &str = r#"echo '{"event":"greeting","protocol":"aegir.runner/0",
 async fn the_example_applies_hands_over_plans_and_deletes() {
     let case = Case::new();
     let text = case.seal("a secret note");
-    let action = note(Verb::Apply, &case);
+    let action = note(PluginVerb::Apply, &case);
     let path = case.path("notes/s1");
     let ended = case
         .task("note", action, &[("text", text)])
@@ -52,12 +52,16 @@ async fn the_example_applies_hands_over_plans_and_deletes() {
     assert!(!ended.transcript().contains("a secret note"));
 
     let case = Case::new();
-    let (plan, path) = (note(Verb::Plan, &case), case.path("notes/s1"));
-    let ended = case.task("note", plan, &[("text", json!("{{ x }}"))]).run().expect("succeeded", "completed");
+    let (plan, path) = (note(PluginVerb::Apply, &case), case.path("notes/s1"));
+    let mut case = case.task("note", plan, &[("text", json!("{{ x }}"))]);
+    case.operation.check = true;
+    let ended = case.run().expect("succeeded", "completed");
     assert!(!path.exists() && ended.steps()[0].name.starts_with("Would write "));
+    let planned = |record: &Record| matches!(record, Record::Plan(plan) if plan.changes == json!({"path": path, "changed": true}));
+    assert!(ended.records.iter().any(planned));
 
     let case = Case::new();
-    let (delete, path) = (note(Verb::Delete, &case), case.path("notes/s1"));
+    let (delete, path) = (note(PluginVerb::Delete, &case), case.path("notes/s1"));
     std::fs::write(&path, "old").unwrap();
     case.task("note", delete, &[]).run().expect("succeeded", "completed");
     assert!(!path.exists());

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A plug-in runner: keeps a note for the target in a directory that its role's manifest names."""
 
+import hashlib
 import json
 import os
 import sys
@@ -17,18 +18,24 @@ def say(event, **rest):
 
 say("greeting", protocol="aegir.runner/0", version="1")
 path = os.path.join(task["with"].get("directory", "."), task["target"]["id"])
-text = str(task["variables"].get("text", "nothing"))
-there = os.path.exists(path) and open(path).read() == text
+found = open(path).read() if os.path.exists(path) else None
+wanted = str(task["variables"].get("text", "nothing")) if task["task_verb"] == "apply" else None
+status = "ok" if found == wanted else "changed"
+plan = hashlib.sha256(repr((path, found, wanted)).encode()).hexdigest()
 
 if task["verb"] == "plan":
-    say("step", name=f"Would write {path}", status="ok" if there else "changed")
+    say("step", name=f"Would {'remove' if wanted is None else 'write'} {path}", status=status)
+    say("plan", hash=plan, changes={"path": path, "changed": found != wanted})
+elif task["verb"] != "cancel" and task.get("approved") not in (None, plan):
+    say("step", name=f"Look at {path}", status="failed", message="plan_changed: it has changed since: plan again")
+    sys.exit(1)
 elif task["verb"] == "apply":
     with open(path, "w") as note:
-        note.write(text)
-    say("step", name=f"Write {path}", status="ok" if there else "changed")
+        note.write(wanted)
+    say("step", name=f"Write {path}", status=status)
     say("document", name="note", value={"path": path})
 elif task["verb"] == "delete":
-    if os.path.exists(path):
+    if found is not None:
         os.remove(path)
 elif task["verb"] != "cancel":  # nothing goes on when this has ended
     sys.exit(f"note: there is no verb {task['verb']}")

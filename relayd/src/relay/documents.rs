@@ -3,9 +3,9 @@
 use aegir_protocol::api::{DocumentList, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::name::{DocumentName, Kind, TargetId};
-use aegir_protocol::operation::Operation;
-use aegir_protocol::request::{Accepted, Request, RequestTarget};
+use aegir_protocol::request::Accepted;
 
+use super::again::same_again;
 use super::{Relay, no_such_operation};
 
 impl Relay {
@@ -39,32 +39,5 @@ impl Relay {
         let operation = self.0.store.input_of(found.operation).await?;
         let operation = operation.ok_or_else(|| no_such_operation(found.operation))?;
         self.submit(same_again(operation, requested_by), None).await
-    }
-}
-
-/// A request for the same.
-fn same_again(operation: Operation, requested_by: Option<String>) -> Request {
-    let Operation { name, target, backend, hosts, variables, mut locks, priority, timeout_seconds, .. } =
-        operation;
-    // Those come by themselves.
-    locks.retain(|lock| {
-        let of_target = (&lock.kind, &lock.id) == (&target.kind, &target.id);
-        let of_host =
-            lock.kind.as_str() == "host" && hosts.iter().any(|host| host.name.as_str() == lock.id.as_str());
-        !of_target && !of_host
-    });
-    Request {
-        name,
-        target: RequestTarget { kind: target.kind, id: Some(target.id), name: target.name },
-        backend: Some(backend),
-        hosts,
-        variables,
-        locks,
-        requested_by,
-        priority,
-        check: false,
-        timeout_seconds,
-        idempotency_key: None,
-        traceparent: None,
     }
 }

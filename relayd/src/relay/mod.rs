@@ -1,5 +1,6 @@
 //! The handle that everything which talks to people uses: the API, the page, submissions by AMQP.
 
+mod again;
 mod check;
 mod dead;
 mod documents;
@@ -17,6 +18,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
+use aegir_protocol::operation::{Approved, Operation};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
@@ -86,6 +88,15 @@ impl Relay {
         request: Request,
         idempotency_key: Option<String>,
     ) -> Result<Accepted, Problem> {
+        self.submit_approved(request, idempotency_key, None).await
+    }
+
+    async fn submit_approved(
+        &self,
+        request: Request,
+        idempotency_key: Option<String>,
+        approved: Option<Approved>,
+    ) -> Result<Accepted, Problem> {
         let parts = &self.0;
         let key = idempotency_key.or_else(|| request.idempotency_key.clone());
         if let Some(key) = &key {
@@ -107,6 +118,7 @@ impl Relay {
         let (operation, terms) = accepted.await.map_err(|error| {
             Problem::new(Code::Internal, format!("the request broke its check: {error}"))
         })??;
+        let operation = Operation { approved, ..operation };
         let (id, name) = (operation.id, operation.name.clone());
         let submitted =
             parts.store.write(Submit { operation, terms, idempotency_key: key, request_mac }).await?;
@@ -384,6 +396,12 @@ fn answer(submitted: Submitted) -> Result<Accepted, Problem> {
         Submitted::Conflict => Err(Problem::new(
             Code::IdempotencyConflict,
             "the idempotency key stands for another request: send the same request, or another key",
+        )),
+        Submitted::Overtaken(other) => Err(Problem::new(
+            Code::PlanChanged,
+            format!(
+                "Operation {other} on the same target has come after the plan was made, or is still under way: plan again"
+            ),
         )),
     }
 }

@@ -29,7 +29,7 @@ pub use batch::Batch;
 pub use effects::{AfterCommit, Effects};
 pub use error::StoreError;
 pub use open::OpenError;
-pub use read::{DeadLetterFilter, OperationFilter, TargetFilter, TranscriptPiece};
+pub use read::{DeadLetterFilter, OperationFilter, Planned, TargetFilter, TranscriptPiece};
 pub use writer::{Command, Counters, Writer};
 
 /// How many commands wait for the writer before callers wait themselves.

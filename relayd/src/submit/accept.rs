@@ -67,6 +67,7 @@ pub fn accept(
         lease_seconds: manifest.lease_seconds(),
         retry_of: None,
         done: None,
+        approved: None,
         traceparent: request.traceparent.clone(),
     };
     let size = message::encode(&operation).len();

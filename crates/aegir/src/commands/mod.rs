@@ -51,6 +51,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Show(arguments) => operations::show(&context()?, &arguments).await,
         Command::Cancel(arguments) => actions::cancel(&context()?, &arguments).await,
         Command::Retry(arguments) => actions::retry(&context()?, &arguments).await,
+        Command::Approve(arguments) => run::approve(&context()?, &arguments).await,
         Command::Lost(arguments) => actions::lost(&context()?, &arguments).await,
         Command::Pause(arguments) => backends::pause(&context()?, &arguments).await,
         Command::Resume { backend } => backends::resume(&context()?, &backend).await,

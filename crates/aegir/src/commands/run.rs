@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aegir_protocol::api::ApproveRequest;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::request::{Accepted, Request};
 use aegir_service::exit::Exit;
@@ -10,7 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Context, Form, read_file, watch};
-use crate::arguments::Run;
+use crate::arguments::{Action, Approve, Run};
 use crate::client::{ANSWER_TIMEOUT, Client};
 use crate::error::Error;
 use crate::follow::Start;
@@ -28,22 +29,36 @@ pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, 
     // A key of our own makes it safe to send the request again when the answer did not arrive.
     let key = arguments.key.clone().unwrap_or_else(|| OperationId::generate().to_string());
     let accepted = submit(&context.client, &request, &key).await?;
+    let asked = format!("{} of {} {}", request.name, request.target.kind, request.target.name);
+    told(context, &accepted, &asked, arguments.follow).await
+}
+
+pub(super) async fn approve(context: &Context, arguments: &Approve) -> Result<ExitCode, Error> {
+    let Approve { action: Action { id, requested_by }, plan, follow } = arguments;
+    let id = context.client.resolve(id).await?;
+    let body = ApproveRequest { requested_by: requested_by.clone(), plan: plan.clone() };
+    let path = format!("/api/v1/operations/{id}/approve");
+    let accepted = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+    told(context, &accepted, &format!("what Operation {id} has planned"), *follow).await
+}
+
+/// Says what became of a request, and watches it where that was asked for.
+async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool) -> Result<ExitCode, Error> {
     let id = accepted.id;
     if context.json {
-        if arguments.follow { print_json(&json!({ "accepted": accepted }))? } else { print_json(&accepted)? }
-    } else if arguments.follow {
+        if follow { print_json(&json!({ "accepted": accepted }))? } else { print_json(accepted)? }
+    } else if follow {
         eprintln!("Operation {id}");
     } else if context.look.terminal {
         let again = if accepted.repeated { " (asked for before, with this key)" } else { "" };
-        let text = format!(
-            "Operation {id}{again}: {} of {} {} is {}.\nWatch it with `aegir log -f {id}`.\n",
-            request.name, request.target.kind, request.target.name, accepted.state
-        );
+        let state = accepted.state;
+        let text =
+            format!("Operation {id}{again}: {asked} is {state}.\nWatch it with `aegir log -f {id}`.\n");
         print(text.as_bytes())?;
     } else {
         print(format!("{id}\n").as_bytes())?;
     }
-    if !arguments.follow {
+    if !follow {
         return Ok(Exit::Success.into());
     }
     let form = if context.json { Form::Tagged } else { Form::Text(Wanted::default()) };

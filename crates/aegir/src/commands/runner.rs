@@ -9,6 +9,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::manifest::PluginVerb;
+use aegir_protocol::name::PlanHash;
 use aegir_protocol::operation::Target;
 use aegir_protocol::runner::{Input, Line, PROTOCOL, Verb};
 use aegir_service::exit::Exit;
@@ -46,11 +48,12 @@ struct Plugin<'a> {
 pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
     let place = tempfile::tempdir().map_err(|error| Error::file(&std::env::temp_dir(), error.to_string()))?;
     let plugin = Plugin { arguments, operation: OperationId::generate(), place };
-    let checks: [(&str, Result<(), String>); 10] = [
+    let checks: [(&str, Result<(), String>); 11] = [
         ("plan", plugin.goes_well(Verb::Plan)),
         ("apply", plugin.goes_well(Verb::Apply)),
         ("apply, once more", plugin.goes_well(Verb::Apply)),
         ("plan of what is there", plugin.goes_well(Verb::Plan)),
+        ("apply of a plan", plugin.heeds_its_plan()),
         ("apply, interrupted", plugin.ends_when_interrupted()),
         ("cancel", plugin.goes_well(Verb::Cancel)),
         ("delete", plugin.goes_well(Verb::Delete)),
@@ -74,11 +77,12 @@ pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
 }
 
 impl Plugin<'_> {
-    fn input(&self, protocol: &str, verb: Verb) -> Input {
+    fn input(&self, protocol: &str, verb: Verb, approved: Option<&PlanHash>) -> Input {
         let name = |text: &str| text.parse().expect("a name");
         Input {
             protocol: protocol.to_owned(),
             verb,
+            task_verb: if verb == Verb::Delete { PluginVerb::Delete } else { PluginVerb::Apply },
             operation: self.operation,
             name: "example.run".parse().expect("a name"),
             attempt: Attempt::FIRST,
@@ -93,16 +97,17 @@ impl Plugin<'_> {
             hosts: Vec::new(),
             variables: self.arguments.variables.0.clone(),
             outputs: std::collections::BTreeMap::new(),
+            approved: approved.cloned(),
             settings: self.arguments.settings.0.clone(),
         }
     }
 
-    fn start(&self, protocol: &str, verb: &str) -> Result<Child, String> {
+    fn start(&self, protocol: &str, verb: &str, approved: Option<&PlanHash>) -> Result<Child, String> {
         let (input, lines) = (self.place.path().join("input.json"), self.place.path().join("lines"));
         let known = [Verb::Plan, Verb::Apply, Verb::Delete, Verb::Cancel]
             .into_iter()
             .find(|known| known.as_str() == verb);
-        let mut told = json!(self.input(protocol, known.unwrap_or(Verb::Plan)));
+        let mut told = json!(self.input(protocol, known.unwrap_or(Verb::Plan), approved));
         told["verb"] = json!(verb);
         let work = self.place.path().join("work");
         let _ = std::fs::remove_dir_all(&work);
@@ -136,8 +141,14 @@ impl Plugin<'_> {
         words
     }
 
-    fn run(&self, protocol: &str, verb: &str, interrupt: bool) -> Result<Ran, String> {
-        let mut child = self.start(protocol, verb)?;
+    fn run(
+        &self,
+        protocol: &str,
+        verb: &str,
+        approved: Option<&PlanHash>,
+        interrupt: bool,
+    ) -> Result<Ran, String> {
+        let mut child = self.start(protocol, verb, approved)?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
         let lines = || std::fs::read(self.place.path().join("lines")).unwrap_or_default();
         let mut patience = Instant::now() + PATIENCE;
@@ -167,20 +178,42 @@ impl Plugin<'_> {
     }
 
     fn goes_well(&self, verb: Verb) -> Result<(), String> {
-        let ran = self.run(PROTOCOL, verb.as_str(), false)?;
+        self.says(verb, None).map(drop)
+    }
+
+    /// What it says when all goes well.
+    fn says(&self, verb: Verb, approved: Option<&PlanHash>) -> Result<Vec<Line>, String> {
+        let ran = self.run(PROTOCOL, verb.as_str(), approved, false)?;
         if !ran.status.success() {
             return Err(format!("it ended with {}: {}", shown(ran.status), ran.errors.trim()));
         }
-        keeps_to_the_protocol(&ran.lines)?;
-        if ran.left_behind { Err("it left a process behind".to_owned()) } else { Ok(()) }
+        let lines = keeps_to_the_protocol(&ran.lines)?;
+        if ran.left_behind { Err("it left a process behind".to_owned()) } else { Ok(lines) }
+    }
+
+    /// Whether it carries its own plan out, and refuses another; good as well when it makes none.
+    fn heeds_its_plan(&self) -> Result<(), String> {
+        let plan = self.says(Verb::Plan, None)?.into_iter().find_map(|line| match line {
+            Line::Plan { hash, .. } => Some(hash),
+            Line::Greeting { .. } | Line::Step { .. } | Line::Document { .. } | Line::Progress { .. } => None,
+        });
+        let Some(plan) = plan else { return Ok(()) };
+        let other = "another-plan".parse().map_err(|error| format!("{error}"))?;
+        if self.run(PROTOCOL, Verb::Apply.as_str(), Some(&other), false)?.status.success() {
+            return Err(
+                "it carries out what `approved` says is another plan: it must fail with plan_changed"
+                    .to_owned(),
+            );
+        }
+        self.says(Verb::Apply, Some(&plan)).map(drop)
     }
 
     fn ends_when_interrupted(&self) -> Result<(), String> {
-        self.run(PROTOCOL, Verb::Apply.as_str(), true).map(drop)
+        self.run(PROTOCOL, Verb::Apply.as_str(), None, true).map(drop)
     }
 
     fn refuses(&self, protocol: &str, verb: &str) -> Result<(), String> {
-        let ran = self.run(protocol, verb, false)?;
+        let ran = self.run(protocol, verb, None, false)?;
         if ran.status.success() {
             return Err("it ended with exit code 0: it must end with another".to_owned());
         }
@@ -200,8 +233,9 @@ fn shown(status: ExitStatus) -> String {
     }
 }
 
-fn keeps_to_the_protocol(text: &[u8]) -> Result<(), String> {
+fn keeps_to_the_protocol(text: &[u8]) -> Result<Vec<Line>, String> {
     let mut greeted = false;
+    let mut lines = Vec::new();
     for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
         let said: Line = serde_json::from_slice(line).map_err(|error| {
             format!(
@@ -209,16 +243,17 @@ fn keeps_to_the_protocol(text: &[u8]) -> Result<(), String> {
                 String::from_utf8_lossy(line)
             )
         })?;
-        match said {
+        match &said {
             Line::Greeting { protocol, .. } if protocol == PROTOCOL => greeted = true,
             Line::Greeting { protocol, .. } => {
                 return Err(format!("it speaks {protocol:?}, not {PROTOCOL:?}"));
             }
             _ if !greeted => return Err(format!("line {number} on descriptor 3 comes before its greeting")),
-            Line::Step { .. } | Line::Document { .. } | Line::Progress { .. } => {}
+            Line::Step { .. } | Line::Document { .. } | Line::Plan { .. } | Line::Progress { .. } => {}
         }
+        lines.push(said);
     }
-    if greeted { Ok(()) } else { Err("it does not greet on descriptor 3".to_owned()) }
+    if greeted { Ok(lines) } else { Err("it does not greet on descriptor 3".to_owned()) }
 }
 
 #[cfg(test)]
@@ -244,6 +279,7 @@ mod tests {
             plugin.ends_when_interrupted(),
             plugin.refuses("aegir.runner/999", "plan"),
             plugin.refuses(PROTOCOL, "wish"),
+            plugin.heeds_its_plan(),
         ]
         .into_iter()
         .map(|result| result.err().unwrap_or_default())
@@ -254,7 +290,7 @@ mod tests {
     fn the_examples_keep_to_the_protocol() {
         for example in ["note.py", "hello.sh"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/howto/runners").join(example);
-            assert_eq!(said(&[path.to_str().unwrap()]), ["", "", "", ""], "{example}");
+            assert_eq!(said(&[path.to_str().unwrap()]), ["", "", "", "", ""], "{example}");
         }
     }
 
@@ -269,5 +305,9 @@ mod tests {
         let found =
             said(&["sh", "-c", &format!("{greets}; sleep 100 2>&1 >/dev/null & echo no >&2; exit 4")]);
         assert_eq!((&*found[0], &*found[2]), ("it ended with exit code 4: no", ""));
+        let plans = format!(r#"{greets}; echo '{{"event":"plan","hash":"1"}}' >&3"#);
+        assert!(
+            said(&["sh", "-c", &plans])[4].starts_with("it carries out what `approved` says is another plan")
+        );
     }
 }

@@ -2,13 +2,14 @@
 
 use aegir_protocol::api::{AttemptDetail, OperationSummary};
 use aegir_protocol::record::{
-    Document, Finished, Header, Output, Progress, Record, Remains, Started, Step, StepStatus, Stream,
+    Document, Finished, Header, Output, Plan, Progress, Record, Remains, Started, Step, StepStatus, Stream,
     TaskFinished, TaskStarted,
 };
 use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
 use super::clean::clean;
+use super::operation::carry_out;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
 
 /// How much of a text that is not shown is kept, in bytes, in case that it turns out to be needed.
@@ -138,6 +139,9 @@ impl Log {
             number => format!("The Operation has ended at attempt {number}"),
         };
         text.push_str(&self.end_text(&what, summary.state, summary.reason.as_ref()));
+        if summary.check && summary.state == State::Succeeded {
+            text.push_str(&format!("{}\n", carry_out(summary.id)));
+        }
         text
     }
 
@@ -169,6 +173,7 @@ impl Log {
             Record::TaskStarted(task) => self.task_started_text(at, task),
             Record::Step(step) => self.step(step),
             Record::Document(document) => self.document(document),
+            Record::Plan(plan) => self.plan(plan),
             Record::Progress(progress) => self.progress(progress),
             Record::TaskFinished(task) => self.task_finished(at, task),
             Record::Finished(finished) => self.finished(at, finished),
@@ -250,7 +255,10 @@ impl Log {
     fn step(&mut self, step: &Step) -> String {
         let mut text = self.close();
         let status = self.look.paint(step_style(step.status), &format!("{:<11}", step_word(step.status)));
-        let mut line = format!("  {status} {}  {}", clean(&step.host, false), one_line(&step.name));
+        let host = clean(&step.host, false);
+        // A plug-in may do what is on no minion.
+        let host = if host.is_empty() { host } else { format!("{host}  ") };
+        let mut line = format!("  {status} {host}{}", one_line(&step.name));
         if let Some(item) = &step.item {
             line.push_str(&format!(" [{}]", one_line(item)));
         }
@@ -282,6 +290,15 @@ impl Log {
         let size = serde_json::to_vec(&document.value).map_or(0, |text| text.len() as u64);
         let text = format!("document {} ({})", document.name, bytes(size));
         self.note(&text)
+    }
+
+    fn plan(&mut self, plan: &Plan) -> String {
+        let mut text = self.note(&format!("plan {}", plan.hash));
+        let changes = serde_json::to_string_pretty(&plan.changes).unwrap_or_default();
+        for line in changes.lines().filter(|_| !plan.changes.is_null()) {
+            text.push_str(&format!("      {}\n", clean(line, false)));
+        }
+        text
     }
 
     fn progress(&mut self, progress: &Progress) -> String {
@@ -359,6 +376,7 @@ fn task_of(record: &Record) -> Option<u32> {
         Record::Output(output) => Some(output.task),
         Record::Step(step) => Some(step.task),
         Record::Document(document) => Some(document.task),
+        Record::Plan(plan) => Some(plan.task),
         Record::Progress(progress) => Some(progress.task),
         Record::TaskFinished(task) => Some(task.task),
     }

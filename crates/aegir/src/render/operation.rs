@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aegir_protocol::api::{AttemptDetail, OperationDetail, OperationSummary};
 use aegir_protocol::catalog::{Catalog, Resolved};
+use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{TaskName, VariableName};
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
 use aegir_protocol::state::State;
@@ -74,6 +75,10 @@ pub fn detail(look: &Look, detail: &OperationDetail) -> String {
     if let Some(next) = next_step(detail) {
         fields.push(("", next));
     }
+    fields.extend(detail.plan.iter().map(|plan| ("Plan", plan.to_string())));
+    fields.extend(
+        detail.approves.iter().map(|dry_run| ("Approved", format!("what Operation {dry_run} has planned"))),
+    );
     let by = summary.requested_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     fields.push(("Requested", format!("{}{by}", look.time(summary.requested_at))));
     if detail.priority > 0 {
@@ -130,6 +135,7 @@ fn next_step(detail: &OperationDetail) -> Option<String> {
         State::Failed | State::Lost => {
             Some(format!("What it did: `aegir log {id}`. Try it again: `aegir retry {id}`."))
         }
+        State::Succeeded if detail.plan.is_some() => Some(carry_out(id)),
         State::Waiting
         | State::Queued
         | State::Claimed
@@ -137,6 +143,12 @@ fn next_step(detail: &OperationDetail) -> Option<String> {
         | State::Canceled
         | State::Rejected => None,
     }
+}
+
+/// What to do with a plan.
+#[must_use]
+pub fn carry_out(id: OperationId) -> String {
+    format!("Carry out what it has planned: `aegir approve {id}`.")
 }
 
 fn host(host: &Host) -> String {

@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Site> {
         .route("/operations/{id}", get(operations::show))
         .route("/operations/{id}/cancel", post(operations::cancel))
         .route("/operations/{id}/retry", post(operations::retry))
+        .route("/operations/{id}/approve", post(operations::approve))
         .route("/operations/{id}/lost", post(operations::lost))
         .route("/operations/{id}/transcript", get(transcript::records))
         .route("/operations/{id}/transcript/raw", get(transcript::raw))

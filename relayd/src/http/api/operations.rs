@@ -1,6 +1,8 @@
 //! Submitting, listing, showing and canceling Operations.
 
-use aegir_protocol::api::{ActionRequest, OperationDetail, OperationList, OperationSummary, RetryRequest};
+use aegir_protocol::api::{
+    ActionRequest, ApproveRequest, OperationDetail, OperationList, OperationSummary, RetryRequest,
+};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::OperationName;
@@ -122,6 +124,17 @@ pub(super) async fn retry(
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
     site.relay.retry(id, request.requested_by, request.from_start).await?;
     accepted(&site, id).await
+}
+
+/// `POST /operations/{id}/approve`: 201, with a new Operation.
+pub(super) async fn approve(
+    State(site): State<Site>,
+    Id(id): Id,
+    OptionalJson(request): OptionalJson<ApproveRequest>,
+) -> Answer<(StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>)> {
+    let accepted = site.relay.approve(id, request).await?;
+    let location = format!("/api/v1/operations/{}", accepted.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(accepted)))
 }
 
 /// `POST /operations/{id}/lost`.

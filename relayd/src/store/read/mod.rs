@@ -6,10 +6,12 @@ mod documents;
 mod done;
 mod operations;
 mod outbox;
+mod plan;
 mod settings;
 mod transcript;
 
 pub use dead::DeadLetterFilter;
 pub(super) use operations::document;
 pub use operations::{OperationFilter, TargetFilter};
+pub use plan::Planned;
 pub use transcript::TranscriptPiece;

@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::deadlines::pause_of;
+use super::plan::planned;
 use crate::store::write::{EARLIER, Submitted, repeated};
 use crate::store::{Store, StoreError, rows};
 
@@ -156,6 +157,7 @@ impl Store {
         .await?;
         let waits_for = sqlx::query_scalar::<_, String>(WAITS_FOR).bind(number).fetch_all(&mut *read).await?;
         let summary = with_heartbeats(summary(&row)?, &heard);
+        let plan = if summary.check { planned(&mut read, id).await? } else { None };
         let paused = match summary.state {
             State::Waiting | State::Queued => pause_of(&mut read, &summary.backend).await?,
             State::Claimed
@@ -176,6 +178,8 @@ impl Store {
             waits_for: waits_for.iter().map(|id| rows::id(id)).collect::<Result<_, _>>()?,
             published: row.try_get("published")?,
             paused,
+            plan: plan.map(|plan| plan.hash()),
+            approves: operation.approved.map(|approved| approved.operation),
             attempts: attempts.iter().map(attempt_detail).collect::<Result<_, _>>()?,
             ledger: ledger.iter().map(ledger_entry).collect::<Result<_, _>>()?,
         }))

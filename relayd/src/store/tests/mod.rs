@@ -166,6 +166,7 @@ fn operation(site: &str, locks: &[(&str, LockMode)]) -> Operation {
         lease_seconds: None,
         retry_of: None,
         done: None,
+        approved: None,
         traceparent: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegir_protocol::id::{Attempt, AttemptId};
-use aegir_protocol::name::DocumentName;
+use aegir_protocol::name::{DocumentName, PlanHash};
 use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Header, Record, Started};
 use aegir_protocol::state::Outcome;
@@ -22,12 +22,14 @@ pub(super) struct Learned {
     pub(super) handed: BTreeMap<(u32, DocumentName, Option<Entity>), Handed>,
     /// The Tasks that have succeeded.
     pub(super) succeeded: BTreeSet<u32>,
+    /// What plug-ins said that their plans depend on.
+    pub(super) planned: BTreeMap<u32, PlanHash>,
 }
 
 impl Learned {
     /// Takes in a record. One that can't be read is in the transcript, for people.
     pub(super) fn learn(&mut self, header: &Header<'_>) {
-        if !matches!(header.kind, "started" | "document" | "task_finished") {
+        if !matches!(header.kind, "started" | "document" | "plan" | "task_finished") {
             return;
         }
         self.begun |= header.kind == "started";
@@ -37,6 +39,7 @@ impl Learned {
                 let key = (document.task, document.name.clone(), document.entity.clone());
                 self.handed.insert(key, Handed { seq: header.seq, at: header.at, document });
             }
+            Ok(Some(Record::Plan(plan))) => drop(self.planned.insert(plan.task, plan.hash)),
             Ok(Some(Record::TaskFinished(finished))) if finished.outcome == Outcome::Succeeded => {
                 self.succeeded.insert(finished.task);
             }
@@ -46,26 +49,28 @@ impl Learned {
 }
 
 impl Batch {
-    /// Keeps it for the next attempt. What comes of an attempt that has been followed by another, or of a dry run, is
-    /// nothing that a next one can go on from.
+    /// Keeps it for the next attempt, or for who approves a plan. What comes of an attempt that has been followed by
+    /// another is of no use to either; nothing that a dry run did is something to go on from.
     pub(super) async fn keep_outputs(
         &mut self,
         operation: i64,
         attempt: AttemptId,
         learned: &Learned,
     ) -> Result<(), StoreError> {
-        let Learned { started, handed, succeeded, .. } = learned;
-        if started.is_none() && handed.is_empty() && succeeded.is_empty() {
+        let Learned { started, handed, succeeded, planned, .. } = learned;
+        if started.is_none() && handed.is_empty() && succeeded.is_empty() && planned.is_empty() {
             return Ok(());
         }
-        let counts: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM operations WHERE number = ?1 AND attempt = ?2 AND NOT dry_run")
+        let dry_run: Option<bool> =
+            sqlx::query_scalar("SELECT dry_run FROM operations WHERE number = ?1 AND attempt = ?2")
                 .bind(operation)
                 .bind(attempt.attempt.get())
                 .fetch_optional(&mut self.connection)
                 .await?;
-        if counts.is_none() {
-            return Ok(());
+        match dry_run {
+            None => return Ok(()),
+            Some(true) => return self.keep_plan(operation, attempt.attempt, learned).await,
+            Some(false) => {}
         }
         if let Some(started) = started {
             self.keep_what_it_takes_over(operation, attempt.attempt, started).await?;
@@ -102,8 +107,31 @@ impl Batch {
         Ok(())
     }
 
-    /// Lets go of everything but what the attempt says that it does not do again.
-    async fn keep_what_it_takes_over(
+    async fn keep_plan(
+        &mut self,
+        operation: i64,
+        attempt: Attempt,
+        learned: &Learned,
+    ) -> Result<(), StoreError> {
+        if let Some(started) = &learned.started {
+            self.keep_digest(operation, attempt, started).await?;
+        }
+        for (task, hash) in &learned.planned {
+            sqlx::query(
+                "INSERT INTO plans (operation, attempt, task, hash) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (operation, attempt, task) DO UPDATE SET hash = excluded.hash",
+            )
+            .bind(operation)
+            .bind(attempt.get())
+            .bind(task)
+            .bind(hash.as_str())
+            .execute(&mut self.connection)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_digest(
         &mut self,
         operation: i64,
         attempt: Attempt,
@@ -115,6 +143,17 @@ impl Batch {
             .bind(&started.digest)
             .execute(&mut self.connection)
             .await?;
+        Ok(())
+    }
+
+    /// Lets go of everything but what the attempt says that it does not do again.
+    async fn keep_what_it_takes_over(
+        &mut self,
+        operation: i64,
+        attempt: Attempt,
+        started: &Started,
+    ) -> Result<(), StoreError> {
+        self.keep_digest(operation, attempt, started).await?;
         let numbered = (1_u32..).zip(&started.tasks);
         let taken: Vec<u32> =
             numbered.filter(|(_, task)| task.done_in.is_some()).map(|(number, _)| number).collect();

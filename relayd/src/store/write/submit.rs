@@ -1,6 +1,7 @@
 //! Accepting an Operation.
 
-use aegir_protocol::operation::Operation;
+use aegir_protocol::id::OperationId;
+use aegir_protocol::operation::{Approved, Operation};
 use aegir_protocol::request::Accepted;
 use aegir_protocol::state::State;
 use sqlx::Row as _;
@@ -30,6 +31,8 @@ pub enum Submitted {
     Accepted(Accepted),
     /// The key stands for another request.
     Conflict,
+    /// The plan that it runs is of before this other Operation, which is of the same target.
+    Overtaken(OperationId),
 }
 
 impl Command for Submit {
@@ -43,6 +46,11 @@ impl Command for Submit {
             }
         }
         let operation = &self.operation;
+        if let Some(approved) = &operation.approved
+            && let Some(other) = overtaken_by(batch, approved).await?
+        {
+            return Ok(Submitted::Overtaken(other));
+        }
         let number = self.insert(batch).await?;
         batch.line_up(number, operation.priority, &operation.locks).await?;
         let standing = Standing::new(self.terms);
@@ -113,6 +121,23 @@ impl Submit {
             .await?;
         Ok(number)
     }
+}
+
+/// An Operation that may have changed the target of a plan since that was made, or still may.
+async fn overtaken_by(batch: &mut Batch, approved: &Approved) -> Result<Option<OperationId>, StoreError> {
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT o.id FROM operations plan \
+         JOIN attempts made ON made.operation = plan.number AND made.attempt = ?2 \
+         JOIN operations o ON o.target_kind = plan.target_kind AND o.target_id = plan.target_id AND NOT o.dry_run \
+         WHERE plan.id = ?1 AND (o.state IN ('waiting', 'queued', 'claimed', 'running') OR EXISTS (\
+             SELECT 1 FROM attempts a WHERE a.operation = o.number AND a.started_at >= made.ended_at)) \
+         ORDER BY o.number DESC LIMIT 1",
+    )
+    .bind(approved.operation.to_string())
+    .bind(approved.attempt.get())
+    .fetch_optional(&mut batch.connection)
+    .await?;
+    found.map(|id| rows::id(&id)).transpose()
 }
 
 /// The Operation that an idempotency key stands for.
