@@ -1,35 +1,58 @@
 //! The tutorial's commands work, and print what the page shows.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use aegir_testkit::Cluster;
 use aegir_testkit::daemon::binary;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::world::World;
 
-/// A command of a page, and what the page shows of its output: a line each, `…` for what varies.
-#[derive(Debug, Default)]
-struct Shown {
-    command: String,
-    output: Vec<String>,
+/// What a page has its reader do.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Write a file: a block after a line that ends with the path in backticks and a colon.
+    Write { path: String, text: String },
+    /// Run a command, with what the page shows of its output: a line each, `…` for what varies.
+    Run { command: String, output: Vec<String> },
 }
 
-fn commands(page: &str) -> Vec<Shown> {
-    let blocks = page.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
-    let mut commands: Vec<Shown> = Vec::new();
-    for line in blocks.flat_map(str::lines) {
-        match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push(Shown { command: command.to_owned(), ..Shown::default() }),
-            (None, Some(shown)) => shown.output.push(line.to_owned()),
-            (None, None) => {}
+fn steps(page: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut before = "";
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else {
+            if !line.is_empty() {
+                before = line;
+            }
+            continue;
+        };
+        let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let path = before.strip_suffix("`:").and_then(|before| before.rsplit('`').next());
+        if let Some(path) = path {
+            steps.push(Step::Write { path: path.to_owned(), text: block.join("\n") + "\n" });
+        } else if language == "console" {
+            for line in block {
+                match (line.strip_prefix("$ "), steps.last_mut()) {
+                    (Some(command), _) => {
+                        steps.push(Step::Run { command: command.to_owned(), output: Vec::new() });
+                    }
+                    (None, Some(Step::Run { output, .. })) => output.push(line.to_owned()),
+                    (None, _) => {}
+                }
+            }
         }
+        before = "";
     }
-    commands
+    steps
 }
 
 /// Whether the parts of a shown line follow each other in a line of the output.
@@ -46,52 +69,103 @@ fn appears(shown: &str, output: &str) -> bool {
     })
 }
 
-/// What `cargo xtask demo` leaves for the reader, made for this test's cluster.
-fn set_the_scene(world: &World, directory: &Path) -> Result<()> {
-    let relayd = &world.cluster.relayd;
-    let aegir = binary("aegir")?;
-    let programs = aegir.parent().context("aegir lies nowhere")?;
-    let demo = directory.join("target/demo");
-    std::fs::create_dir_all(demo.join("content"))?;
-    let source = world.content("example.test", &[("index.html", "the first page")])?;
-    std::os::unix::fs::symlink(&source, demo.join("content/example.test"))?;
-    std::fs::write(
-        demo.join("environment"),
-        format!(
-            "export AEGIR_URL={} AEGIR_TOKEN_FILE='{}' PATH='{}':\"$PATH\"\n",
-            relayd.url(),
-            relayd.token_file().display(),
-            programs.display()
-        ),
-    )?;
-    std::fs::write(demo.join("hosts.json"), json!([world.host()]).to_string())?;
-    let variables = world.cluster.site_variables(Path::new(&source));
-    std::fs::write(demo.join("site.json"), variables.to_string())?;
-    Ok(())
+/// The reader's clone, and what `cargo xtask demo` leaves in it, made for this test's cluster.
+struct Reader {
+    world: World,
+    clone: TempDir,
 }
 
-#[tokio::test]
-async fn the_tutorials_commands_do_what_it_says() -> Result<()> {
-    let world = World::start().await?;
-    let directory = world.directory().join("reader");
-    set_the_scene(&world, &directory)?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial/first-operation.md");
-    let shown = commands(&std::fs::read_to_string(path)?);
-    ensure!(shown.len() > 8, "only {} commands found", shown.len());
-    for Shown { command, output } in shown.iter().filter(|shown| shown.command != "cargo xtask demo") {
+impl Reader {
+    async fn start() -> Result<Self> {
+        let clone = tempfile::tempdir()?;
+        let demo = clone.path().join("target/demo");
+        std::fs::create_dir_all(demo.join("roles"))?;
+        let (roles, plugin) = (demo.join("roles"), demo.join("runners/note.py"));
+        let builder = Cluster::builder().dispatcherd(move |dispatcherd| {
+            dispatcherd.roles(&roles).section(&format!("[runners.note]\ncommand = [{plugin:?}]"))
+        });
+        let reader = Self { world: World::of(builder).await?, clone };
+        reader.set_the_scene(&demo)?;
+        Ok(reader)
+    }
+
+    fn set_the_scene(&self, demo: &Path) -> Result<()> {
+        let world = &self.world;
+        let relayd = &world.cluster.relayd;
+        let aegir = binary("aegir")?;
+        let programs = aegir.parent().context("aegir lies nowhere")?;
+        std::fs::create_dir_all(demo.join("content"))?;
+        let source = world.content("example.test", &[("index.html", "the first page")])?;
+        symlink(&source, demo.join("content/example.test"))?;
+        symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs"), self.clone.path().join("docs"))?;
+        std::fs::create_dir(demo.join("dispatcherd"))?;
+        symlink(world.cluster.dispatcherd.config(), demo.join("dispatcherd/dispatcherd.toml"))?;
+        let environment = format!(
+            "export AEGIR_URL={} AEGIR_TOKEN_FILE='{}' PATH='{}':\"$PATH\" DEMO_NGINX_PORT={}\n",
+            relayd.url(),
+            relayd.token_file().display(),
+            programs.display(),
+            world.cluster.nginx.port()
+        );
+        std::fs::write(demo.join("environment"), environment)?;
+        std::fs::write(demo.join("hosts.json"), json!([world.host()]).to_string())?;
+        let variables = world.cluster.site_variables(Path::new(&source));
+        std::fs::write(demo.join("site.json"), variables.to_string())?;
+        Ok(())
+    }
+
+    /// Does what a page says, but for starting and installing what is there.
+    async fn follow(&self, page: &str) -> Result<()> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial").join(page);
+        let steps = steps(&std::fs::read_to_string(path)?);
+        ensure!(steps.len() > 8, "only {} steps found", steps.len());
+        for step in &steps {
+            match step {
+                Step::Write { path, text } => {
+                    let path = self.clone.path().join(path);
+                    std::fs::create_dir_all(path.parent().context("a file without a directory")?)?;
+                    std::fs::write(path, text)?;
+                }
+                Step::Run { command, .. }
+                    if command.starts_with("cargo ") || command.starts_with("sudo ") => {}
+                Step::Run { command, output } => self.run(command, output).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&self, command: &str, output: &[String]) -> Result<()> {
         let run = Command::new("bash")
             .args(["-c", &format!("source target/demo/environment; {command}")])
-            .current_dir(&directory)
+            .current_dir(self.clone.path())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let ran = timeout(Duration::from_secs(90), run).await.with_context(|| command.clone())??;
+        let ran = timeout(Duration::from_secs(90), run).await.with_context(|| command.to_owned())??;
         let printed =
             format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         ensure!(ran.status.success(), "{command}: {}\n{printed}", ran.status);
         for line in output {
             ensure!(appears(line, &printed), "{command}: the page shows {line:?}, it printed\n{printed}");
         }
+        Ok(())
     }
-    world.stop().await
+
+    async fn stop(self) -> Result<()> {
+        self.world.stop().await
+    }
+}
+
+#[tokio::test]
+async fn the_first_tutorials_commands_do_what_it_says() -> Result<()> {
+    let reader = Reader::start().await?;
+    reader.follow("first-operation.md").await?;
+    reader.stop().await
+}
+
+#[tokio::test]
+async fn the_roles_of_the_tutorial_do_what_it_says() -> Result<()> {
+    let reader = Reader::start().await?;
+    reader.follow("roles.md").await?;
+    reader.stop().await
 }

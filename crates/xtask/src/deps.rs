@@ -45,6 +45,8 @@ const FOR_TESTS: &[Program] = &[
     Program { name: "node", places: &[], package: "nodejs" },
     Program { name: "ansible-lint", places: &[], package: "ansible-lint" },
     Program { name: "jq", places: &[], package: "jq" },
+    Program { name: "hugo", places: &[], package: "hugo" },
+    Program { name: "curl", places: &[], package: "curl" },
     Program { name: "php", places: &[], package: "php-cli" },
     Program {
         name: "PHP's extension curl",

@@ -40,6 +40,7 @@ impl Cast {
         let at = |name: &str| directory.join(name);
         let content = at("content").join(SITE);
         fs::create_dir_all(&content).context("can't make the site's content")?;
+        fs::create_dir_all(at("roles")).context("can't make a directory for roles")?;
         fs::write(content.join("index.html"), PAGE).context("can't write the site's content")?;
 
         println!("Starting everything below {}", directory.display());
@@ -66,6 +67,9 @@ impl Cast {
         println!("  dispatcherd");
         let mut dispatcherd = Dispatcherd::builder(&stage.dispatcherd(), broker.url())
             .content_root(&at("content"))
+            // What docs/tutorial/roles.md fills.
+            .roles(&at("roles"))
+            .section(&format!("[runners.note]\ncommand = [{:?}]", at("runners/note.py")))
             .identity_file(&minion.identity_file)
             .runtime_directory(&stage.runtime())
             .start()

@@ -16,10 +16,11 @@ pub(crate) fn write(cast: &Cast) -> anyhow::Result<()> {
     let aegir = binary("aegir")?;
     let programs = aegir.parent().context("aegir lies nowhere")?;
     let environment = format!(
-        "export AEGIR_URL={}\nexport AEGIR_TOKEN_FILE='{}'\nexport PATH='{}':\"$PATH\"\n",
+        "export AEGIR_URL={}\nexport AEGIR_TOKEN_FILE='{}'\nexport PATH='{}':\"$PATH\"\nexport DEMO_NGINX_PORT={}\n",
         cast.relayd.url(),
         cast.relayd.token_file().display(),
-        programs.display()
+        programs.display(),
+        cast.nginx.port()
     );
     put(cast, "environment", environment.as_bytes())?;
     let host = json!({
