@@ -59,6 +59,9 @@ pub struct PlannedTask {
     pub hosts: Vec<HostName>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Resolved>,
+    /// Those of which each host has its own.
+    #[serde(default)]
+    pub of_hosts: BTreeMap<HostName, BTreeMap<VariableName, Resolved>>,
     /// The variables that it gets under the names of other roles too, whose task-files its own builds on.
     #[serde(default)]
     pub uses: BTreeMap<RoleName, Vec<VariableName>>,

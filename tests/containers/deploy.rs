@@ -45,6 +45,16 @@ fn a_site_is_deployed_and_served_by_the_minion() -> Result<()> {
     let checked = localdev.exec("web", &["/var/www/html/ddev/commands/web/aegir-check"])?;
     ensure!(checked.contains("RabbitMQ 3.10") && checked.contains("minion"), "{checked}");
 
+    // A host's entry says who works there, and what is its own.
+    let as_root = r#"sed 's/{"/{"become": true, "/' /exchange/hosts/minion.json > /tmp/root.json"#;
+    localdev.exec("web", &["sh", "-c", as_root])?;
+    for (hosts, who) in [("/exchange/hosts/minion.json", "aegir-minion"), ("/tmp/root.json", "root")] {
+        let run = ["run", "steady.who", "--target", "site:who.example", "--hosts-file", hosts];
+        let said =
+            localdev.aegir(&[&run, &["--var", "hosts.minion.label={{ x }}", "--follow"][..]].concat())?;
+        ensure!(said.contains(&format!("{who} on {{{{ x }}}}")), "{said}");
+    }
+
     // And away with it again.
     let delete = ["run", "static_site.delete", "--target", "site:welcome.example", "--follow"];
     localdev.aegir(&[&delete, &["--hosts-file", "/exchange/hosts/minion.json"][..]].concat())?;

@@ -169,6 +169,9 @@ pub struct Run {
     /// A dry run: say what would change and change nothing. Its plan can be carried out with `aegir approve`
     #[arg(long, visible_alias = "plan")]
     pub check: bool,
+    /// Do not ask what the Operation's role wants confirmed
+    #[arg(long)]
+    pub yes: bool,
     /// 0 (lowest) to 9
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
     pub priority: u8,

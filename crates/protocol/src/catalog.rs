@@ -14,7 +14,7 @@ use crate::api::FieldProblem;
 use crate::code::Code;
 use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
 use crate::manifest::{Manifest, OperationManifest, VariableManifest};
-use crate::name::{BackendName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
+use crate::name::{BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
 use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables, sealed};
 
 /// What a backend can do.
@@ -110,7 +110,7 @@ impl Catalog {
             problems.push(FieldProblem::new("/priority", Code::FieldInvalid, message));
         }
         problems.extend(check_hosts(subject.hosts));
-        problems.extend(role.check_variables(operation, subject.variables));
+        problems.extend(role.check_variables(operation, subject.hosts, subject.variables));
         for task in &operation.tasks {
             problems.extend(role.check_hosts_of(task, subject.hosts));
         }
@@ -162,13 +162,36 @@ impl Role {
     }
 
     /// The variables of a Task with their values: the manifest's default, outranked by the value in the
-    /// variable's own scope, outranked by the scope `operation`, outranked by `tasks.<task>`.
+    /// variable's own scope, outranked by the scope `operation`, outranked by `tasks.<task>`. Those of which each
+    /// host has its own are left out.
     #[must_use]
     pub fn resolve(&self, task: &TaskName, variables: &Variables) -> BTreeMap<VariableName, Resolved> {
+        let own = |variable: &VariableManifest| Some(variable.scope()?.to_owned());
+        self.resolved(task, variables, |variable| if variable.of_hosts() { None } else { own(variable) })
+    }
+
+    /// The variables of a Task of which each host has its own, with those of this one.
+    #[must_use]
+    pub fn resolve_for(
+        &self,
+        task: &TaskName,
+        host: &HostName,
+        variables: &Variables,
+    ) -> BTreeMap<VariableName, Resolved> {
+        self.resolved(task, variables, |variable| variable.of_hosts().then(|| format!("hosts.{host}")))
+    }
+
+    /// `own` gives the scope that a variable's own values are in, or leaves it out.
+    fn resolved(
+        &self,
+        task: &TaskName,
+        variables: &Variables,
+        own: impl Fn(&VariableManifest) -> Option<String>,
+    ) -> BTreeMap<VariableName, Resolved> {
         let Some(declared) = self.manifest.tasks.get(task) else { return BTreeMap::new() };
         let value = |name: &VariableName| {
             let variable = self.manifest.variables.get(name)?;
-            let scopes = [format!("tasks.{task}"), OPERATION_SCOPE.to_owned(), variable.scope()?.to_owned()];
+            let scopes = [format!("tasks.{task}"), OPERATION_SCOPE.to_owned(), own(variable)?];
             let given = scopes.into_iter().find_map(|scope| {
                 let value = variables.get(&scope)?.get(name.as_str())?.clone();
                 Some(Resolved { value, from: scope })
@@ -215,36 +238,58 @@ impl Role {
         strongest
     }
 
-    fn check_variables(&self, operation: &OperationManifest, variables: &Variables) -> Vec<FieldProblem> {
+    fn check_variables(
+        &self,
+        operation: &OperationManifest,
+        hosts: &[Host],
+        variables: &Variables,
+    ) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         for (scope, values) in variables {
             for (name, value) in values {
                 let pointer = format!("/variables/{}/{}", escape(scope), escape(name));
-                problems.extend(self.check_value(scope, name, value, &pointer));
+                problems.extend(self.check_value(scope, hosts, name, value, &pointer));
             }
         }
-        for task in &operation.tasks {
-            let declared = self.manifest.tasks.get(task).map_or(&[][..], |task| &task.variables);
-            let resolved = self.resolve(task, variables);
-            for name in declared.iter().filter(|name| !resolved.contains_key(*name)) {
-                let Some(variable) = self.manifest.variables.get(name) else { continue };
-                if variable.optional() {
-                    continue;
-                }
-                let scope = variable.scope().unwrap_or(OPERATION_SCOPE);
-                let pointer = format!("/variables/{}/{name}", escape(scope));
-                if problems.iter().any(|problem: &FieldProblem| problem.pointer == pointer) {
-                    continue;
-                }
+        let mut missing = |task: &TaskName, name: &VariableName, scope: &str| {
+            let pointer = format!("/variables/{}/{name}", escape(scope));
+            if !problems.iter().any(|problem: &FieldProblem| problem.pointer == pointer) {
                 let message =
                     format!("variable {name} is missing: task {task} needs it in the scope {scope}");
                 problems.push(FieldProblem::new(pointer, Code::VariableMissing, message));
+            }
+        };
+        for task in &operation.tasks {
+            let declared = self.manifest.tasks.get(task).map_or(&[][..], |task| &task.variables);
+            let resolved = self.resolve(task, variables);
+            for name in declared {
+                let Some(variable) =
+                    self.manifest.variables.get(name).filter(|variable| !variable.optional())
+                else {
+                    continue;
+                };
+                if variable.of_hosts() {
+                    for host in self.hosts_of(task, hosts) {
+                        if !self.resolve_for(task, &host.name, variables).contains_key(name) {
+                            missing(task, name, &format!("hosts.{}", host.name));
+                        }
+                    }
+                } else if !resolved.contains_key(name) {
+                    missing(task, name, variable.scope().unwrap_or(OPERATION_SCOPE));
+                }
             }
         }
         problems
     }
 
-    fn check_value(&self, scope: &str, name: &str, value: &Value, pointer: &str) -> Option<FieldProblem> {
+    fn check_value(
+        &self,
+        scope: &str,
+        hosts: &[Host],
+        name: &str,
+        value: &Value,
+        pointer: &str,
+    ) -> Option<FieldProblem> {
         let problem = |code, message: String| Some(FieldProblem::new(pointer, code, message));
         let shown: String = name.chars().take(64).collect();
         if let Some(key) = reserved(name, value) {
@@ -258,8 +303,11 @@ impl Role {
             let message = format!("the role declares no variable {shown:?}: it has {known}");
             return problem(Code::VariableUndeclared, message);
         };
-        if !self.scope_fits(scope, variable) {
-            let own = variable.scope().unwrap_or(OPERATION_SCOPE);
+        if !self.scope_fits(scope, hosts, variable) {
+            let own = match variable.scope() {
+                Some("hosts") => "hosts.NAME, of one of the Operation's hosts",
+                own => own.unwrap_or(OPERATION_SCOPE),
+            };
             let message =
                 format!("variable {name} belongs to the scope {own} (or {OPERATION_SCOPE}, or tasks.NAME)");
             return problem(Code::VariableUndeclared, message);
@@ -277,11 +325,15 @@ impl Role {
         problem(Code::VariableInvalid, format!("variable {name}: {error}"))
     }
 
-    fn scope_fits(&self, scope: &str, variable: &VariableManifest) -> bool {
+    fn scope_fits(&self, scope: &str, hosts: &[Host], variable: &VariableManifest) -> bool {
         let task = scope.strip_prefix("tasks.").and_then(|task| task.parse::<TaskName>().ok());
-        scope == OPERATION_SCOPE
-            || variable.scope() == Some(scope)
-            || task.is_some_and(|task| self.manifest.tasks.contains_key(&task))
+        let own = if variable.of_hosts() {
+            let host = scope.strip_prefix("hosts.");
+            host.is_some_and(|named| hosts.iter().any(|host| host.name.as_str() == named))
+        } else {
+            variable.scope() == Some(scope)
+        };
+        own || scope == OPERATION_SCOPE || task.is_some_and(|task| self.manifest.tasks.contains_key(&task))
     }
 }
 
@@ -316,12 +368,13 @@ mod tests {
     fn catalog() -> Catalog {
         let manifest = json!({
             "schema": "aegir.role/0", "title": "Example", "targets": ["site"],
-            "operations": { "print": { "title": "Print", "tasks": ["say"] } },
-            "tasks": { "say": { "shell": { "argv": ["/bin/echo", {"variable": "text"}], "where": "dispatcher" },
+            "operations": { "print": { "title": "Print", "tasks": ["say"] }, "place": { "title": "Place", "tasks": ["place"] } },
+            "tasks": { "place": { "variables": ["rack"] }, "say": { "shell": { "argv": ["/bin/echo", {"variable": "text"}], "where": "dispatcher" },
                                 "variables": ["text", "password"] } },
             "variables": {
                 "text": { "type": "string", "scope": "site" },
                 "password": { "type": "string", "scope": "site", "secret": true, "optional": true },
+                "rack": { "type": "integer", "scope": "hosts" },
             },
         });
         let role = Role {
@@ -397,6 +450,35 @@ mod tests {
             json!({"site": {"text": "x", "password": {"a": {"__ansible_unsafe": "x"}}}}),
             &[("/variables/site/password", Code::VariableReserved)],
         );
+    }
+
+    #[test]
+    fn each_host_has_its_own() {
+        let (catalog, name, kind) = (catalog(), "example.place".parse().unwrap(), "site".parse().unwrap());
+        let hosts: Vec<Host> = ["web1", "web2"].map(|host| Host::named(host.parse().unwrap())).into();
+        let check = |variables: Value| {
+            let variables: Variables = serde_json::from_value(variables).unwrap();
+            let subject =
+                Subject { name: &name, target: &kind, hosts: &hosts, variables: &variables, priority: 0 };
+            let problems: Vec<_> =
+                catalog.check(&subject).into_iter().map(|problem| (problem.pointer, problem.code)).collect();
+            let role = &catalog.roles[&name.role];
+            let racks = hosts.iter().map(|host| {
+                let resolved = role.resolve_for(&"place".parse().unwrap(), &host.name, &variables);
+                resolved.into_values().map(|resolved| (resolved.value, resolved.from)).next()
+            });
+            (problems, racks.collect::<Vec<_>>())
+        };
+        let at = |rack: u32, from: &str| Some((json!(rack), from.to_owned()));
+        let (problems, racks) = check(json!({"hosts.web1": {"rack": 1}, "hosts.web2": {"rack": 2}}));
+        assert_eq!((problems, racks), (Vec::new(), vec![at(1, "hosts.web1"), at(2, "hosts.web2")]));
+        let (problems, racks) = check(json!({"hosts.web1": {"rack": 1}, "operation": {"rack": 3}}));
+        assert_eq!((problems, racks), (Vec::new(), vec![at(3, "operation"), at(3, "operation")]));
+        let missing = ("/variables/hosts.web2/rack".to_owned(), "variable_missing".to_owned());
+        assert_eq!(check(json!({"hosts.web1": {"rack": 1}})).0, [missing]);
+        let other = ("/variables/hosts.web3/rack".to_owned(), "variable_undeclared".to_owned());
+        assert_eq!(check(json!({"hosts.web3": {"rack": 1}})).0[0], other);
+        assert_eq!(check(json!({"hosts": {"rack": 1}})).0[0].1, "variable_undeclared");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::name::{DocumentName, Kind, OperationName, RunnerName, ServiceName, TaskName, VariableName};
 use crate::operation::LockMode;
@@ -53,6 +53,9 @@ pub struct OperationManifest {
     /// Whether it destroys something, so that a frontend should ask first.
     #[serde(default)]
     pub dangerous: bool,
+    /// What somebody is to confirm first, as a question: a frontend shows it, and `aegir run` asks it on a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
     /// Whether a second run after a half-finished first one is harmless. What is `safe` runs under a lease: when
     /// its node falls silent for longer than that, it is given up and tried again by itself.
     #[serde(default)]
@@ -241,20 +244,28 @@ pub enum Place {
     Dispatcher,
 }
 
-/// One word of a command line: a fixed text, or the value of a variable as it is.
+/// One word of a command line: a fixed text, or a value as it is: a string's characters, or any other value as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
     /// A fixed text.
     Text(String),
-    /// `{variable: NAME}`: a string's characters, or any other value as JSON.
+    /// `{variable: NAME}`: the value of a variable.
     Variable(VariableName),
+    /// `{output: TASK.DOCUMENT}`: what an earlier Task has handed over.
+    Output(TaskName, DocumentName),
 }
+
+/// What is expected of one.
+const ARGUMENT: &str = "a text, {variable: NAME} or {output: TASK.DOCUMENT} is expected";
 
 impl Serialize for Argument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Variable(name) => BTreeMap::from([("variable", name)]).serialize(serializer),
+            Self::Output(task, document) => {
+                BTreeMap::from([("output", format!("{task}.{document}"))]).serialize(serializer)
+            }
         }
     }
 }
@@ -262,16 +273,19 @@ impl Serialize for Argument {
 impl<'de> Deserialize<'de> for Argument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self::Text(text)),
-            Value::Object(object) if object.len() == 1 => object
-                .get("variable")
-                .and_then(Value::as_str)
-                .ok_or_else(|| D::Error::custom("a text or {variable: NAME} is expected"))?
-                .parse()
-                .map(Self::Variable)
-                .map_err(D::Error::custom),
-            other => Err(D::Error::custom(format!("a text or {{variable: NAME}} is expected, not {other}"))),
+        let object = match Value::deserialize(deserializer)? {
+            Value::String(text) => return Ok(Self::Text(text)),
+            Value::Object(object) if object.len() == 1 => object,
+            other => return Err(D::Error::custom(format!("{ARGUMENT}, not {other}"))),
+        };
+        let text = |key: &str| object.get(key).and_then(Value::as_str);
+        match (text("variable"), text("output").and_then(|output| output.split_once('.'))) {
+            (Some(name), _) => name.parse().map(Self::Variable).map_err(D::Error::custom),
+            (None, Some((task, document))) => Ok(Self::Output(
+                task.parse().map_err(D::Error::custom)?,
+                document.parse().map_err(D::Error::custom)?,
+            )),
+            (None, None) => Err(D::Error::custom(ARGUMENT)),
         }
     }
 }
@@ -283,14 +297,12 @@ impl JsonSchema for Argument {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let variable = generator.subschema_for::<VariableName>();
+        let object = |key: &str, value: Value| json!({ "type": "object", "properties": { key: value }, "required": [key], "additionalProperties": false });
+        let output = json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}\\.[a-z][a-z0-9_]{0,62}$" });
         schemars::json_schema!({ "oneOf": [
             { "type": "string" },
-            {
-                "type": "object",
-                "properties": { "variable": variable },
-                "required": ["variable"],
-                "additionalProperties": false,
-            },
+            object("variable", variable.to_value()),
+            object("output", output),
         ] })
     }
 }
@@ -320,11 +332,37 @@ impl Manifest {
                 wrong.push(format!("tasks.{name}.variables names {variable}, which is not among variables"));
             }
             wrong.extend(task.check().into_iter().map(|error| format!("tasks.{name}: {error}")));
+            let of_hosts =
+                |name: &&VariableName| self.variables.get(*name).is_some_and(VariableManifest::of_hosts);
+            if task.task_file(name).is_none()
+                && let Some(variable) = task.variables.iter().find(of_hosts)
+            {
+                wrong.push(format!("tasks.{name} gets {variable}, whose scope hosts is for task-files"));
+            }
+            wrong.extend(self.check_outputs_of(task).map(|error| format!("tasks.{name}: {error}")));
         }
         for (name, variable) in &self.variables {
             wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
         }
         wrong
+    }
+
+    /// Which outputs of other tasks a program gets that these do not hand over.
+    fn check_outputs_of(&self, task: &TaskManifest) -> impl Iterator<Item = String> {
+        let argv = task.shell.iter().flat_map(|shell| &shell.argv);
+        argv.filter_map(|argument| match argument {
+            Argument::Text(_) | Argument::Variable(_) => None,
+            Argument::Output(of, document) => {
+                let declared = self.tasks.get(of).and_then(|task| task.outputs.get(document));
+                match declared {
+                    None => Some(format!("shell.argv uses {of}.{document}, and no task {of} has {document} among its outputs")),
+                    Some(output) if output.secret() => Some(format!(
+                        "shell.argv uses {of}.{document}, a secret, which everybody on the host could read there"
+                    )),
+                    Some(_) => None,
+                }
+            }
+        })
     }
 }
 
@@ -385,5 +423,33 @@ impl TaskManifest {
         }
         let named = self.ansible.as_ref().and_then(|ansible| ansible.task_file.clone());
         Some(named.unwrap_or_else(|| format!("{name}.yml")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gets_only_what_other_tasks_hand_over_in_the_clear() {
+        let manifest = |word: Value| {
+            let manifest = json!({
+                "schema": MANIFEST_SCHEMA, "title": "T", "targets": [], "operations": {},
+                "tasks": {
+                    "dump": {"outputs": {"path": {"type": "string"}, "key": {"type": "string", "secret": true}}},
+                    "load": {"shell": {"argv": ["load", word]}},
+                },
+            });
+            serde_json::from_value::<Manifest>(manifest).map_err(|error| error.to_string())
+        };
+        let wrong = |output: &str| manifest(json!({"output": output})).unwrap().check().join("; ");
+        assert_eq!(wrong("dump.path"), "");
+        assert!(wrong("dump.size").contains("no task dump has size among its outputs"));
+        assert!(wrong("dump.key").contains("a secret"));
+        for word in [json!({"output": "dump"}), json!({"outputs": "dump.path"}), json!(3)] {
+            assert!(manifest(word).unwrap_err().contains(ARGUMENT));
+        }
+        let argument = Argument::Output("dump".parse().unwrap(), "path".parse().unwrap());
+        assert_eq!(json!(argument), json!({"output": "dump.path"}));
     }
 }

@@ -135,6 +135,9 @@ pub struct Host {
     pub port: Option<u16>,
     /// The login; dispatcherd's own setting when absent.
     pub user: Option<UserName>,
+    /// Whether all that Ansible does there is done as root, by sudo without a password. Otherwise it is for roles to say.
+    #[serde(default, rename = "become")]
+    pub becomes_root: bool,
     /// Its public host keys, each `TYPE BASE64`. When there are any, no other key is believed; when there are
     /// none, only keys that an operator of the backend has trusted with `dispatcherd minion add`.
     #[serde(default)]
@@ -148,7 +151,15 @@ impl Host {
     /// A host that is known by nothing but its name.
     #[must_use]
     pub fn named(name: HostName) -> Self {
-        Self { name, address: None, port: None, user: None, host_keys: Vec::new(), services: BTreeMap::new() }
+        Self {
+            name,
+            address: None,
+            port: None,
+            user: None,
+            becomes_root: false,
+            host_keys: Vec::new(),
+            services: BTreeMap::new(),
+        }
     }
 
     /// The port of its sshd.

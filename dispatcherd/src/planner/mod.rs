@@ -11,7 +11,7 @@ use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{Place, TaskManifest};
 use aegir_protocol::name::{NodeName, RoleName, RunnerName, TaskName, VariableName};
-use aegir_protocol::operation::{DoneTask, Operation};
+use aegir_protocol::operation::{DoneTask, Host, Operation};
 use aegir_protocol::state::Reason;
 
 use crate::config::Runner;
@@ -103,8 +103,13 @@ fn task(
     let action = action(name, declared, terms)?;
     let beside_dispatcherd = matches!(action, Action::Program { on: Place::Dispatcher, .. });
     let hosts = if beside_dispatcherd { Vec::new() } else { role.hosts_of(name, &operation.hosts) };
+    let of_host = |host: &&Host| {
+        let own = role.resolve_for(name, &host.name, &operation.variables);
+        (!own.is_empty()).then(|| (host.name.clone(), own))
+    };
     Ok(PlannedTask {
         number,
+        of_hosts: hosts.iter().filter_map(of_host).collect(),
         role: operation.name.role.clone(),
         digest: role.digest.clone(),
         collection: role.collection.clone(),

@@ -8,14 +8,15 @@ use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{Argument, Place};
 use aegir_protocol::name::HostName;
 use aegir_protocol::operation::sealed;
-use aegir_protocol::record::{Exit, Remains};
-use aegir_protocol::state::Reason;
+use aegir_protocol::record::{Exit, Remains, Step, StepStatus};
+use aegir_protocol::state::{Outcome, Reason};
 use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::account::Account;
 use super::child::{Child, Ended, Pressure, Swept, carry};
+use super::outputs::Held;
 use super::process::{Process, Program, StartError};
 use super::stop::Stops;
 use super::work::{TaskEnd, Work, worst};
@@ -29,37 +30,44 @@ const SECRETS: &str = "AEGIR_SECRETS";
 
 /// Carries a Task out.
 pub(super) async fn run(work: &Work<'_>, task: &PlannedTask, argv: &[Argument], on: Place) -> TaskEnd {
-    let argv = match words(task, argv) {
+    let argv = match words(work, task, argv) {
         Ok(argv) => argv,
         Err(reason) => return TaskEnd::not_started(reason),
     };
+    if work.operation.check {
+        return not_run(work, &argv);
+    }
     match on {
         Place::Dispatcher => beside(work, task, argv).await,
         Place::Minions => on_minions(work, task, argv).await,
     }
 }
 
-/// The command line. A value is one word, whatever it holds.
-fn words(task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
+/// The command line. A value is one word, whatever it holds; one that is optional and not there is an empty word.
+fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
     argv.iter()
         .map(|argument| match argument {
             Argument::Text(text) => Ok(text.clone()),
-            Argument::Variable(name) => {
-                let Some(resolved) = task.variables.get(name) else {
-                    // Optional and not given.
-                    return Ok(String::new());
-                };
-                if sealed(&resolved.value).is_some() {
-                    return Err(Code::NotAllowed.because(format!(
+            Argument::Variable(name) => match task.variables.get(name) {
+                Some(resolved) if sealed(&resolved.value).is_some() => {
+                    Err(Code::NotAllowed.because(format!(
                         "task {} has the secret {name} among its arguments, where everybody on the host can \
-                         read it: take it from argv, and let the program read the file {name} in ${SECRETS}",
+                     read it: take it from argv, and let the program read the file {name} in ${SECRETS}",
                         task.name
-                    )));
+                    )))
                 }
-                Ok(match &resolved.value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                })
+                resolved => Ok(resolved.map(|resolved| word(&resolved.value)).unwrap_or_default()),
+            },
+            Argument::Output(of, document) => {
+                let account = work.account.borrow();
+                match account.outputs().by_task().get(of).and_then(|outputs| outputs.get(document)) {
+                    // Its manifest would have been left out.
+                    Some(Held::Secret(_)) => {
+                        Err(Code::NotAllowed.because(format!("{of}.{document} is a secret")))
+                    }
+                    Some(Held::Plain(value)) => Ok(word(value)),
+                    None => Ok(String::new()),
+                }
             }
         })
         .map(|word| match word {
@@ -70,6 +78,32 @@ fn words(task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
             other => other,
         })
         .collect()
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A dry run changes nothing, and what a program would change nobody knows.
+fn not_run(work: &Work<'_>, argv: &[String]) -> TaskEnd {
+    let name = format!("Would run {}", argv.join(" "));
+    let (status, action) = (StepStatus::Changed, "shell".to_owned());
+    let step = Step {
+        task: 0,
+        name,
+        action,
+        host: String::new(),
+        status,
+        item: None,
+        duration_ms: 0,
+        message: None,
+        diff: None,
+    };
+    work.account.borrow_mut().step(step);
+    TaskEnd::nothing_left(Outcome::Succeeded, Code::Completed.because("a dry run runs no program"))
 }
 
 async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {

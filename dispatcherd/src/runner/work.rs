@@ -54,7 +54,7 @@ impl TaskEnd {
         Self::nothing_left(stop.outcome(), stop.reason())
     }
 
-    fn nothing_left(outcome: Outcome, reason: Reason) -> Self {
+    pub(super) fn nothing_left(outcome: Outcome, reason: Reason) -> Self {
         Self { outcome, reason, exit: Exit::default(), local: Remains::Gone, remote: Remains::Gone }
     }
 }

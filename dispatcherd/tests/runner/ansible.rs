@@ -31,7 +31,7 @@ async fn values_arrive_as_those_very_characters() {
     mode: "0600"
 - name: Write what is inside one
   ansible.builtin.copy:
-    content: "{{{{ example_deep.list[0].a }}}} {{{{ aegir.target.name }}}} {{{{ aegir.attempt }}}}"
+    content: "{{{{ example_deep.list[0].a }}}} {{{{ aegir.target.name }}}} {{{{ aegir.attempt }}}} {{{{ example_rack }}}}"
     dest: {}
     mode: "0600"
 "#,
@@ -40,9 +40,12 @@ async fn values_arrive_as_those_very_characters() {
     );
     let variables =
         [("text", json!(TEMPLATE)), ("deep", json!({ "list": [{ "a": TEMPLATE, "{{ key }}": 1 }] }))];
-    let ended = case.task_file("write", &tasks, &variables).run().expect("succeeded", "completed");
+    let mut case = case.task_file("write", &tasks, &variables);
+    let rack = json!({"web1": {"rack": {"value": TEMPLATE, "from": "hosts.web1"}}});
+    case.plan.tasks[0].of_hosts = serde_json::from_value(rack).unwrap();
+    let ended = case.run().expect("succeeded", "completed");
     assert_eq!(std::fs::read_to_string(file).unwrap(), TEMPLATE);
-    assert_eq!(std::fs::read_to_string(hash).unwrap(), format!("{TEMPLATE} example.test 1"));
+    assert_eq!(std::fs::read_to_string(hash).unwrap(), format!("{TEMPLATE} example.test 1 {TEMPLATE}"));
     let step = ended.step("Write a value");
     assert_eq!(
         (step.status, &*step.action, &*step.host),

@@ -77,6 +77,28 @@ fn values_are_single_words() {
 }
 
 #[test]
+fn what_earlier_tasks_have_handed_over_is_a_word_too() {
+    let case = Case::new().program(&["true"]).done(json!({ "backup": { "path": "/a b" }, "name": "x y" }));
+    let output = |name: &str| Argument::Output("run".parse().unwrap(), name.parse().unwrap());
+    let argv = ["printf", "[%s]"].map(|word| Argument::Text(word.to_owned()));
+    let argv = argv.into_iter().chain(["backup", "name", "missing"].map(output)).collect();
+    let action = Action::Program { argv, on: Place::Dispatcher };
+    let ended = case.task("show", action, &[]).run().expect("succeeded", "completed");
+    assert_eq!(ended.text(Stream::Stdout), "[{\"path\":\"/a b\"}][x y][]");
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_run_and_runs_nothing() {
+    let case = Case::new();
+    let made = case.path("made");
+    let mut case = case.program(&["touch", made.to_str().unwrap()]);
+    case.operation.check = true;
+    let ended = case.run().expect("succeeded", "completed");
+    assert!(!made.exists());
+    assert_eq!(ended.steps()[0].name, format!("Would run touch {}", made.display()));
+}
+
+#[test]
 fn the_environment_is_cleared() {
     let mut running = Case::new();
     running = running.program(&["env"]);

@@ -1,9 +1,11 @@
 //! `aegir run`.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aegir_protocol::api::ApproveRequest;
+use aegir_protocol::api::{ApproveRequest, CatalogList};
+use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::request::{Accepted, Request};
 use aegir_service::exit::Exit;
@@ -17,7 +19,7 @@ use crate::error::Error;
 use crate::follow::Start;
 use crate::render::log::Wanted;
 use crate::request::request;
-use crate::terminal::{print, print_json};
+use crate::terminal::{confirm, print, print_json};
 
 /// How often a request is sent before giving up. It is the same request each time: it has a key.
 const TRIES: u32 = 3;
@@ -26,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, Error> {
     let request = request(arguments, &read_file)?;
+    if context.look.terminal && io::stdin().is_terminal() && !(arguments.yes || request.check) {
+        ask(&context.client, &request).await?;
+    }
     // A key of our own makes it safe to send the request again when the answer did not arrive.
     let key = arguments.key.clone().unwrap_or_else(|| OperationId::generate().to_string());
     let accepted = submit(&context.client, &request, &key).await?;
@@ -63,6 +68,19 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
     }
     let form = if context.json { Form::Tagged } else { Form::Text(Wanted::default()) };
     watch(context, id, Start::default(), form).await
+}
+
+/// Asks what the Operation's role wants confirmed.
+async fn ask(client: &Client, request: &Request) -> Result<(), Error> {
+    let list: CatalogList = client.get("/api/v1/catalog").await?;
+    let meant =
+        |catalog: &&Catalog| request.backend.as_ref().is_none_or(|backend| *backend == catalog.backend);
+    let operations =
+        list.catalogs.iter().filter(meant).filter_map(|catalog| catalog.find(&request.name).ok());
+    match operations.filter_map(|(_, operation)| operation.confirm.as_deref()).next() {
+        Some(question) => confirm(&format!("{} {}: {question}", request.target.kind, request.target.name)),
+        None => Ok(()),
+    }
 }
 
 async fn submit(client: &Client, request: &Request, key: &str) -> Result<Accepted, Error> {

@@ -1,11 +1,8 @@
 //! Operations in a list, and one with all that is known of it.
 
-use std::collections::BTreeMap;
-
 use aegir_protocol::api::{AttemptDetail, OperationDetail, OperationSummary};
 use aegir_protocol::catalog::{Catalog, Resolved};
 use aegir_protocol::id::OperationId;
-use aegir_protocol::name::{TaskName, VariableName};
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
 use aegir_protocol::state::State;
 use serde_json::Value;
@@ -212,22 +209,23 @@ pub fn variables(look: &Look, detail: &OperationDetail, catalog: Option<&Catalog
         let note = "The backend's catalog is not known, so these are the values as they were sent:\n";
         return format!("{note}{}", sent(look, &detail.variables));
     };
-    let tasks: Vec<_> =
-        operation.tasks.iter().map(|task| (task, role.resolve(task, &detail.variables))).collect();
-    resolved(look, &tasks)
-}
-
-fn resolved(look: &Look, tasks: &[(&TaskName, BTreeMap<VariableName, Resolved>)]) -> String {
-    let rows: Vec<_> = tasks
-        .iter()
-        .flat_map(|(task, values)| {
-            values.iter().map(move |(name, resolved)| {
-                [task.to_string(), name.to_string(), value(&resolved.value), resolved.from.clone()]
-                    .map(Cell::from)
-                    .to_vec()
-            })
-        })
-        .collect();
+    let mut rows = Vec::new();
+    for task in &operation.tasks {
+        let row = |(name, resolved): (String, &Resolved)| {
+            [task.to_string(), name, value(&resolved.value), resolved.from.clone()].map(Cell::from).to_vec()
+        };
+        rows.extend(
+            role.resolve(task, &detail.variables)
+                .iter()
+                .map(|(name, resolved)| row((name.to_string(), resolved))),
+        );
+        for host in role.hosts_of(task, &detail.hosts) {
+            let own = role.resolve_for(task, &host.name, &detail.variables);
+            rows.extend(
+                own.iter().map(|(name, resolved)| row((format!("{name} ({})", host.name), resolved))),
+            );
+        }
+    }
     table(look, &["TASK", "VARIABLE", "VALUE", "FROM"], &rows)
 }
 

@@ -36,6 +36,12 @@ impl VariableManifest {
         self.0.get("scope")?.as_str()
     }
 
+    /// Whether each host has a value of its own: its scope is `hosts`, and values come from `hosts.<name>`.
+    #[must_use]
+    pub fn of_hosts(&self) -> bool {
+        self.scope() == Some("hosts")
+    }
+
     /// Whether its value must be sealed.
     #[must_use]
     pub fn secret(&self) -> bool {
@@ -75,6 +81,9 @@ impl VariableManifest {
         }
         if self.secret() && self.default().is_some() {
             wrong.push(" is a secret and has a default, which everybody can read".to_owned());
+        }
+        if self.secret() && self.of_hosts() {
+            wrong.push(" is a secret of the scope hosts: give it another scope".to_owned());
         }
         wrong
     }

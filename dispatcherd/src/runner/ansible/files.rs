@@ -7,6 +7,7 @@ use aegir_protocol::name::HostName;
 use serde_json::{Map, Value, json};
 
 use super::super::work::Work;
+use super::variables::{NotData, wrapped};
 use crate::minions::{MARKER, Minion};
 use crate::plan::{PlannedTask, Settings};
 
@@ -52,8 +53,15 @@ pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
 }
 
 /// The Task's minions in the group `task`, and in a group `service_NAME` for each service that they offer.
-/// Nothing here is a free text of the frontend: names and addresses are checked by their types.
-pub(super) fn inventory(work: &Work<'_>, task: &PlannedTask, minions: &BTreeMap<HostName, Minion>) -> String {
+/// Names and addresses are checked by their types; a host's own variables are wrapped, as all that comes from the frontend.
+///
+/// # Errors
+/// When a value is none that Ansible takes for data.
+pub(super) fn inventory(
+    work: &Work<'_>,
+    task: &PlannedTask,
+    minions: &BTreeMap<HostName, Minion>,
+) -> Result<String, NotData> {
     let settings = &work.plan.settings;
     let mut hosts = Map::new();
     let mut groups: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
@@ -73,6 +81,15 @@ pub(super) fn inventory(work: &Work<'_>, task: &PlannedTask, minions: &BTreeMap<
         if let (Some(file), Some(object)) = (&login.identity_file, variables.as_object_mut()) {
             object.insert("ansible_ssh_private_key_file".to_owned(), json!(file.to_string_lossy()));
         }
+        if host.becomes_root {
+            variables["ansible_become"] = json!(true);
+        }
+        for (name, resolved) in task.of_hosts.get(&host.name).into_iter().flatten() {
+            let value = wrapped(&resolved.value)?;
+            for name in task.names_of(name) {
+                variables[name] = value.clone();
+            }
+        }
         hosts.insert(host.name.to_string(), variables);
         let names = host.services.keys().map(|service| format!("service_{service}"));
         for group in names.chain(["task".to_owned()]) {
@@ -81,7 +98,7 @@ pub(super) fn inventory(work: &Work<'_>, task: &PlannedTask, minions: &BTreeMap<
     }
     let children: Map<String, Value> =
         groups.into_iter().map(|(name, hosts)| (name, json!({ "hosts": hosts }))).collect();
-    json!({ "all": { "hosts": hosts, "children": children } }).to_string()
+    Ok(json!({ "all": { "hosts": hosts, "children": children } }).to_string())
 }
 
 /// A word as Ansible splits it again (shlex).

@@ -132,7 +132,7 @@ fn prepare(
         let path = directory.join(name);
         crate::secrets::write_private(&path, text.as_bytes()).map(|()| path).map_err(PrepareError::from)
     };
-    let inventory = write("inventory.json", files::inventory(work, task, minions))?;
+    let inventory = write("inventory.json", files::inventory(work, task, minions)?)?;
     let config = write("ansible.cfg", files::CONFIG.to_owned())?;
     let playbook = match &task.action {
         Action::Playbook(path) => path.clone(),
