@@ -125,12 +125,14 @@ impl Submit {
 
 /// An Operation that may have changed the target of a plan since that was made, or still may.
 async fn overtaken_by(batch: &mut Batch, approved: &Approved) -> Result<Option<OperationId>, StoreError> {
+    // Attempts are numbered as they are granted, so that no clock is asked which of two came first.
     let found: Option<String> = sqlx::query_scalar(
         "SELECT o.id FROM operations plan \
          JOIN attempts made ON made.operation = plan.number AND made.attempt = ?2 \
-         JOIN operations o ON o.target_kind = plan.target_kind AND o.target_id = plan.target_id AND NOT o.dry_run \
-         WHERE plan.id = ?1 AND (o.state IN ('waiting', 'queued', 'claimed', 'running') OR EXISTS (\
-             SELECT 1 FROM attempts a WHERE a.operation = o.number AND a.started_at >= made.ended_at)) \
+         JOIN operations o ON o.number IN (\
+             SELECT operation FROM attempts WHERE granted > made.granted UNION \
+             SELECT number FROM operations WHERE state IN ('waiting', 'queued', 'claimed', 'running')) \
+         WHERE plan.id = ?1 AND o.target_kind = plan.target_kind AND o.target_id = plan.target_id AND NOT o.dry_run \
          ORDER BY o.number DESC LIMIT 1",
     )
     .bind(approved.operation.to_string())
