@@ -122,9 +122,9 @@ async fn what_was_planned_is_carried_out_once() -> Result<()> {
             && std::fs::read_to_string(keeper.note())? == "hello"
     );
 
-    // It has been carried out, so that it is of another time.
-    let (status, problem) = keeper.approve(&id, &json!({})).await?;
-    ensure!(status == 409 && problem["code"] == "plan_changed", "{problem}");
+    // It is carried out once, however often that is asked for.
+    let (status, accepted) = keeper.approve(&id, &json!({})).await?;
+    ensure!(status == 200 && accepted["repeated"] == true && accepted["state"] == "succeeded", "{accepted}");
     // Planned again there is nothing to change, and that can be carried out too.
     let id = keeper.plan().await?;
     let log = keeper.aegir(&["log", &id]).await?;
@@ -155,6 +155,18 @@ async fn what_has_changed_since_it_was_planned_is_not_carried_out() -> Result<()
         status == 409 && problem["detail"].as_str().is_some_and(|detail| detail.contains(&other)),
         "{problem}"
     );
+
+    // And between one attempt at it and the next.
+    let id = keeper.plan().await?;
+    std::fs::write(keeper.note(), "by hand again")?;
+    let (state, reason) = keeper.carried_out(&id).await?;
+    ensure!(state == State::Failed && reason.contains("plan_changed"), "{reason}");
+    let failed = keeper.approve(&id, &json!({})).await?.1["id"].as_str().context("no id")?.to_owned();
+    keeper.world.client.succeeds(&keeper.request("keep", false)).await?;
+    keeper.world.client.ask(&failed, "retry").await?;
+    let ended = keeper.world.client.ended(&failed).await?;
+    let reason = ended.summary.reason.map(|reason| reason.to_string()).unwrap_or_default();
+    ensure!(ended.summary.state == State::Rejected && reason.contains("has come after the plan"), "{reason}");
 
     // What is no plan.
     let (status, problem) = keeper.approve(&other, &json!({})).await?;

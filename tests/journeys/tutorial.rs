@@ -97,7 +97,10 @@ impl Reader {
         std::fs::create_dir_all(demo.join("content"))?;
         let source = world.content("example.test", &[("index.html", "the first page")])?;
         symlink(&source, demo.join("content/example.test"))?;
-        symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs"), self.clone.path().join("docs"))?;
+        for directory in ["docs", "roles"] {
+            let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
+            symlink(ours, self.clone.path().join(directory))?;
+        }
         std::fs::create_dir(demo.join("dispatcherd"))?;
         symlink(world.cluster.dispatcherd.config(), demo.join("dispatcherd/dispatcherd.toml"))?;
         let environment = format!(

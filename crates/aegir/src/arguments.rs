@@ -89,7 +89,7 @@ pub enum Command {
     Cancel(Action),
     /// Try an ended Operation again: a further attempt with the same input
     Retry(Retry),
-    /// Carry out what a dry run has planned, and nothing else
+    /// Carry out what a dry run has planned, unless it is something else by now
     Approve(Approve),
     /// Give an attempt up whose node is gone for good, so that its locks are free again
     Lost(Lost),
@@ -278,15 +278,19 @@ pub struct Action {
 /// `aegir approve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The new Operation has the input of the dry run. It is refused when another Operation on the target has come between, when \
-the role has changed since, or when a plug-in runner would change something else now: then plan again.
+The new Operation has the input of the dry run. It is rejected when another Operation on the target has come between, or when \
+the role has changed since. A Task of a plug-in runner that would change something else now fails before it does; Tasks \
+before it have run by then. What a source holds, such as a branch, is not part of a plan. Asked for twice, it is done once.
 
   aegir run static_site.deploy --target site:example.test … --plan --follow
-  aegir approve latest --follow")]
+  aegir approve 019aab34 --follow")]
 pub struct Approve {
     /// Which dry run, and who approves
     #[command(flatten)]
     pub action: Action,
+    /// Do not ask what the Operation's role wants confirmed
+    #[arg(long)]
+    pub yes: bool,
     /// The hash of the plan that was looked at (`aegir show`); another plan is not carried out
     #[arg(long, value_name = "HASH")]
     pub plan: Option<PlanHash>,
@@ -379,6 +383,9 @@ pub enum RoleCommand {
         /// Their directories
         #[arg(required = true)]
         roles: Vec<PathBuf>,
+        /// Where roles are that they use, if not beside them (repeatable)
+        #[arg(long, value_name = "DIRECTORY")]
+        beside: Vec<PathBuf>,
     },
     /// Make a role that can be deployed, with tests
     New {

@@ -313,7 +313,8 @@ impl Role {
             return problem(Code::VariableUndeclared, message);
         }
         if sealed(value).is_some() {
-            return None;
+            let message = format!("variable {name} is of each host, and can't be a secret");
+            return if variable.of_hosts() { problem(Code::SecretInvalid, message) } else { None };
         }
         if variable.secret() {
             let message =

@@ -319,11 +319,23 @@ impl Manifest {
             for task in operation.tasks.iter().filter(|task| !self.tasks.contains_key(*task)) {
                 wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
             }
-            for lock in operation.locks.iter().filter(|lock| !self.variables.contains_key(&lock.variable)) {
-                wrong.push(format!(
-                    "operations.{name}.locks names {}, which is not among variables",
-                    lock.variable
-                ));
+            for lock in &operation.locks {
+                let problem = match self.variables.get(&lock.variable) {
+                    None => "which is not among variables",
+                    Some(variable) if variable.of_hosts() => "of which each host has its own",
+                    Some(_) => continue,
+                };
+                wrong.push(format!("operations.{name}.locks names {}, {problem}", lock.variable));
+            }
+            for (number, task) in operation.tasks.iter().enumerate() {
+                let words = self.tasks.get(task).and_then(|task| task.shell.as_ref());
+                for word in words.into_iter().flat_map(|shell| &shell.argv) {
+                    if let Argument::Output(of, _) = word
+                        && !operation.tasks[..number].contains(of)
+                    {
+                        wrong.push(format!("operations.{name}: {task} gets what {of} hands over, which does not come before it"));
+                    }
+                }
             }
             wrong.extend(operation.check().into_iter().map(|error| format!("operations.{name}{error}")));
         }
@@ -434,7 +446,8 @@ mod tests {
     fn a_program_gets_only_what_other_tasks_hand_over_in_the_clear() {
         let manifest = |word: Value| {
             let manifest = json!({
-                "schema": MANIFEST_SCHEMA, "title": "T", "targets": [], "operations": {},
+                "schema": MANIFEST_SCHEMA, "title": "T", "targets": [],
+                "operations": {"move": {"title": "Move", "tasks": ["dump", "load"]}},
                 "tasks": {
                     "dump": {"outputs": {"path": {"type": "string"}, "key": {"type": "string", "secret": true}}},
                     "load": {"shell": {"argv": ["load", word]}},
@@ -446,6 +459,16 @@ mod tests {
         assert_eq!(wrong("dump.path"), "");
         assert!(wrong("dump.size").contains("no task dump has size among its outputs"));
         assert!(wrong("dump.key").contains("a secret"));
+        let mut backwards = manifest(json!({"output": "dump.path"})).unwrap();
+        for operation in backwards.operations.values_mut() {
+            operation.tasks.reverse();
+        }
+        assert!(
+            backwards
+                .check()
+                .join("; ")
+                .contains("load gets what dump hands over, which does not come before")
+        );
         for word in [json!({"output": "dump"}), json!({"outputs": "dump.path"}), json!(3)] {
             assert!(manifest(word).unwrap_err().contains(ARGUMENT));
         }

@@ -54,7 +54,7 @@ pub struct Operation {
     /// What earlier attempts have finished, which this one need not do again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Done>,
-    /// The plan that somebody has approved, and that this runs. Where it does not fit any more, nothing is run.
+    /// The plan that somebody has approved, and that this runs, as far as it fits still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
     /// W3C trace context, passed through.

@@ -129,7 +129,7 @@ pub enum Line {
     },
     /// What `apply` would change: once, by the verb `plan`.
     Plan {
-        /// Over all that the plan depends on; a SHA-256 in hex will do.
+        /// Of what is there now that the plan depends on, without secrets; a SHA-256 in hex will do.
         hash: PlanHash,
         /// The changes, as the plug-in documents them.
         #[serde(default)]

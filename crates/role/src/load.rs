@@ -33,7 +33,7 @@ pub struct Located {
     pub path: PathBuf,
     /// SHA-256 of the files there. Where it uses other roles, its digest is of theirs too.
     pub files: String,
-    /// The other roles that its tasks build on; none of its own collection.
+    /// The other roles that its tasks build on.
     pub uses: BTreeSet<RoleName>,
     /// What it can do.
     pub role: Role,
@@ -60,6 +60,8 @@ struct Place {
 
 /// What was read of the roles in these places, by name.
 type Manifests = BTreeMap<RoleName, (Place, Manifest)>;
+/// What the files in a directory come to. Read once, so that all who use them mean the same files.
+type Digests = BTreeMap<PathBuf, Result<String, String>>;
 
 impl Found {
     fn note(&mut self, error: &io::Error, reason: &str) {
@@ -68,10 +70,22 @@ impl Found {
         }
     }
 
-    /// Moves a role from what can be used to what can't.
+    /// Moves a role from what can be used to what can't, with those that use it.
     pub fn leave_out(&mut self, name: &RoleName, reason: String) {
         self.roles.remove(name);
         self.left_out.entry(name.to_string()).or_default().push(reason);
+        self.leave_out_users();
+    }
+
+    fn leave_out_users(&mut self) {
+        let of_a_missing_one = |(name, located): (&RoleName, &Located)| {
+            let missing = located.uses.iter().find(|used| !self.roles.contains_key(*used))?;
+            Some((name.clone(), format!("it uses role {missing}, which is left out itself")))
+        };
+        // Whoever uses that one is found then.
+        if let Some((name, reason)) = self.roles.iter().find_map(of_a_missing_one) {
+            self.leave_out(&name, reason);
+        }
     }
 
     fn unreadable(&mut self, directory: &Path, error: &io::Error) {
@@ -119,49 +133,48 @@ pub fn load(places: &Places) -> Found {
             Err(reason) => found.left_out.entry(name).or_default().push(reason),
         }
     }
+    let mut digests = Digests::new();
     for name in manifests.keys() {
-        match one(name, &manifests, &mut found) {
+        match one(name, &manifests, &mut digests, &mut found) {
             Ok(located) => drop(found.roles.insert(name.clone(), located)),
             Err(reasons) => found.left_out.entry(name.to_string()).or_default().extend(reasons),
         }
     }
-    for (name, Located { uses, .. }) in found.roles.clone() {
-        if let Some(missing) = uses.iter().find(|used| !found.roles.contains_key(*used)) {
-            found.leave_out(&name, format!("it uses role {missing}, which is left out itself"));
-        }
-    }
+    found.leave_out_users();
     found
 }
 
-/// What is wrong with the role in this directory; empty when nothing is. Roles that it uses are looked for beside it.
+/// What is wrong with the role in this directory; empty when nothing is. Roles that it uses are looked for beside it, and
+/// in these directories.
 #[must_use]
-pub fn check(path: &Path) -> Vec<String> {
+pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut manifests = Manifests::new();
+    let Some(own) = whole.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+        return vec!["it has no name".to_owned()];
+    };
     let mut found = Found::default();
-    let mut wanted: Vec<_> =
-        whole.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect();
-    let mut own = None;
-    while let Some(name) = wanted.pop() {
-        let place = match own {
-            None => path.to_owned(),
-            Some(_) => whole.with_file_name(&name),
-        };
-        match read(&name, vec![Place { path: place, collection: None }], &mut found) {
-            Ok((name, read)) => {
-                let used =
-                    read.1.tasks.values().filter_map(|task| Some(task.uses.as_ref()?.role.to_string()));
-                own.get_or_insert_with(|| name.clone());
-                if manifests.insert(name, read.clone()).is_none() {
-                    wanted.extend(used);
-                }
-            }
-            Err(reason) if own.is_none() => return vec![reason],
+    let mut manifests = Manifests::new();
+    let mut wanted = vec![(own, path.to_owned())];
+    while let Some((name, path)) = wanted.pop() {
+        let is_own = manifests.is_empty();
+        let (name, read) = match read(&name, vec![Place { path, collection: None }], &mut found) {
+            Ok(read) => read,
+            Err(reason) if is_own => return vec![reason],
             // Whoever uses it says that it is not there.
-            Err(_) => {}
+            Err(_) => continue,
+        };
+        for used in read.1.tasks.values().filter_map(|task| Some(&task.uses.as_ref()?.role)) {
+            let beside = [whole.with_file_name(used.as_str())];
+            let elsewhere = directories.iter().map(|directory| directory.join(used.as_str()));
+            let place = beside.into_iter().chain(elsewhere).find(|path| path.join(MANIFEST).is_file());
+            let is_new = *used != name && !manifests.contains_key(used);
+            wanted.extend(place.filter(|_| is_new).map(|path| (used.to_string(), path)));
         }
+        manifests.insert(name, read);
     }
-    own.and_then(|own| one(&own, &manifests, &mut found).err()).unwrap_or_default()
+    let own = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let own = manifests.keys().find(|name| name.as_str() == own).cloned();
+    own.and_then(|own| one(&own, &manifests, &mut Digests::new(), &mut found).err()).unwrap_or_default()
 }
 
 fn in_directory(
@@ -226,10 +239,15 @@ fn read(name: &str, places: Vec<Place>, found: &mut Found) -> Result<(RoleName, 
     Ok((name, (place, manifest)))
 }
 
-fn one(name: &RoleName, manifests: &Manifests, found: &mut Found) -> Result<Located, Vec<String>> {
+fn one(
+    name: &RoleName,
+    manifests: &Manifests,
+    digests: &mut Digests,
+    found: &mut Found,
+) -> Result<Located, Vec<String>> {
     let (Place { path, collection }, _) = &manifests[name];
     let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
-    let (manifest, mut uses) = uses::complete(name, &said)
+    let (manifest, uses) = uses::complete(name, &said)
         .map_err(|wrong| wrong.into_iter().map(|error| format!("{MANIFEST}: {error}")).collect::<Vec<_>>())?;
     let mut wrong: Vec<_> =
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();
@@ -239,27 +257,27 @@ fn one(name: &RoleName, manifests: &Manifests, found: &mut Found) -> Result<Loca
         Some((collection, content)) => (Some(collection.clone()), content),
         None => (None, path),
     };
-    // What is in the same collection is among its files already.
-    uses.retain(|used| {
-        collection.is_none()
-            || manifests[used].0.collection.as_ref().map(|(name, _)| name) != collection.as_ref()
-    });
-    let elsewhere = uses.iter().find(|used| collection.is_some() || manifests[*used].0.collection.is_some());
-    if let Some(used) = elsewhere {
+    let collection_of = |role: &RoleName| manifests[role].0.collection.as_ref().map(|(name, _)| name);
+    if let Some(used) = uses.iter().find(|used| collection_of(used) != collection.as_ref()) {
         wrong.push(format!(
-            "{MANIFEST}: it uses role {used}, which is not in the same collection, or the same directories"
+            "{MANIFEST}: it uses role {used}, and only one of the two is in a collection, or they are in different ones"
         ));
     }
     let mut digest = |content: &Path| {
-        files::digest(content).map_err(|error| {
-            if let FilesError::Read { error: source, .. } = &error {
-                found.note(source, &error.to_string());
-            }
-            error.to_string()
-        })
+        let known = digests.entry(content.to_owned()).or_insert_with(|| {
+            files::digest(content).map_err(|error| {
+                if let FilesError::Read { error: source, .. } = &error {
+                    found.note(source, &error.to_string());
+                }
+                error.to_string()
+            })
+        });
+        known.clone()
     };
     let files = digest(content);
-    let used = uses.iter().map(|used| Ok((used.as_str(), digest(&manifests[used].0.path)?)));
+    // What is in the same collection is among its files already.
+    let others = uses.iter().filter(|_| collection.is_none());
+    let used = others.map(|used| Ok((used.as_str(), digest(&manifests[used].0.path)?)));
     match (files, used.collect::<Result<Vec<_>, String>>()) {
         (Ok(files), Ok(used)) if wrong.is_empty() => {
             let role = Role { digest: of_all(name, &files, &used), collection, manifest };
@@ -376,13 +394,19 @@ mod tests {
         std::fs::write(place.join("base/tasks/more.yml"), "[]").unwrap();
         let second = digests();
         assert!(first.0 != second.0 && first.1 != second.1 && second.0 != second.1);
-        assert_eq!(check(&place.join("app")), Vec::<String>::new());
+        assert_eq!(check(&place.join("app"), &[]), Vec::<String>::new());
 
         std::fs::remove_file(place.join("base/tasks/a.yml")).unwrap();
         left_out(&places, "app", "it uses role base, which is left out itself");
+        // Whatever the order of their names is.
+        let zeta = GOOD.replace("a: {}", "a: {}, b: {}");
+        role(place, "zeta", &zeta, Some("a.yml"));
+        role(place, "base", &GOOD.replace("a: {}", "a: {uses: zeta.a}"), Some("a.yml"));
+        left_out(&places, "zeta", "there is no file tasks/b.yml");
+        left_out(&places, "app", "which is left out itself");
         std::fs::remove_dir_all(place.join("base")).unwrap();
         left_out(&places, "app", "tasks.a: uses base.a, and there is no role base beside it");
-        assert_eq!(check(&place.join("app")).len(), 1);
+        assert_eq!(check(&place.join("app"), &[]).len(), 1);
     }
 
     #[test]

@@ -91,7 +91,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let name = "my_shop".parse().unwrap();
         let role = new(&name, &directory.path().join("roles")).unwrap();
-        assert_eq!(crate::check(&role), Vec::<String>::new());
+        assert_eq!(crate::check(&role, &[]), Vec::<String>::new());
         let manifest = std::fs::read_to_string(role.join(crate::MANIFEST)).unwrap();
         assert!(manifest.contains("title: My shop\n") && !manifest.contains("THE_"), "{manifest}");
         assert!(matches!(new(&name, &directory.path().join("roles")), Err(NewError::Exists(_))));

@@ -44,6 +44,7 @@ pub(crate) fn complete(
         }
     }
     roles.remove(name);
+    wrong.extend(said_twice(name, &complete, manifests));
     if wrong.is_empty() { Ok((complete, roles)) } else { Err(wrong) }
 }
 
@@ -54,15 +55,24 @@ fn take(
     used: &OperationName,
     manifests: &BTreeMap<RoleName, &Manifest>,
 ) -> Result<Option<OperationName>, String> {
-    let other =
-        manifests.get(&used.role).ok_or_else(|| format!("and there is no role {} beside it", used.role))?;
+    let other = manifests
+        .get(&used.role)
+        .ok_or_else(|| format!("and there is no role {} beside it that can be read", used.role))?;
     let from = other.tasks.get(&used.action).ok_or_else(|| format!("and {} has no such task", used.role))?;
     if from.task_file(&used.action).is_none() {
         return Err("which is no task-file".to_owned());
     }
     for name in &from.variables {
-        if let Some(declared) = other.variables.get(name) {
-            complete.variables.entry(name.clone()).or_insert_with(|| declared.clone());
+        let Some(declared) = other.variables.get(name) else { continue };
+        let own = complete.variables.entry(name.clone()).or_insert_with(|| declared.clone());
+        if declared.secret() && !own.secret() {
+            return Err(format!("where {name} is a secret, and here it is none"));
+        }
+        let settled = manifests.get(&task.role).is_some_and(|role| role.variables.contains_key(name));
+        if own != declared && !settled {
+            return Err(format!(
+                "whose {name} is another one than that of a task used before: declare it here"
+            ));
         }
     }
     let Some(into) = complete.tasks.get_mut(&task.action) else { return Ok(None) };
@@ -77,6 +87,33 @@ fn take(
     into.timeout_seconds = into.timeout_seconds.or(from.timeout_seconds);
     into.quiet_seconds = into.quiet_seconds.or(from.quiet_seconds);
     Ok(from.uses.clone())
+}
+
+/// A word that would be the name of two variables: role `php` with `site_root`, and `php_site` with `root`.
+fn said_twice(
+    name: &RoleName,
+    complete: &Manifest,
+    manifests: &BTreeMap<RoleName, &Manifest>,
+) -> Option<String> {
+    complete.tasks.iter().find_map(|(task, declared)| {
+        let mut words = BTreeSet::new();
+        let mut next = declared.uses.as_ref();
+        let mut chain = vec![(name, declared.variables.as_slice())];
+        while let Some(used) = next.filter(|_| chain.len() <= manifests.len()) {
+            let from = manifests.get(&used.role)?.tasks.get(&used.action)?;
+            chain.push((&used.role, from.variables.as_slice()));
+            next = from.uses.as_ref();
+        }
+        let mut all = chain.into_iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name)));
+        let twice = all.find(|(role, name)| {
+            let word = format!("{role}_{name}");
+            !words.insert((word.clone(), role.to_string()))
+                || words.iter().any(|(other, of)| *other == word && *of != role.as_str())
+        });
+        twice.map(|(role, name)| {
+            format!("tasks.{task}: {role}_{name} would be two variables: rename one of them")
+        })
+    })
 }
 
 #[cfg(test)]
@@ -147,9 +184,34 @@ mod tests {
         let problem = |what: &str| {
             completed(&[("shop", using(what)), ("other", other.clone())]).unwrap_err().join("; ")
         };
-        assert_eq!(problem("none.run"), "tasks.install: uses none.run, and there is no role none beside it");
+        assert_eq!(
+            problem("none.run"),
+            "tasks.install: uses none.run, and there is no role none beside it that can be read"
+        );
         assert_eq!(problem("other.walk"), "tasks.install: uses other.walk, and other has no such task");
         assert_eq!(problem("other.run"), "tasks.install: uses other.run, which is no task-file");
+        let secret = |flag: bool| json!({"password": {"type": "string", "scope": "site", "secret": flag}});
+        let open = manifest(json!({"install": {"uses": "base.install"}}), secret(false));
+        let base = manifest(json!({"install": {"variables": ["password"]}}), secret(true));
+        let problem_of = |roles: &[(&str, Manifest)]| completed(roles).unwrap_err().join("; ");
+        let said = problem_of(&[("shop", open), ("base", base)]);
+        assert_eq!(said, "tasks.install: uses base.install, where password is a secret, and here it is none");
+        let version = |default: &str| json!({"version": {"scope": "site", "default": default}});
+        let task = |name: &str| json!({name: {"variables": ["version"]}});
+        let both = json!({"a": {"uses": "one.a"}, "b": {"uses": "two.b"}});
+        let (one, two) = (manifest(task("a"), version("1")), manifest(task("b"), version("2")));
+        let roles =
+            |own: Value| [("shop", manifest(both.clone(), own)), ("one", one.clone()), ("two", two.clone())];
+        assert!(problem_of(&roles(json!({}))).contains("whose version is another one"));
+        assert!(completed(&roles(version("3"))).is_ok());
+        let php = manifest(
+            json!({"install": {"uses": "php_site.install", "variables": ["site_root"]}}),
+            json!({"site_root": {"scope": "site"}}),
+        );
+        let site = manifest(json!({"install": {"variables": ["root"]}}), json!({"root": {"scope": "site"}}));
+        assert!(
+            problem_of(&[("php", php), ("php_site", site)]).contains("php_site_root would be two variables")
+        );
         assert_eq!(problem("other.back"), "tasks.install: shop.install comes back to what uses it");
     }
 }

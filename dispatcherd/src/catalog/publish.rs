@@ -71,7 +71,13 @@ impl Announcer {
             let catalog = (forced || before != Some(now)).then(|| library.read());
             (now, catalog)
         });
-        let Ok((now, catalog)) = read.await else { return false };
+        let (now, catalog) = match read.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "reading the roles broke off");
+                return false;
+            }
+        };
         let catalog = match catalog.transpose() {
             Ok(catalog) => catalog,
             Err(error) => {

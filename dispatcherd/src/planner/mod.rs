@@ -118,7 +118,7 @@ fn task(
         action,
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
         variables: role.resolve(name, &operation.variables),
-        uses: uses(declared, catalog),
+        uses: uses(declared, catalog)?,
         outputs: declared.outputs.clone(),
         done: None,
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
@@ -127,16 +127,18 @@ fn task(
 }
 
 /// The variables of the tasks that this one builds on, by their roles.
-fn uses(declared: &TaskManifest, catalog: &Catalog) -> BTreeMap<RoleName, Vec<VariableName>> {
+fn uses(declared: &TaskManifest, catalog: &Catalog) -> Result<BTreeMap<RoleName, Vec<VariableName>>, Reason> {
     let mut uses = BTreeMap::<_, Vec<_>>::new();
     let mut next = declared.uses.as_ref();
     while let Some(used) = next {
         let role = catalog.roles.get(&used.role);
-        let Some(task) = role.and_then(|role| role.manifest.tasks.get(&used.action)) else { break };
+        let task = role.and_then(|role| role.manifest.tasks.get(&used.action)).ok_or_else(|| {
+            Code::RoleInvalid.because(format!("it uses {used}, which this backend does not have any more"))
+        })?;
         uses.entry(used.role.clone()).or_default().extend(task.variables.iter().cloned());
         next = task.uses.as_ref();
     }
-    uses
+    Ok(uses)
 }
 
 fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Action, Reason> {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io;
 
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Argument, Place};
-use aegir_protocol::name::HostName;
+use aegir_protocol::manifest::{Argument, OutputManifest, Place};
+use aegir_protocol::name::{DocumentName, HostName, TaskName};
 use aegir_protocol::operation::sealed;
 use aegir_protocol::record::{Exit, Remains, Step, StepStatus};
 use aegir_protocol::state::{Outcome, Reason};
@@ -66,7 +66,13 @@ fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<S
                         Err(Code::NotAllowed.because(format!("{of}.{document} is a secret")))
                     }
                     Some(Held::Plain(value)) => Ok(word(value)),
-                    None => Ok(String::new()),
+                    // In a dry run nothing is handed over.
+                    None if work.operation.check => Ok(format!("{{{of}.{document}}}")),
+                    None if is_optional(work, of, document) => Ok(String::new()),
+                    None => Err(Code::OutputInvalid.because(format!(
+                        "task {} needs {document} of task {of}, which has not handed it over",
+                        task.name
+                    ))),
                 }
             }
         })
@@ -80,6 +86,11 @@ fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<S
         .collect()
 }
 
+fn is_optional(work: &Work<'_>, of: &TaskName, document: &DocumentName) -> bool {
+    let task = work.plan.tasks.iter().find(|task| task.name == *of);
+    task.and_then(|task| task.outputs.get(document)).is_some_and(OutputManifest::optional)
+}
+
 fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -89,7 +100,11 @@ fn word(value: &Value) -> String {
 
 /// A dry run changes nothing, and what a program would change nobody knows.
 fn not_run(work: &Work<'_>, argv: &[String]) -> TaskEnd {
-    let name = format!("Would run {}", argv.join(" "));
+    let plain = |word: &&String| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=./:@+,{}".contains(c))
+    };
+    let words = argv.iter().map(|word| if plain(&word) { word.clone() } else { format!("{word:?}") });
+    let name = format!("Would run {}", words.collect::<Vec<_>>().join(" "));
     let (status, action) = (StepStatus::Changed, "shell".to_owned());
     let step = Step {
         task: 0,

@@ -78,13 +78,21 @@ fn values_are_single_words() {
 
 #[test]
 fn what_earlier_tasks_have_handed_over_is_a_word_too() {
-    let case = Case::new().program(&["true"]).done(json!({ "backup": { "path": "/a b" }, "name": "x y" }));
+    let declared = json!({ "missing": { "optional": true } });
+    let done = json!({ "backup": { "path": "/a b" }, "name": "x y" });
+    let case = Case::new().program(&["true"]).outputs(declared).done(done);
     let output = |name: &str| Argument::Output("run".parse().unwrap(), name.parse().unwrap());
     let argv = ["printf", "[%s]"].map(|word| Argument::Text(word.to_owned()));
     let argv = argv.into_iter().chain(["backup", "name", "missing"].map(output)).collect();
     let action = Action::Program { argv, on: Place::Dispatcher };
     let ended = case.task("show", action, &[]).run().expect("succeeded", "completed");
     assert_eq!(ended.text(Stream::Stdout), "[{\"path\":\"/a b\"}][x y][]");
+
+    let argv = vec![Argument::Text("echo".to_owned()), output("backup")];
+    let action = Action::Program { argv, on: Place::Dispatcher };
+    let case = Case::new().program(&["true"]).done(json!({}));
+    let ended = case.task("show", action, &[]).run().expect("failed", "output_invalid");
+    assert!(ended.reason().contains("needs backup of task run"), "{}", ended.reason());
 }
 
 #[test]

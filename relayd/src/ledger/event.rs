@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::id::Attempt;
+use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, Reason};
@@ -32,6 +32,13 @@ pub enum Event {
         asked_at: BootTime,
         /// Whether the backend is paused, so that nothing may start.
         paused: bool,
+    },
+    /// What an attempt is to carry out was planned before another Operation changed the target.
+    PlanOvertaken {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Which Operation has come between.
+        other: OperationId,
     },
     /// The transcript begins: the runner is alive.
     Started {

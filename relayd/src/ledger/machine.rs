@@ -131,6 +131,10 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         Event::Claimed { attempt, node, asked_at, paused } => {
             Ok(claim(standing, *attempt, node, *asked_at, *paused))
         }
+        Event::PlanOvertaken { attempt, other } if current(attempt) && standing.state == State::Queued => {
+            let message = format!("Operation {other} on the same target has come after the plan: plan again");
+            Ok(end(standing, Outcome::Rejected, &Code::PlanChanged.because(message), RELAYD))
+        }
         Event::Started { attempt, node } if current(attempt) && may_speak(standing, node) => {
             Ok(start(standing, node))
         }
@@ -180,6 +184,7 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
         // About an attempt that is not the current one, or from a node that does not have it.
         Event::Published { .. }
         | Event::Unclaimed { .. }
+        | Event::PlanOvertaken { .. }
         | Event::Started { .. }
         | Event::Finished { .. }
         | Event::Reported { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aegir_protocol::code::Code;
-use aegir_protocol::id::Attempt;
+use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, State};
@@ -30,7 +30,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 fn events() -> impl Strategy<Value = Event> {
     let attempts = (1..5_u32).prop_map(|number| Attempt::new(number).expect("not 0"));
     let nodes = prop_oneof![Just(node("a")), Just(node("b"))];
-    (attempts, nodes, outcomes(), 0..4_u32, 0..14).prop_map(move |(attempt, node, outcome, grants, which)| {
+    (attempts, nodes, outcomes(), 0..4_u32, 0..15).prop_map(move |(attempt, node, outcome, grants, which)| {
         let reason = Code::Completed.because("x");
         match which {
             0 | 1 => Event::LocksTaken,
@@ -45,6 +45,7 @@ fn events() -> impl Strategy<Value = Event> {
             10 => Event::BackoffOver { attempt },
             11 => Event::RetryRequested { by: None, from_start: false },
             12 => Event::DeclaredLost { by: None },
+            13 => Event::PlanOvertaken { attempt, other: OperationId::generate() },
             _ => Event::Claimed { attempt, node, asked_at: asked_at(), paused: grants == 0 },
         }
     })

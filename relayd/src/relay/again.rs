@@ -3,7 +3,7 @@
 use aegir_protocol::api::{ApproveRequest, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
-use aegir_protocol::operation::Operation;
+use aegir_protocol::operation::{LockMode, Operation};
 use aegir_protocol::request::{Accepted, Request, RequestTarget};
 
 use super::{Relay, no_such_operation};
@@ -17,8 +17,8 @@ impl Relay {
         let Some(planned) = self.0.store.planned(id).await? else {
             let state = self.0.store.state_of(id).await?.ok_or_else(|| no_such_operation(id))?;
             let detail = format!(
-                "Operation {id} is {state}, and has no plan: only a dry run that has succeeded has one (`aegir run \
-                 … --plan`)"
+                "Operation {id} is {state} and has no plan: one that has is a dry run with Tasks (`aegir run … --plan`), \
+                 made by this version of relayd, and has succeeded"
             );
             return Err(Problem::new(Code::NoPlan, detail));
         };
@@ -42,8 +42,9 @@ pub(super) fn same_again(operation: Operation, requested_by: Option<String>) -> 
     // Those come by themselves.
     locks.retain(|lock| {
         let of_target = (&lock.kind, &lock.id) == (&target.kind, &target.id);
-        let of_host =
-            lock.kind.as_str() == "host" && hosts.iter().any(|host| host.name.as_str() == lock.id.as_str());
+        let of_host = lock.kind.as_str() == "host"
+            && lock.mode == LockMode::Shared
+            && hosts.iter().any(|host| host.name.as_str() == lock.id.as_str());
         !of_target && !of_host
     });
     Request {

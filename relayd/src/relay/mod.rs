@@ -18,7 +18,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
-use aegir_protocol::operation::{Approved, Operation};
+use aegir_protocol::operation::Approved;
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
@@ -113,16 +113,18 @@ impl Relay {
         let catalog = parts.catalogs.get(&backend).ok_or_else(|| self.unknown_backend(&backend))?;
         let frontend = parts.frontend.clone();
         // Schemas and sealing take the processor for a while.
-        let accepted =
-            tokio::task::spawn_blocking(move || accept(&request, &catalog, &frontend, Timestamp::now()));
+        let accepted = tokio::task::spawn_blocking(move || {
+            accept(&request, &catalog, &frontend, approved, Timestamp::now())
+        });
         let (operation, terms) = accepted.await.map_err(|error| {
             Problem::new(Code::Internal, format!("the request broke its check: {error}"))
         })??;
-        let operation = Operation { approved, ..operation };
         let (id, name) = (operation.id, operation.name.clone());
         let submitted =
             parts.store.write(Submit { operation, terms, idempotency_key: key, request_mac }).await?;
-        tracing::info!(operation_id = %id, name = %name, backend = %backend, "Operation stored");
+        if matches!(&submitted, Submitted::Accepted(accepted) if !accepted.repeated) {
+            tracing::info!(operation_id = %id, name = %name, backend = %backend, "Operation stored");
+        }
         answer(submitted)
     }
 

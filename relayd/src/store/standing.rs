@@ -228,7 +228,8 @@ impl Batch {
                  WHERE operation = ?1 AND attempt = ?2"
             }
             State::Running => {
-                "UPDATE attempts SET node = ?3, started_at = coalesce(started_at, ?4) \
+                "UPDATE attempts SET node = ?3, started_at = coalesce(started_at, ?4), granted = coalesce(granted, \
+                 (SELECT coalesce(max(granted), 0) + 1 FROM attempts WHERE granted IS NOT NULL)) \
                  WHERE operation = ?1 AND attempt = ?2"
             }
             State::Succeeded | State::Failed | State::Canceled | State::Rejected | State::Lost => {

@@ -9,7 +9,7 @@ use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::limits::{MAX_HOSTS, MAX_MESSAGE, MIN_SECRET};
 use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
-use aegir_protocol::operation::{Operation, Target, Variables, sealed};
+use aegir_protocol::operation::{Approved, Operation, Target, Variables, sealed};
 use aegir_protocol::request::{Request, secret};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const MAX_TEXT: usize = 255;
 /// The most locks that a request may add.
 const MAX_LOCKS: usize = 256;
 
-/// The Operation that a request asks for, and how it is tried again.
+/// The Operation that a request asks for, or that carries out a plan which was approved, and how it is tried again.
 ///
 /// # Errors
 /// With everything that is wrong, each with a pointer; the problem's own code is the first one's.
@@ -30,6 +30,7 @@ pub fn accept(
     request: &Request,
     catalog: &Catalog,
     frontend: &FrontendName,
+    approved: Option<Approved>,
     now: Timestamp,
 ) -> Result<(Operation, Terms), Problem> {
     let mut problems = check_fields(request);
@@ -67,7 +68,7 @@ pub fn accept(
         lease_seconds: manifest.lease_seconds(),
         retry_of: None,
         done: None,
-        approved: None,
+        approved,
         traceparent: request.traceparent.clone(),
     };
     let size = message::encode(&operation).len();
@@ -255,7 +256,7 @@ mod tests {
     fn try_accept(request: &Request) -> Result<Operation, Problem> {
         let identity = age::x25519::Identity::generate();
         let catalog = catalog(&identity.to_public().to_string());
-        accept(request, &catalog, &"main".parse().unwrap(), Timestamp::UNIX_EPOCH)
+        accept(request, &catalog, &"main".parse().unwrap(), None, Timestamp::UNIX_EPOCH)
             .map(|(operation, _)| operation)
     }
 

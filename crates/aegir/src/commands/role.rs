@@ -14,7 +14,7 @@ use crate::terminal::print;
 
 pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
     match command {
-        RoleCommand::Check { roles } => check(roles),
+        RoleCommand::Check { roles, beside } => check(roles, beside),
         RoleCommand::New { name, directory } => {
             let role = aegir_role::new(name, directory)
                 .map_err(|error| Error::file(&directory.join(name.as_str()), error.to_string()))?;
@@ -29,11 +29,11 @@ pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
     }
 }
 
-fn check(roles: &[PathBuf]) -> Result<ExitCode, Error> {
+fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
     let mut text = String::new();
     let mut wrong = 0;
     for role in roles {
-        let mut problems = aegir_role::check(role);
+        let mut problems = aegir_role::check(role, beside);
         problems.extend(lint(role)?);
         wrong += problems.len();
         for problem in &problems {

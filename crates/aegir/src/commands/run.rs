@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aegir_protocol::api::{ApproveRequest, CatalogList};
+use aegir_protocol::api::{ApproveRequest, CatalogList, OperationSummary};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
+use aegir_protocol::name::{BackendName, OperationName};
 use aegir_protocol::request::{Accepted, Request};
 use aegir_service::exit::Exit;
 use reqwest::Method;
@@ -28,8 +29,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, Error> {
     let request = request(arguments, &read_file)?;
-    if context.look.terminal && io::stdin().is_terminal() && !(arguments.yes || request.check) {
-        ask(&context.client, &request).await?;
+    if !(arguments.yes || request.check) {
+        let about = format!("{} {}", request.target.kind, request.target.name);
+        ask(context, request.backend.as_ref(), &request.name, &about).await?;
     }
     // A key of our own makes it safe to send the request again when the answer did not arrive.
     let key = arguments.key.clone().unwrap_or_else(|| OperationId::generate().to_string());
@@ -39,12 +41,17 @@ pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, 
 }
 
 pub(super) async fn approve(context: &Context, arguments: &Approve) -> Result<ExitCode, Error> {
-    let Approve { action: Action { id, requested_by }, plan, follow } = arguments;
+    let Approve { action: Action { id, requested_by }, plan, follow, .. } = arguments;
     let id = context.client.resolve(id).await?;
+    let OperationSummary { name, target, backend, .. } = context.client.operation(id).await?.summary;
+    let about = format!("{} {}", target.kind, target.name);
+    if !arguments.yes {
+        ask(context, Some(&backend), &name, &about).await?;
+    }
     let body = ApproveRequest { requested_by: requested_by.clone(), plan: plan.clone() };
     let path = format!("/api/v1/operations/{id}/approve");
     let accepted = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
-    told(context, &accepted, &format!("what Operation {id} has planned"), *follow).await
+    told(context, &accepted, &format!("{name} of {about}, as Operation {id} has planned it,"), *follow).await
 }
 
 /// Says what became of a request, and watches it where that was asked for.
@@ -70,15 +77,21 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
     watch(context, id, Start::default(), form).await
 }
 
-/// Asks what the Operation's role wants confirmed.
-async fn ask(client: &Client, request: &Request) -> Result<(), Error> {
-    let list: CatalogList = client.get("/api/v1/catalog").await?;
-    let meant =
-        |catalog: &&Catalog| request.backend.as_ref().is_none_or(|backend| *backend == catalog.backend);
-    let operations =
-        list.catalogs.iter().filter(meant).filter_map(|catalog| catalog.find(&request.name).ok());
+/// Asks what the Operation's role wants confirmed, where somebody is there.
+async fn ask(
+    context: &Context,
+    backend: Option<&BackendName>,
+    name: &OperationName,
+    about: &str,
+) -> Result<(), Error> {
+    if !(context.look.terminal && io::stdin().is_terminal()) {
+        return Ok(());
+    }
+    let list: CatalogList = context.client.get("/api/v1/catalog").await?;
+    let meant = |catalog: &&Catalog| backend.is_none_or(|backend| *backend == catalog.backend);
+    let operations = list.catalogs.iter().filter(meant).filter_map(|catalog| catalog.find(name).ok());
     match operations.filter_map(|(_, operation)| operation.confirm.as_deref()).next() {
-        Some(question) => confirm(&format!("{} {}: {question}", request.target.kind, request.target.name)),
+        Some(question) => confirm(&format!("{about}: {question}")),
         None => Ok(()),
     }
 }

@@ -152,7 +152,8 @@ fn host(host: &Host) -> String {
     let user = host.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     let services: Vec<_> = host.services.keys().map(ToString::to_string).collect();
     let offers = if services.is_empty() { String::new() } else { format!(" with {}", services.join(", ")) };
-    format!("{} at {user}{} port {}{offers}", host.name, host.ssh_address(), host.ssh_port())
+    let root = if host.becomes_root { ", as root" } else { "" };
+    format!("{} at {user}{} port {}{root}{offers}", host.name, host.ssh_address(), host.ssh_port())
 }
 
 fn attempts(look: &Look, attempts: &[AttemptDetail]) -> String {

@@ -34,10 +34,7 @@ pub(super) async fn submit(
             ));
         }
     };
-    let accepted = site.relay.submit(request, key).await?;
-    let status = if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
-    let location = format!("/api/v1/operations/{}", accepted.id);
-    Ok((status, [(LOCATION, location)], axum::Json(accepted)))
+    Ok(stored(site.relay.submit(request, key).await?))
 }
 
 /// The query of `GET /operations`.
@@ -126,15 +123,20 @@ pub(super) async fn retry(
     accepted(&site, id).await
 }
 
-/// `POST /operations/{id}/approve`: 201, with a new Operation.
+/// `POST /operations/{id}/approve`: 201 with a new Operation, 200 with the one that approves the same plan already.
 pub(super) async fn approve(
     State(site): State<Site>,
     Id(id): Id,
     OptionalJson(request): OptionalJson<ApproveRequest>,
 ) -> Answer<(StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>)> {
-    let accepted = site.relay.approve(id, request).await?;
+    Ok(stored(site.relay.approve(id, request).await?))
+}
+
+/// 201 for what is new, 200 for what was there already.
+fn stored(accepted: Accepted) -> (StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>) {
+    let status = if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/api/v1/operations/{}", accepted.id);
-    Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(accepted)))
+    (status, [(LOCATION, location)], axum::Json(accepted))
 }
 
 /// `POST /operations/{id}/lost`.

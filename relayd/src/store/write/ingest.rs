@@ -108,6 +108,12 @@ impl Batch {
             self.effects.messages.push((claim.node.clone(), ToNode::Grant(refusal)));
             return Ok(unknown(claim.operation));
         };
+        if let Some(plan) = self.approves(current.number).await?
+            && let Some(other) = self.overtaken_by(plan, Some(current.number)).await?
+        {
+            let event = Event::PlanOvertaken { attempt: claim.attempt, other };
+            let _ = self.happen(&mut current, &event).await?;
+        }
         let paused = self.is_paused(current.number).await?;
         let Claim { attempt, ref node, asked_at, .. } = *claim;
         let event = Event::Claimed { attempt, node: node.clone(), asked_at, paused };

@@ -1,5 +1,6 @@
 //! What can be written: each a [`Command`](super::Command).
 
+mod approve;
 mod catalog;
 mod dead;
 mod documents;

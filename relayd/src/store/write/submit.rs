@@ -1,11 +1,12 @@
 //! Accepting an Operation.
 
 use aegir_protocol::id::OperationId;
-use aegir_protocol::operation::{Approved, Operation};
+use aegir_protocol::operation::Operation;
 use aegir_protocol::request::Accepted;
 use aegir_protocol::state::State;
 use sqlx::Row as _;
 
+use super::approve::PlanOf;
 use crate::ledger::{Event, FRONTEND, Standing, Terms};
 use crate::store::batch::Batch;
 use crate::store::standing::Current;
@@ -46,12 +47,19 @@ impl Command for Submit {
             }
         }
         let operation = &self.operation;
-        if let Some(approved) = &operation.approved
-            && let Some(other) = overtaken_by(batch, approved).await?
-        {
-            return Ok(Submitted::Overtaken(other));
+        let plan = match &operation.approved {
+            Some(approved) => batch.plan_of(approved).await?,
+            None => None,
+        };
+        if let Some(plan) = plan {
+            if let Some(earlier) = batch.approved_before(plan).await? {
+                return Ok(earlier);
+            }
+            if let Some(other) = batch.overtaken_by(plan, None).await? {
+                return Ok(Submitted::Overtaken(other));
+            }
         }
-        let number = self.insert(batch).await?;
+        let number = self.insert(batch, plan).await?;
         batch.line_up(number, operation.priority, &operation.locks).await?;
         let standing = Standing::new(self.terms);
         let mut current = Current { number, id: operation.id, revision: 1, standing };
@@ -71,7 +79,7 @@ impl Command for Submit {
 }
 
 impl Submit {
-    async fn insert(&self, batch: &mut Batch) -> Result<i64, StoreError> {
+    async fn insert(&self, batch: &mut Batch, plan: Option<PlanOf>) -> Result<i64, StoreError> {
         let operation = &self.operation;
         let document = serde_json::to_string(operation)
             .map_err(|error| StoreError::Unreadable(format!("the Operation itself: {error}")))?;
@@ -79,8 +87,9 @@ impl Submit {
             "INSERT INTO operations (id, document, name, backend, target_kind, target_id, target_name, \
              priority, dry_run, requested_by, requested_at, state, revision, changed_at, attempt, published, \
              cancel_requested, idempotency_key, request_mac, lease_seconds, retry_attempts, \
-             retry_backoff_seconds) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, 0, 0, ?15, ?16, ?17, ?18, ?19) \
+             retry_backoff_seconds, approves, approves_attempt) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, 0, 0, ?15, ?16, ?17, ?18, ?19, \
+             ?20, ?21) \
              RETURNING number",
         )
         .bind(operation.id.to_string())
@@ -102,6 +111,8 @@ impl Submit {
         .bind(self.terms.lease.map(|lease| rows::signed(lease.as_secs())))
         .bind(self.terms.retries.map(|(attempts, _)| attempts))
         .bind(self.terms.retries.map(|(_, backoff)| rows::signed(backoff.as_secs())))
+        .bind(plan.map(|plan| plan.dry_run))
+        .bind(plan.map(|plan| plan.attempt))
         .fetch_one(&mut batch.connection)
         .await?;
         sqlx::query(
@@ -123,24 +134,8 @@ impl Submit {
     }
 }
 
-/// An Operation that may have changed the target of a plan since that was made, or still may.
-async fn overtaken_by(batch: &mut Batch, approved: &Approved) -> Result<Option<OperationId>, StoreError> {
-    // Attempts are numbered as they are granted, so that no clock is asked which of two came first.
-    let found: Option<String> = sqlx::query_scalar(
-        "SELECT o.id FROM operations plan \
-         JOIN attempts made ON made.operation = plan.number AND made.attempt = ?2 \
-         JOIN operations o ON o.number IN (\
-             SELECT operation FROM attempts WHERE granted > made.granted UNION \
-             SELECT number FROM operations WHERE state IN ('waiting', 'queued', 'claimed', 'running')) \
-         WHERE plan.id = ?1 AND o.target_kind = plan.target_kind AND o.target_id = plan.target_id AND NOT o.dry_run \
-         ORDER BY o.number DESC LIMIT 1",
-    )
-    .bind(approved.operation.to_string())
-    .bind(approved.attempt.get())
-    .fetch_optional(&mut batch.connection)
-    .await?;
-    found.map(|id| rows::id(&id)).transpose()
-}
+/// What an answer says of an Operation that is there already.
+pub(super) const ANSWER: &str = "SELECT id, attempt, state, published FROM operations";
 
 /// The Operation that an idempotency key stands for.
 pub(in crate::store) const EARLIER: &str =
@@ -155,6 +150,11 @@ pub(in crate::store) fn repeated(
     if row.try_get::<&[u8], _>("request_mac")? != request_mac {
         return Ok(Submitted::Conflict);
     }
+    answer(row)
+}
+
+/// The answer that says where an Operation stands which is there already.
+pub(super) fn answer(row: &sqlx::sqlite::SqliteRow) -> Result<Submitted, StoreError> {
     Ok(Submitted::Accepted(Accepted {
         id: rows::id(row.try_get("id")?)?,
         attempt: rows::attempt(row.try_get("attempt")?)?,
