@@ -421,6 +421,9 @@ pub struct RunnerCheck {
     /// The Task's variables
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub variables: Json<BTreeMap<VariableName, Value>>,
+    /// The directory of the role that names it; an empty one when left out
+    #[arg(long, value_name = "DIRECTORY")]
+    pub role: Option<PathBuf>,
     /// The program and its first arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -43,11 +43,17 @@ struct Plugin<'a> {
     /// The same for all verbs, as within an Operation.
     operation: OperationId,
     place: TempDir,
+    role: PathBuf,
 }
 
 pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
     let place = tempfile::tempdir().map_err(|error| Error::file(&std::env::temp_dir(), error.to_string()))?;
-    let plugin = Plugin { arguments, operation: OperationId::generate(), place };
+    let role = arguments
+        .role
+        .as_deref()
+        .map(|role| role.canonicalize().map_err(|error| Error::file(role, error.to_string())));
+    let role = role.transpose()?.unwrap_or_else(|| place.path().to_owned());
+    let plugin = Plugin { arguments, operation: OperationId::generate(), place, role };
     let checks: [(&str, Result<(), String>); 11] = [
         ("plan", plugin.goes_well(Verb::Plan)),
         ("apply", plugin.goes_well(Verb::Apply)),
@@ -92,7 +98,7 @@ impl Plugin<'_> {
                 name: "example.test".parse().expect("a name"),
             },
             role: "example".parse().expect("a name"),
-            role_directory: self.place.path().to_string_lossy().into_owned(),
+            role_directory: self.role.to_string_lossy().into_owned(),
             task: name("run"),
             hosts: Vec::new(),
             variables: self.arguments.variables.0.clone(),
@@ -267,13 +273,12 @@ mod tests {
         let arguments = RunnerCheck {
             settings: Json::default(),
             variables: Json::default(),
+            role: None,
             command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),
         };
-        let plugin = Plugin {
-            arguments: &arguments,
-            operation: OperationId::generate(),
-            place: tempfile::tempdir().unwrap(),
-        };
+        let place = tempfile::tempdir().unwrap();
+        let role = place.path().to_owned();
+        let plugin = Plugin { arguments: &arguments, operation: OperationId::generate(), place, role };
         [
             plugin.goes_well(Verb::Apply),
             plugin.ends_when_interrupted(),
