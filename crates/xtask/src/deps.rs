@@ -38,12 +38,14 @@ const PROGRAMS: &[Program] = &[
     Program { name: "git", places: &[], package: "git" },
 ];
 
-/// What only tests run: a browser for relayd's page, the languages of its script and of examples, what looks at roles.
+/// What only tests run: a browser for relayd's page, the languages of its script and of examples, what looks at roles, what
+/// runners start.
 const FOR_TESTS: &[Program] = &[
     Program { name: "chromium", places: &[], package: "chromium" },
     Program { name: "chromedriver", places: &[], package: "chromium-driver" },
     Program { name: "node", places: &[], package: "nodejs" },
     Program { name: "ansible-lint", places: &[], package: "ansible-lint" },
+    Program { name: "kubectl", places: &[], package: "kubernetes-client" },
     Program { name: "jq", places: &[], package: "jq" },
     Program { name: "hugo", places: &[], package: "hugo" },
     Program { name: "curl", places: &[], package: "curl" },

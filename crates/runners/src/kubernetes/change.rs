@@ -1,0 +1,173 @@
+//! What would change: what is there compared with what the server says would be there.
+
+use aegir_protocol::name::PlanHash;
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, FIELD_MANAGER, list};
+use super::object::{self, CLAIM, Id};
+use super::settings::Settings;
+use crate::digest::Inputs;
+use crate::error::Error;
+use crate::task::Task;
+
+/// What becomes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Create,
+    Update,
+    Keep,
+    Delete,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Keep => "keep",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// One object, and what becomes of it.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) id: Id,
+    pub(super) action: Action,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(super) struct Changes(pub(super) Vec<Change>);
+
+impl Changes {
+    /// Compares, and changes nothing.
+    pub(super) fn find(
+        cluster: &mut Cluster,
+        settings: &Settings,
+        wanted: &[Value],
+        task: &mut Task,
+    ) -> Result<Self, Error> {
+        task.doing(15, "Ask the cluster what would change")?;
+        let Some(namespace) = cluster.namespace_there()? else {
+            // The server makes no objects in a namespace that is not there, in a dry run neither.
+            let namespace = cluster.namespace_object();
+            return Ok(Self(std::iter::once(&namespace).chain(wanted).map(Change::create).collect()));
+        };
+        if !namespace["metadata"]["deletionTimestamp"].is_null() {
+            return Err(Error::Refused(format!(
+                "the namespace {} is being deleted: try again when it is gone",
+                cluster.namespace
+            )));
+        }
+        let wanted_text = list(wanted);
+        let there = cluster.get(&["get", "--filename", "-", "--ignore-not-found"], Some(&wanted_text))?;
+        there.iter().for_each(|object| object::hide_secret(object, &mut cluster.program.mask));
+        let mut arguments = apply_arguments(settings);
+        arguments.push("--dry-run=server");
+        let after = cluster.get(&arguments, Some(&wanted_text))?;
+        let mut changes = Vec::new();
+        for object in wanted {
+            let id = Id::of(object);
+            let find =
+                |objects: &[Value]| objects.iter().find(|object| Id::of(object) == id).map(object::essence);
+            let after = find(&after)
+                .ok_or_else(|| cluster.program.misunderstood(&arguments, &format!("it leaves {id} out")))?;
+            changes.push(match find(&there) {
+                None => Change::create(object),
+                Some(before) if before == after => Change::of(id, Action::Keep, Some(before), Some(after)),
+                Some(before) => Change::of(id, Action::Update, Some(before), Some(after)),
+            });
+        }
+        changes.extend(left_over(cluster, wanted)?);
+        Ok(Self(changes))
+    }
+
+    /// A hash over all of it: what is wanted, what is there, and what the server makes of it; of Secrets only whether they differ.
+    pub(super) fn hash(&self) -> PlanHash {
+        let mut inputs = Inputs::default();
+        for Change { id, action, before, after } in &self.0 {
+            inputs.add(id.kind.as_bytes());
+            inputs.add(id.name.as_bytes());
+            inputs.add(action.word().as_bytes());
+            for side in [before, after] {
+                inputs.add_value(
+                    &side.as_ref().map_or(Value::Null, |side| object::hidden(side, before.as_ref())),
+                );
+            }
+        }
+        inputs.hash()
+    }
+
+    /// For programs: only what changes.
+    pub(super) fn listed(&self, cluster: &Cluster) -> Value {
+        let changing = self.0.iter().filter(|change| change.action != Action::Keep);
+        changing.map(|change| change.listed(&cluster.namespace)).collect()
+    }
+
+    /// A step for each.
+    pub(super) fn tell(&self, task: &mut Task) -> Result<(), Error> {
+        self.0.iter().try_for_each(|change| change.tell(task))
+    }
+}
+
+impl Change {
+    fn of(id: Id, action: Action, before: Option<Value>, after: Option<Value>) -> Self {
+        Self { id, action, before, after }
+    }
+
+    /// What is not there yet. What the server would add is not known before it is.
+    fn create(object: &Value) -> Self {
+        Self::of(Id::of(object), Action::Create, None, Some(object.clone()))
+    }
+
+    pub(super) fn delete(object: &Value) -> Self {
+        Self::of(Id::of(object), Action::Delete, Some(object::essence(object)), None)
+    }
+
+    pub(super) fn before(&self) -> Option<&Value> {
+        self.before.as_ref()
+    }
+
+    fn listed(&self, namespace: &str) -> Value {
+        let object = self.after.as_ref().or(self.before.as_ref());
+        let version = object.map_or(&Value::Null, |object| &object["apiVersion"]);
+        let namespace = if self.id.kind == "Namespace" { Value::Null } else { namespace.into() };
+        json!({"apiVersion": version, "kind": self.id.short_kind(), "namespace": namespace, "name": self.id.name,
+            "action": self.action.word()})
+    }
+
+    fn tell(&self, task: &mut Task) -> Result<(), Error> {
+        let before = self.before.as_ref().map(|before| object::shown(before, None)).unwrap_or_default();
+        let after = self.after.as_ref().map(|after| object::shown(after, self.before.as_ref()));
+        let after = after.unwrap_or_default();
+        let name = format!("{} {}", self.action.word(), self.id);
+        let diff = json!({"before": before, "after": after, "after_header": self.id.to_string()});
+        let changed = self.action != Action::Keep;
+        task.step(&name, changed, changed.then_some(diff))
+    }
+}
+
+pub(super) fn apply_arguments(settings: &Settings) -> Vec<&'static str> {
+    // The server checks what it is to apply against its own schemas.
+    let mut arguments = vec!["apply", "--server-side", FIELD_MANAGER, "--validate=false", "--filename", "-"];
+    if settings.force_conflicts {
+        arguments.push("--force-conflicts");
+    }
+    arguments
+}
+
+/// What an earlier version of the role had and this one has not. Volumes with their data stay.
+fn left_over(cluster: &Cluster, wanted: &[Value]) -> Result<Vec<Change>, Error> {
+    let wanted: Vec<_> = wanted.iter().map(Id::of).collect();
+    let there = cluster.labelled(&cluster.kinds(), true)?;
+    let left = there.iter().filter(|object| {
+        let id = Id::of(object);
+        // What a controller makes of an object may carry its labels.
+        id.kind != CLAIM && !wanted.contains(&id) && object["metadata"]["ownerReferences"].is_null()
+    });
+    Ok(left.map(Change::delete).collect())
+}

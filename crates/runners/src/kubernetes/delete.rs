@@ -1,0 +1,52 @@
+//! Taking away.
+
+use serde_json::{Value, json};
+
+use super::change::{Change, Changes};
+use super::cluster::Cluster;
+use super::object::CLAIM;
+use super::settings::Settings;
+use crate::error::Error;
+use crate::task::Task;
+
+/// Says what goes with the target's namespace.
+pub(super) fn plan(cluster: &Cluster, task: &mut Task) -> Result<(), Error> {
+    let changes = find(cluster, task)?;
+    changes.tell(task)?;
+    task.plan(changes.hash(), changes.listed(cluster))
+}
+
+/// Deletes the target's namespace with all in it, and waits until it is gone.
+pub(super) fn apply(cluster: &Cluster, settings: &Settings, task: &mut Task) -> Result<(), Error> {
+    let changes = find(cluster, task)?;
+    task.check_approved(&changes.hash())?;
+    if changes.0.is_empty() {
+        return task.step(&format!("The namespace {} is not there", cluster.namespace), false, None);
+    }
+    task.doing(30, &format!("Delete the namespace {}", cluster.namespace))?;
+    let timeout = format!("--timeout={}s", settings.timeout_seconds);
+    let arguments =
+        ["delete", "namespace", &cluster.namespace, "--ignore-not-found", "--wait=true", &timeout];
+    cluster.program.show(&arguments, None)?;
+    changes.tell(task)
+}
+
+/// The namespace, the target's objects in it, and the volumes, whoever made them.
+fn find(cluster: &Cluster, task: &mut Task) -> Result<Changes, Error> {
+    task.doing(15, "Ask the cluster what is there")?;
+    let Some(namespace) = cluster.namespace_there()? else { return Ok(Changes(Vec::new())) };
+    let mut objects = vec![namespace];
+    objects.extend(
+        cluster.labelled(&cluster.kinds(), false)?.into_iter().filter(|object| object["kind"] != CLAIM),
+    );
+    objects.extend(cluster.get(&["get", CLAIM, "--ignore-not-found"], None)?);
+    Ok(Changes(objects.iter().map(|object| Change::delete(&trimmed(object))).collect()))
+}
+
+/// What is about to go is told by its name; a Secret's content is nobody's business any more. The uid tells it from one that
+/// was made anew.
+fn trimmed(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    json!({"apiVersion": object["apiVersion"], "kind": object["kind"],
+        "metadata": {"name": metadata["name"], "annotations": {"uid": metadata["uid"]}}})
+}

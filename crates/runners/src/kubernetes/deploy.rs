@@ -1,0 +1,45 @@
+//! Planning and bringing about.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::change::{Action, Changes, apply_arguments};
+use super::cluster::{Cluster, list};
+use super::object::Id;
+use super::settings::Settings;
+use super::{render, rollout};
+use crate::error::Error;
+use crate::task::Task;
+
+/// Says what would change.
+pub(super) fn plan(cluster: &mut Cluster, settings: &Settings, task: &mut Task) -> Result<(), Error> {
+    let wanted = render::objects(cluster, settings, task)?;
+    let changes = Changes::find(cluster, settings, &wanted, task)?;
+    changes.tell(task)?;
+    task.plan(changes.hash(), changes.listed(cluster))
+}
+
+/// Changes it, and waits until it is up.
+pub(super) fn apply(cluster: &mut Cluster, settings: &Settings, task: &mut Task) -> Result<(), Error> {
+    let wanted = render::objects(cluster, settings, task)?;
+    let changes = Changes::find(cluster, settings, &wanted, task)?;
+    task.check_approved(&changes.hash())?;
+    let until = Instant::now() + Duration::from_secs(settings.timeout_seconds);
+    task.doing(30, "Apply the objects")?;
+    let namespace = cluster.namespace_object();
+    let is_new = changes.0.iter().any(|change| change.id == Id::of(&namespace));
+    // Also what seems to need no change: somebody may have changed it since.
+    let objects = is_new.then_some(&namespace).into_iter().chain(&wanted);
+    cluster.program.show(&apply_arguments(settings), Some(&list(objects)))?;
+    let gone = changes.0.iter().filter(|change| change.action == Action::Delete);
+    let gone: Vec<&Value> = gone.filter_map(|change| change.before()).collect();
+    if !gone.is_empty() {
+        task.doing(45, "Take away what the role no longer has")?;
+        let timeout = format!("--timeout={}s", settings.timeout_seconds);
+        let arguments = ["delete", "--filename", "-", "--ignore-not-found", &timeout];
+        cluster.program.show(&arguments, Some(&list(gone)))?;
+    }
+    changes.tell(task)?;
+    rollout::wait(cluster, &wanted, until, task)
+}

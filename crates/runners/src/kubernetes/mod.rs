@@ -1,0 +1,70 @@
+//! Objects in a Kubernetes cluster.
+//!
+//! What a role brings is a kustomize directory, rendered by kubectl, and a list of what to set in its objects, done here on the
+//! objects and not on text. A target has a namespace of its own, so nothing of another one can be taken over, and deleting the
+//! namespace deletes all of the target's.
+
+mod cancel;
+mod change;
+mod cluster;
+mod delete;
+mod deploy;
+mod diagnose;
+mod logs;
+mod object;
+mod render;
+mod rollout;
+mod settings;
+
+use std::path::PathBuf;
+
+use aegir_protocol::manifest::PluginVerb;
+use aegir_protocol::runner::Verb;
+use clap::Args;
+
+use self::cluster::Cluster;
+use self::settings::Settings;
+use crate::VerbArgument;
+use crate::error::Error;
+use crate::task::Task;
+
+/// The operator's part, on the command line in dispatcherd's config.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The kubeconfig: where the cluster is, and who this is there. In the home directory of dispatcherd's user when left out
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Which context of the kubeconfig; its current one when left out
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Roles may have objects of this kind too, as KIND.GROUP, such as Certificate.cert-manager.io. Only for kinds that
+    /// live in namespaces
+    #[arg(long, value_name = "KIND")]
+    allow_kind: Vec<String>,
+    /// The program
+    #[arg(long, value_name = "PROGRAM", default_value = "kubectl")]
+    kubectl: PathBuf,
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) verb: VerbArgument,
+}
+
+pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
+    let settings: Settings = task.settings()?;
+    let mut cluster = Cluster::new(options, task)?;
+    if let Some(logs) = &settings.logs {
+        return match task.input.verb {
+            Verb::Plan => logs::plan(task),
+            Verb::Apply => logs::show(&cluster, logs, task),
+            Verb::Delete => Err(Error::Role("`logs` is for Tasks without `verb: delete`".to_owned())),
+            Verb::Cancel => Ok(()),
+        };
+    }
+    match (task.input.verb, task.input.task_verb) {
+        (Verb::Plan, PluginVerb::Delete) => delete::plan(&cluster, task),
+        (Verb::Plan, _) => deploy::plan(&mut cluster, &settings, task),
+        (Verb::Apply, _) => deploy::apply(&mut cluster, &settings, task),
+        (Verb::Delete, _) => delete::apply(&cluster, &settings, task),
+        (Verb::Cancel, _) => cancel::look(&cluster, task),
+    }
+}

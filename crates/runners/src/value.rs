@@ -1,0 +1,82 @@
+//! Where a role takes a value from, as its manifest says under `with`.
+
+use aegir_protocol::name::{DocumentName, TaskName, VariableName};
+use aegir_protocol::runner::Input;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Where a value comes from. It is data: nothing reads it as a template.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    /// One of the Task's variables.
+    Variable(VariableName),
+    /// What the Operation is about.
+    Target(Part),
+    /// What a Task before has handed over.
+    Output(Output),
+}
+
+/// A part of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// `site`.
+    Kind,
+    /// The frontend's.
+    Id,
+    /// What people call it.
+    Name,
+}
+
+/// A document that a Task has handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Output {
+    task: TaskName,
+    document: DocumentName,
+}
+
+impl Source {
+    /// The value; `None` where an optional variable or document is not there.
+    pub(crate) fn of(&self, input: &Input) -> Option<Value> {
+        match self {
+            Self::Variable(name) => input.variables.get(name).cloned(),
+            Self::Target(Part::Kind) => Some(input.target.kind.as_str().into()),
+            Self::Target(Part::Id) => Some(input.target.id.as_str().into()),
+            Self::Target(Part::Name) => Some(input.target.name.as_str().into()),
+            Self::Output(Output { task, document }) => input.outputs.get(task)?.get(document).cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_come_from_variables_the_target_and_outputs() {
+        let input: Input = serde_json::from_value(json!({
+            "protocol": "aegir.runner/0", "verb": "apply", "task_verb": "apply", "operation": "01890a5d-ac96-774b-bcce-b302099a8057",
+            "name": "example.run", "attempt": 1, "target": {"kind": "site", "id": "s1", "name": "example.test"},
+            "role": "example", "role_directory": "/", "task": "run", "hosts": [], "with": {},
+            "variables": {"count": 3}, "outputs": {"infra": {"address": {"ip": "192.0.2.1"}}},
+        }))
+        .unwrap();
+        for (source, value) in [
+            (json!({"variable": "count"}), Some(json!(3))),
+            (json!({"variable": "optional"}), None),
+            (json!({"target": "id"}), Some(json!("s1"))),
+            (json!({"target": "name"}), Some(json!("example.test"))),
+            (json!({"target": "kind"}), Some(json!("site"))),
+            (json!({"output": {"task": "infra", "document": "address"}}), Some(json!({"ip": "192.0.2.1"}))),
+            (json!({"output": {"task": "infra", "document": "nothing"}}), None),
+        ] {
+            let parsed: Source = serde_json::from_value(source.clone()).unwrap();
+            assert_eq!(parsed.of(&input), value, "{source}");
+        }
+        assert!(serde_json::from_value::<Source>(json!({"environment": "HOME"})).is_err());
+    }
+}

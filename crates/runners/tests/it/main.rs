@@ -1,0 +1,12 @@
+//! The runners as dispatcherd starts them: kubectl is real and the cluster is not; OpenTofu's part is told in `opentofu/mod.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod cluster;
+mod kubernetes;
+mod opentofu;
+mod protocol;
+mod runner;
+
+/// Must be seen nowhere.
+const SECRET: &str = "hunter22-and-more";

@@ -1,0 +1,206 @@
+//! The runner `opentofu`. No package brings OpenTofu, so each test says which program it had:
+//!
+//! - the real one: `tofu`, or `terraform`, which it came from and whose commands and formats are the same here, where `PATH`
+//!   has one of them;
+//! - a stand-in that replays what Terraform 1.11.4 answered to the same questions: `recorded/`.
+//!
+//! OpenTofu itself was not at hand when these were written.
+
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::runner::Line;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::SECRET;
+use super::runner::{Ran, Runner};
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/opentofu")
+}
+
+pub(crate) fn recorded() -> String {
+    here().join("recorded/program.sh").to_str().unwrap().to_owned()
+}
+
+/// A real program; without one a test says aloud that it tried nothing.
+fn real() -> Option<String> {
+    let directories: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
+    let found = ["tofu", "terraform"]
+        .into_iter()
+        .find(|name| directories.iter().any(|directory| directory.join(name).is_file()));
+    match found {
+        Some(name) => eprintln!("with the real program {name}"),
+        None => eprintln!("SKIPPED: neither tofu nor terraform is here; only recorded answers were tried"),
+    }
+    found.map(str::to_owned)
+}
+
+pub(crate) fn runner(program: &str, states: &Path) -> Runner {
+    let options = ["opentofu", "--program", program, "--state-directory", states.to_str().unwrap()];
+    Runner {
+        options: options.map(str::to_owned).to_vec(),
+        role_directory: here().join("role"),
+        settings: json!({"directory": "files/infra", "variables": {"name": {"target": "name"}},
+            "outputs": ["address"], "secret_outputs": ["password"]}),
+        variables: json!({"greeting": "hello", "password": SECRET, "seconds": 0}),
+        task: "run",
+        deletes: false,
+        approved: None,
+        path: None,
+    }
+}
+
+/// Secrets go to later Tasks, sealed by dispatcherd, and nowhere else.
+fn assert_only_handed_over(ran: Ran) {
+    assert_eq!(ran.document("password"), Some(&json!(SECRET)));
+    let lines = ran.lines.into_iter().filter(|line| !matches!(line, Line::Document { .. })).collect();
+    Ran { lines, ..ran }.assert_hides(&[SECRET]);
+}
+
+fn is_planned_applied_changed_and_deleted(program: &str) {
+    let states = tempfile::tempdir().unwrap();
+    let mut runner = runner(program, states.path());
+    let files = || walk(states.path());
+
+    let plan = runner.run("plan").assert_good();
+    assert_eq!(plan.changed(), ["create terraform_data.name", "create terraform_data.site"]);
+    let (first, changes) = plan.plan();
+    assert_eq!(
+        changes,
+        json!([
+            {"address": "terraform_data.name", "type": "terraform_data", "actions": ["create"],
+                "attributes": ["id", "input", "output"]},
+            {"address": "terraform_data.site", "type": "terraform_data", "actions": ["create"],
+                "attributes": ["id", "input", "output"]},
+        ])
+    );
+    let after = plan.diff("create terraform_data.site")["after"].as_str().unwrap();
+    assert!(after.contains("greeting: hello") && after.contains("password: '********'"), "{after}");
+    plan.assert_hides(&[SECRET]);
+    assert_eq!((runner.run("plan").assert_good().plan().0, files()), (first.clone(), vec![]));
+
+    runner.approved = Some(first);
+    runner.variables["greeting"] = json!("good day");
+    assert!(runner.run("apply").failure().starts_with("plan_changed: "));
+    assert_eq!(files(), Vec::<String>::new());
+    runner.variables["greeting"] = json!("hello");
+    let applied = runner.run("apply").assert_good();
+    assert_eq!(applied.changed().len(), 2);
+    assert_eq!(applied.document("address"), Some(&json!("https://example.test/")));
+    assert_only_handed_over(applied);
+    // It was made for what was there before.
+    assert!(runner.run("apply").failure().starts_with("plan_changed: "));
+    runner.approved = None;
+
+    let again = runner.run("apply").assert_good();
+    assert_eq!((again.changed(), again.document("address").is_some()), (vec![], true));
+    assert_eq!(runner.run("plan").assert_good().plan().1, json!([]));
+
+    runner.variables["greeting"] = json!("good day");
+    let plan = runner.run("plan").assert_good();
+    assert_eq!(plan.changed(), ["update terraform_data.site"]);
+    let diff = plan.diff("update terraform_data.site");
+    assert!(diff["before"].as_str().unwrap().contains("hello"), "{diff}");
+    assert!(diff["after"].as_str().unwrap().contains("good day"), "{diff}");
+    plan.assert_hides(&[SECRET]);
+    runner.run("apply").assert_good();
+
+    runner.deletes = true;
+    let plan = runner.run("plan").assert_good();
+    assert_eq!(plan.changed(), ["delete terraform_data.name", "delete terraform_data.site"]);
+    runner.approved = Some(plan.plan().0);
+    assert_eq!(runner.run("delete").assert_good().changed(), plan.changed());
+    // The state held secrets.
+    assert_eq!(files(), Vec::<String>::new());
+    runner.approved = None;
+    assert_eq!(runner.run("delete").assert_good().changed(), Vec::<&str>::new());
+    runner.run("cancel").assert_good();
+}
+
+/// All files below a directory.
+fn walk(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_configuration_goes_all_the_way_with_recorded_answers() {
+    is_planned_applied_changed_and_deleted(&recorded());
+}
+
+#[test]
+fn a_configuration_goes_all_the_way_with_the_real_program() {
+    if let Some(program) = real() {
+        is_planned_applied_changed_and_deleted(&program);
+    }
+}
+
+#[test]
+fn the_real_program_ends_in_good_order_when_it_is_called_off() {
+    let Some(program) = real() else { return };
+    let states = tempfile::tempdir().unwrap();
+    let mut runner = runner(&program, states.path());
+    runner.variables["seconds"] = json!(60);
+    let ran = runner.run_until("apply", |printed| printed.contains("name: Provisioning"), Signal::INT);
+    assert!(ran.failure().contains("called off"), "{ran:#?}");
+    // It has written down what it made, and holds nothing locked.
+    assert!(
+        ran.stdout.contains("Interrupt received") || ran.stderr.contains("Interrupt received"),
+        "{ran:#?}"
+    );
+    runner.run("cancel").assert_good();
+    runner.variables["seconds"] = json!(0);
+    runner.run("apply").assert_good();
+}
+
+#[test]
+fn nobody_knows_what_goes_on_after_a_program_was_killed_at_work() {
+    let states = tempfile::tempdir().unwrap();
+    let mut runner = runner(&recorded(), states.path());
+    runner.variables["seconds"] = json!(60);
+    let noted = |_: &str| {
+        let mut files = std::fs::read_dir(states.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.any(|path| {
+            path.extension().is_some_and(|end| end == "running") && path.metadata().unwrap().len() > 0
+        })
+    };
+    let ran = runner.run_until("apply", noted, Signal::KILL);
+    assert_eq!(ran.code, None);
+    let unknown = runner.run("cancel");
+    assert!(unknown.failure().contains("was killed at work"), "{unknown:#?}");
+    runner.variables["seconds"] = json!(0);
+    runner.run("apply").assert_good();
+    runner.run("cancel").assert_good();
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_do() {
+    let states = tempfile::tempdir().unwrap();
+    let told = |runner: &Runner, words: &[&str]| {
+        let failed = runner.run("apply");
+        for words in words {
+            assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
+        }
+    };
+    let good = || runner(&recorded(), states.path());
+    told(&runner("no-such-tofu", states.path()), &["can't find the program \"no-such-tofu\"", "--program"]);
+    let mut wrong = good();
+    wrong.options.truncate(3);
+    wrong.options.push("--lock-timeout=1".to_owned());
+    told(&wrong, &["name a backend in it", "--state-directory"]);
+    let mut wrong = good();
+    wrong.settings["outputs"] = json!(["password"]);
+    told(&wrong, &["calls the output password sensitive"]);
+    let mut wrong = good();
+    wrong.settings["outputs"] = json!(["nothing"]);
+    told(&wrong, &["has no output nothing"]);
+}
