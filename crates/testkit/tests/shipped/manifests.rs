@@ -1,5 +1,6 @@
 //! What every role must be before Ansible ever sees it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::manifest::Manifest;
@@ -44,8 +45,10 @@ fn every_task_has_its_file() {
 fn every_variable_that_a_role_uses_is_declared_and_every_declared_one_is_used() {
     each_role(|name, path, manifest| {
         let text = text_below(path);
+        let plugged = plugged(name, manifest);
         for variable in manifest.variables.keys() {
-            assert!(text.contains(&format!("{name}_{variable}")), "role {name} does not use {variable}");
+            let used = text.contains(&format!("{name}_{variable}")) || plugged.contains(variable.as_str());
+            assert!(used, "role {name} does not use {variable}");
         }
         // Two underscores are the role's own.
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
@@ -56,6 +59,34 @@ fn every_variable_that_a_role_uses_is_declared_and_every_declared_one_is_used() 
             assert!(own || declared, "role {name} uses {word}, which its manifest does not declare");
         }
     });
+}
+
+/// The variables that a role's manifest gives to plug-ins, `{variable: NAME}` under `with`: each must be one of the Task's, for
+/// a plug-in can't tell a wrong name from an optional variable that is not there.
+fn plugged(name: &str, manifest: &Manifest) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (task, declared) in &manifest.tasks {
+        let Some(plugin) = &declared.plugin else { continue };
+        let mut found = BTreeSet::new();
+        named(&serde_json::json!(plugin.settings), &mut found);
+        for variable in &found {
+            let its = declared.variables.iter().any(|its| its.as_str() == variable);
+            assert!(its, "role {name}: the Task {task} does not get the variable {variable}");
+        }
+        all.extend(found);
+    }
+    all
+}
+
+fn named(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            found.extend(members.get("variable").and_then(|name| name.as_str()).map(str::to_owned));
+            members.values().for_each(|value| named(value, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| named(item, found)),
+        _ => {}
+    }
 }
 
 #[test]
