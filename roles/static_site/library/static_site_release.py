@@ -7,8 +7,9 @@
     <directory>/releases/.archive-<release>   what a release is made of; gone afterwards
     <directory>/current -> releases/<release>
 
-state=prepared makes the directories and says where the archive goes, state=present unpacks it if need be and
-moves the link in one step, state=absent removes the site.
+state=prepared makes the directories and says where the archive goes, state=unpacked unpacks it beside, for those who
+build something in it first, state=present unpacks it if need be and moves the link in one step, state=absent removes
+the site.
 """
 
 import json
@@ -64,6 +65,9 @@ class Site:
 
     def archive(self, name):
         return os.path.join(self.releases, '.archive-' + name)
+
+    def incoming(self, name):
+        return os.path.join(self.releases, '.incoming-' + name)
 
     def current_release(self):
         try:
@@ -172,20 +176,26 @@ def each(directory, members):
                           % (os.path.relpath(path, directory), target))
 
 
-def build(site, name):
-    """Makes a release of its archive: whole, or not at all."""
+def beside(site, name):
+    """Unpacks the archive of a release where it has no name yet."""
     archive = site.archive(name)
     if not os.path.isfile(archive):
         raise Refused('the archive of release %s did not arrive' % name)
-    incoming = os.path.join(site.releases, '.incoming-' + name)
+    incoming = site.incoming(name)
     if os.path.isdir(incoming):
         shutil.rmtree(incoming)  # Of an attempt that was stopped.
     os.mkdir(incoming, 0o755)
     os.chmod(incoming, 0o755)
     unpack(archive, incoming)
+
+
+def build(site, name, unpacked):
+    """Makes a release: whole, or not at all."""
+    if not unpacked:
+        beside(site, name)
     # On the disk before it has its name: after a power cut a release that is there is whole.
     os.sync()
-    os.rename(incoming, site.release(name))
+    os.rename(site.incoming(name), site.release(name))
 
 
 def prepared(module, site, name):
@@ -196,11 +206,23 @@ def prepared(module, site, name):
     return {'changed': not there, 'exists': exists, 'archive': site.archive(name)}
 
 
+def unpacked(module, site, name):
+    exists = site.exists() and os.path.isdir(site.release(name))
+    if not exists and not module.check_mode:
+        site.make()
+        try:
+            beside(site, name)
+        except BaseException:
+            site.sweep()
+            raise
+    return {'changed': not exists, 'exists': exists, 'directory': site.incoming(name)}
+
+
 def present(module, site, name, keep):
     there = site.exists()
     previous = site.current_release()
-    unpacked = there and os.path.isdir(site.release(name))
-    changed = not unpacked or previous != name
+    built = there and os.path.isdir(site.release(name))
+    changed = not built or previous != name
     subject = os.path.basename(site.directory)
     if changed:
         text = '%s goes from release %s to %s' % (subject, previous, name) if previous else \
@@ -211,9 +233,9 @@ def present(module, site, name, keep):
     if module.check_mode:
         return result
     site.make()
-    if not unpacked:
+    if not built:
         try:
-            build(site, name)
+            build(site, name, module.params['unpacked'])
         except BaseException:
             site.sweep()
             raise
@@ -243,12 +265,16 @@ def absent(module, site):
 def main():
     module = AnsibleModule(
         argument_spec={
-            'state': {'type': 'str', 'choices': ['prepared', 'present', 'absent'], 'default': 'present'},
+            'state': {'type': 'str', 'choices': ['prepared', 'unpacked', 'present', 'absent'],
+                      'default': 'present'},
             'directory': {'type': 'path', 'required': True},
             'release': {'type': 'str'},
             'keep': {'type': 'int', 'default': 5},
+            # Whether state=unpacked has come before.
+            'unpacked': {'type': 'bool', 'default': False},
         },
-        required_if=[('state', 'prepared', ['release']), ('state', 'present', ['release'])],
+        required_if=[('state', 'prepared', ['release']), ('state', 'unpacked', ['release']),
+                     ('state', 'present', ['release'])],
         supports_check_mode=True,
     )
     state, name = module.params['state'], module.params['release']
@@ -258,6 +284,8 @@ def main():
     try:
         if state == 'prepared':
             result = prepared(module, site, name)
+        elif state == 'unpacked':
+            result = unpacked(module, site, name)
         elif state == 'present':
             result = present(module, site, name, module.params['keep'])
         else:
