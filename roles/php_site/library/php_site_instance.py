@@ -1,0 +1,216 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the instances of one site beside each other, and the link `current` on one of them.
+
+state=read says what is there. state=built makes an instance anew from a directory with code, with settings and a
+password for its database. state=settings writes the settings of an instance again. state=current moves the link in one
+step, or without an instance takes it away. state=absent removes an instance, or without one the whole site.
+"""
+
+import glob
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.php_site import Refused, Site, read_json, user_of, write
+from ansible.module_utils.php_site_settings import native, put_settings, settings_of
+
+def remove(site, name):
+    """Out of sight first: an instance that is there is whole, and a removal that is stopped is taken up again."""
+    gone = os.path.join(site.instances, '.removed-' + name)
+    if os.path.isdir(gone):
+        shutil.rmtree(gone)
+    if os.path.isdir(site.instance(name)):
+        os.rename(site.instance(name), gone)
+        shutil.rmtree(gone)
+
+
+def tidy(site):
+    """Takes up removals that were stopped half-way."""
+    for name in os.listdir(site.instances):
+        if name.startswith('.removed-'):
+            shutil.rmtree(os.path.join(site.instances, name))
+
+
+def copy_code(source, code):
+    subprocess.run(['cp', '-a', '--reflink=auto', '--', source + '/.', code], check=True, capture_output=True)
+    subprocess.run(['chown', '-hR', 'root:root', '--', code], check=True, capture_output=True)
+
+
+def link_writable(directory, paths, user):
+    """What the application writes to lies in files/, and is linked to from where it looks for it in its code."""
+    code, files = os.path.join(directory, 'code'), os.path.join(directory, 'files')
+    for path in paths:
+        inside, outside = os.path.join(code, path), os.path.join(files, path)
+        if not (os.path.realpath(os.path.dirname(inside)) + os.sep).startswith(os.path.realpath(code) + os.sep):
+            raise Refused('%s of the code leads out of it' % path)
+        os.makedirs(os.path.dirname(outside), exist_ok=True)
+        if os.path.islink(inside):
+            os.unlink(inside)  # Of the instance that the code was copied from.
+        if os.path.isdir(inside):
+            os.rename(inside, outside)
+        elif not os.path.exists(outside):
+            os.mkdir(outside)
+        os.makedirs(os.path.dirname(inside), exist_ok=True)
+        os.symlink(os.path.relpath(outside, os.path.realpath(os.path.dirname(inside))), inside)
+    subprocess.run(['chown', '-hR', '%d:%d' % (user.pw_uid, user.pw_gid), '--', files], check=True,
+                   capture_output=True)
+
+
+def make_site(site, user):
+    os.makedirs(site.instances, exist_ok=True)
+    if not os.path.exists(site.marker):
+        write(site.marker, json.dumps({'site': os.path.basename(site.directory)}) + '\n')
+    for path in (site.directory, site.instances):
+        os.chmod(path, 0o755)
+    for name in ('tmp', 'log'):
+        path = os.path.join(site.directory, name)
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o700)
+        os.chown(path, user.pw_uid, user.pw_gid)
+    if not os.path.isdir(os.path.join(site.directory, 'tls')):
+        os.mkdir(os.path.join(site.directory, 'tls'), 0o700)
+    # Cron holds it while it works for the site, and whoever takes the site offline waits for it.
+    lock = os.path.join(site.directory, 'cron.lock')
+    if not os.path.exists(lock):
+        write(lock, b'', 0o640, 0, user.pw_gid)
+
+
+def built(module, site, name):
+    p = module.params
+    source = os.path.realpath(p['source'])
+    if not os.path.isdir(source):
+        raise Refused('there is no code in %s: deploy the platform on this host first' % p['source'])
+    if site.current() == name:
+        raise Refused('instance %s is the current one' % name)
+    if module.check_mode:
+        return {'changed': True, 'password_hash': native(''), 'directory': site.instance(name)}
+    user = user_of(p['user'])
+    make_site(site, user)
+    tidy(site)
+    directory = site.instance(name)
+    remove(site, name)  # Of an attempt that was stopped, or failed.
+    os.mkdir(directory, 0o755)
+    os.chmod(directory, 0o755)
+    # First what it is: whoever sweeps a half-built instance finds its database by it.
+    p['about']['release'] = p['about']['release'] or os.path.basename(source)
+    write(os.path.join(directory, 'instance.json'), json.dumps(p['about'], indent=2, sort_keys=True) + '\n')
+    code = os.path.join(directory, 'code')
+    os.mkdir(code, 0o755)
+    copy_code(source, code)
+    os.mkdir(os.path.join(directory, 'files'), 0o755)
+    link_writable(directory, p['writable_paths'], user)
+    password = secrets.token_urlsafe(32)
+    settings = settings_of(directory, p['about'], password, secrets.token_hex(32), p['environment'])
+    put_settings(directory, user, p['about'], settings)
+    return {'changed': True, 'password_hash': native(password), 'directory': directory}
+
+
+def settings(module, site, name):
+    directory = site.instance(name)
+    about = site.about(name)
+    before = read_json(os.path.join(directory, 'settings', 'settings.json'))
+    if about is None or before is None:
+        raise Refused('%s is not whole: restore the site from a backup' % directory)
+    after = settings_of(directory, about, before['DB_PASSWORD'], before['SITE_KEY'], module.params['environment'])
+    if module.check_mode:
+        return {'changed': before != after, 'directory': directory}
+    tidy(site)
+    return {'changed': put_settings(directory, user_of(module.params['user']), about, after), 'directory': directory}
+
+
+def current(module, site, name):
+    previous = site.current()
+    if name is None:
+        if previous is not None and not module.check_mode:
+            os.unlink(site.link)
+        return {'changed': previous is not None, 'previous': previous}
+    if not module.check_mode and previous != name:
+        if not os.path.isdir(site.instance(name)):
+            raise Refused('there is no instance %s' % site.instance(name))
+        # On the disk before it is current: after a power cut the site is whole.
+        os.sync()
+        beside = site.link + '.new'
+        if os.path.lexists(beside):
+            os.unlink(beside)
+        os.symlink(os.path.join('instances', name), beside)
+        os.rename(beside, site.link)
+    return {'changed': previous != name, 'previous': previous, 'directory': site.instance(name)}
+
+
+def absent(module, site, name):
+    if name is not None:
+        gone = os.path.join(site.instances, '.removed-' + name)
+        changed = os.path.isdir(site.instance(name)) or os.path.isdir(gone)
+        if site.current() == name:
+            raise Refused('instance %s is the current one' % name)
+        if changed and not module.check_mode:
+            remove(site, name)
+        return {'changed': changed}
+    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory))
+    changed = site.exists() or os.path.isdir(doomed)
+    if changed and not module.check_mode:
+        if os.path.isdir(doomed):
+            shutil.rmtree(doomed)
+        if site.exists():
+            os.rename(site.directory, doomed)
+            shutil.rmtree(doomed)
+    return {'changed': changed}
+
+
+def php():
+    """The newest version of php-fpm that is installed from Debian's packages."""
+    found = (re.match(r'/etc/php/(\d+)\.(\d+)/fpm/pool\.d\Z', path) for path in glob.glob('/etc/php/*/fpm/pool.d'))
+    versions = sorted((int(match[1]), int(match[2])) for match in found if match)
+    return '%d.%d' % versions[-1] if versions else None
+
+
+def read(module, site, name):
+    there = site.exists()
+    offline = site.offline() if there else None
+    file = module.params['file']
+    content = None
+    if file is not None and os.path.isfile(file):
+        with open(file, encoding='utf-8') as opened:
+            content = opened.read()
+    return {'changed': False, 'exists': there, 'current': site.current() if there else None,
+            'instances': site.all() if there else {}, 'offline': offline or {}, 'php': php(), 'file': content}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'state': {'type': 'str', 'choices': ['read', 'built', 'settings', 'current', 'absent'], 'required': True},
+            'directory': {'type': 'path', 'required': True},
+            'instance': {'type': 'str'},
+            'user': {'type': 'str'},
+            # Of state=read: one more file whose content is wanted.
+            'file': {'type': 'path'},
+            'source': {'type': 'path'},
+            'about': {'type': 'dict'},
+            'writable_paths': {'type': 'list', 'elements': 'str', 'default': []},
+            'environment': {'type': 'dict', 'default': {}},
+        },
+        required_if=[('state', 'built', ['instance', 'user', 'source', 'about']),
+                     ('state', 'settings', ['instance', 'user'])],
+        supports_check_mode=True,
+    )
+    site = Site(module.params['directory'])
+    states = {'read': read, 'built': built, 'settings': settings, 'current': current, 'absent': absent}
+    try:
+        result = states[module.params['state']](module, site, module.params['instance'])
+    except Refused as refused:
+        module.fail_json(msg=str(refused))
+    except subprocess.CalledProcessError as error:
+        module.fail_json(msg='%s: %s' % (' '.join(error.cmd[:3]), error.stderr.decode('utf-8', 'replace').strip()))
+    except OSError as error:
+        module.fail_json(msg='%s: %s' % (error.filename, error.strerror))
+    module.exit_json(**result)
+
+
+if __name__ == '__main__':
+    main()

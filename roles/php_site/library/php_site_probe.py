@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks for a page of a site until it is as expected: an instance's through php-fpm, before anybody is sent there, or the
+current one's through the web server.
+"""
+
+import http.client
+import os
+import ssl
+import time
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.php_site_fastcgi import ask
+
+EVERYWHERE = {'*': '127.0.0.1', '0.0.0.0': '127.0.0.1', '[::]': '::1'}
+MAX_PAGE = 64 * 1024 * 1024
+
+
+def through_pool(p, seconds):
+    """As the virtual host asks for it, but of the named instance."""
+    documents = os.path.join(p['instance'], 'code', p['document_root']).rstrip('/')
+    asked = urlsplit(p['page'])
+    script = asked.path if asked.path.endswith('.php') else '/' + p['front']
+    port = '443' if p['tls'] else '80'
+    status, headers, body, error = ask(p['pool'], {
+        'GATEWAY_INTERFACE': 'CGI/1.1', 'SERVER_SOFTWARE': 'aegir', 'SERVER_PROTOCOL': 'HTTP/1.1',
+        'REQUEST_METHOD': 'GET', 'REQUEST_SCHEME': 'https' if p['tls'] else 'http', 'QUERY_STRING': asked.query,
+        'REQUEST_URI': p['page'], 'DOCUMENT_URI': script, 'SCRIPT_NAME': script, 'DOCUMENT_ROOT': documents,
+        'SCRIPT_FILENAME': documents + script, 'HTTP_HOST': p['site'], 'SERVER_NAME': p['site'], 'SERVER_PORT': port,
+        'SERVER_ADDR': '127.0.0.1', 'REMOTE_ADDR': '127.0.0.1', 'REMOTE_PORT': '1', 'REDIRECT_STATUS': '200',
+        'HTTP_USER_AGENT': 'aegir', **({'HTTPS': 'on'} if p['tls'] else {}),
+        'PHP_VALUE': 'auto_prepend_file=%s/settings/environment.php' % p['instance'],
+    }, seconds)
+    return status, headers, body, error.strip()
+
+
+def through_server(p, seconds):
+    address = EVERYWHERE.get(p['address'], p['address'].strip('[]'))
+    if p['tls']:
+        # The certificate is the given one and may be anybody's: from the host itself only the page is of interest.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(address, p['port'], timeout=seconds, context=context)
+        # The name decides which site's certificate it is.
+        connection.connect = lambda: connect(connection, context, p['site'])
+    else:
+        connection = http.client.HTTPConnection(address, p['port'], timeout=seconds)
+    try:
+        connection.request('GET', p['page'], headers={'Host': p['site'], 'Connection': 'close', 'User-Agent': 'aegir'})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read(MAX_PAGE), ''
+    finally:
+        connection.close()
+
+
+def connect(connection, context, site):
+    http.client.HTTPConnection.connect(connection)
+    connection.sock = context.wrap_socket(connection.sock, server_hostname=site)
+
+
+def wrong(p, status, page, said):
+    """What is wrong with an answer; None if nothing is."""
+    if status != p['status']:
+        text = page[:300].decode('utf-8', 'replace') if p['pool'] else ''
+        return 'it answers with status %d, not %d%s' % (status, p['status'], ': ' + (said or text) if said or text else '')
+    if p['contains'] is not None and p['contains'].encode('utf-8') not in page:
+        return 'its page %s (%d bytes) does not hold the expected text' % (p['page'], len(page))
+    return None
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'site': {'type': 'str', 'required': True},
+            'page': {'type': 'str', 'default': '/'},
+            'status': {'type': 'int', 'default': 200},
+            'contains': {'type': 'str'},
+            'seconds': {'type': 'int', 'default': 10},
+            'tls': {'type': 'bool', 'default': False},
+            'pool': {'type': 'path'},
+            'instance': {'type': 'path'},
+            'document_root': {'type': 'str', 'default': ''},
+            'front': {'type': 'str', 'default': 'index.php'},
+            'address': {'type': 'str', 'default': '*'},
+            'port': {'type': 'int', 'default': 80},
+        },
+        required_together=[('pool', 'instance')],
+        supports_check_mode=True,
+    )
+    p = module.params
+    end = time.monotonic() + p['seconds']
+    while True:
+        try:
+            # One answer may take as long as all of them: a page that is asked for the first time is slow.
+            seconds = max(end - time.monotonic(), 5)
+            status, _, page, said = through_pool(p, seconds) if p['pool'] else through_server(p, seconds)
+            problem = wrong(p, status, page, said)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problem = 'it does not answer: %s' % (error or type(error).__name__)
+        if problem is None:
+            module.exit_json(changed=False, status=status, bytes=len(page),
+                             msg='%s answers with the expected page of %d bytes' % (p['site'], len(page)))
+        if time.monotonic() >= end:
+            where = 'its new instance' if p['pool'] else 'port %d of this host' % p['port']
+            module.fail_json(msg='%s on %s: %s' % (p['site'], where, problem))
+        time.sleep(0.2)
+
+
+if __name__ == '__main__':
+    main()
