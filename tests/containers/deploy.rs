@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::localdev::{Localdev, docker, root};
 
-fn get(url: &str, host: &str) -> Result<(u16, String)> {
+pub(crate) fn get(url: &str, host: &str) -> Result<(u16, String)> {
     let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build()?;
     Runtime::new()?.block_on(async {
         let answer = client.get(url).header(HOST, host).send().await?;

@@ -9,5 +9,6 @@ mod journeys;
 mod localdev;
 mod network;
 mod pair;
+mod php;
 mod restarts;
 mod units;

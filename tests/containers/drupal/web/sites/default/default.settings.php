@@ -1,0 +1,2 @@
+<?php
+// What a codebase of Drupal has here; settings.php comes beside it.
