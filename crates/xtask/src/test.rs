@@ -45,10 +45,11 @@ pub(crate) fn containers(runner: &[String]) -> anyhow::Result<()> {
 
 /// Journeys that look at no broker, bring one that they can kill or that speaks TLS, or want one that nobody else uses:
 /// for the dead letters, and for the names that the tutorial shows.
-const NOT_SHARED: [&str; 7] = [
+const NOT_SHARED: [&str; 8] = [
     "bad_input::a_bad_message",
     "documents::",
     "faults::",
+    "plans::",
     "restarts::a_killed_broker",
     "submissions::",
     "tls::",

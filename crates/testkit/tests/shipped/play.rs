@@ -96,7 +96,7 @@ pub(crate) async fn play(
     let mut all = json!({ "aegir": {
         "operation": "019a0000-0000-7000-8000-000000000001", "name": format!("{role}.deploy"), "attempt": 1,
         "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
-        "hosts": {}, "services": services, "content_roots": [content],
+        "hosts": { "web1": { "address": "127.0.0.1", "port": 22, "services": {} } }, "services": services, "content_roots": [content],
     } });
     // As dispatcherd does it: what the Task's manifest lists and nothing else, with the manifest's defaults.
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles");
