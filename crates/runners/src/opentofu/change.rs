@@ -105,7 +105,7 @@ fn hash(tool: &Tool, delete: bool, shown: &Shown) -> Result<PlanHash, Error> {
     let mut inputs = tool.inputs.clone();
     inputs.add_value(&json!([delete, tool.state_version()?]));
     let declared = &shown.configuration["root_module"]["variables"];
-    for (name, value) in tool.variables.iter().filter(|(name, _)| declared[name]["sensitive"] != true) {
+    for (name, value) in tool.variables.iter().filter(|(name, _)| counts(&declared[name])) {
         inputs.add_value(&json!([name, value]));
     }
     let resources = shown.resource_changes.iter().map(|resource| (&resource.address, &resource.change));
@@ -116,6 +116,12 @@ fn hash(tool: &Tool, delete: bool, shown: &Shown) -> Result<PlanHash, Error> {
         inputs.add(tool.hidden(&text).as_bytes());
     }
     Ok(inputs.hash())
+}
+
+/// Whether a variable stands in the hash, from what the configuration says of it. Of one that it does not declare nobody says
+/// whether it is secret, and no plan depends on it.
+fn counts(declared: &Value) -> bool {
+    declared.is_object() && declared["sensitive"] != true
 }
 
 impl Change {
@@ -210,6 +216,15 @@ mod tests {
         assert_eq!(marked(&value, &marks), json!({"b": {"c": "x", "d": [null, "z"]}, "e": {"f": "v"}}));
         assert_eq!(hidden(&value, &json!(false)), value);
         assert_eq!(hidden(&value, &json!(true)), json!(HIDDEN));
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_in_the_hash() {
+        let declared = json!({"a": {}, "b": {"default": 1}, "c": {"sensitive": true}});
+        let counted: Vec<_> =
+            ["a", "b", "c", "d"].into_iter().filter(|name| counts(&declared[name])).collect();
+        assert_eq!(counted, ["a", "b"]);
+        assert!(!counts(&Value::Null["a"]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod change;
 mod configuration;
 mod outputs;
+mod rescue;
 mod running;
 mod tool;
 
@@ -88,8 +89,10 @@ fn carry_out(tool: &Tool, plan: &Plan, running: &Running, task: &mut Task) -> Re
         task.doing(60, "Carry the plan out")?;
         running.begin()?;
         let applied = tool.apply();
-        running.end(&applied)?;
-        tool.went_well(&applied?)?;
+        let ended = running.end(&applied);
+        let went = applied.and_then(|ran| tool.went_well(&ran));
+        went.map_err(|failed| tool.rescue(failed))?;
+        ended?;
     }
     plan.tell(tool, task)
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::configuration;
+use super::rescue::Rescued;
 use super::{Options, Settings};
 use crate::digest::Inputs;
 use crate::error::Error;
@@ -37,6 +38,7 @@ pub(super) struct Tool {
     lock: String,
     /// Where this target's state is, if that is a directory here.
     state: Option<PathBuf>,
+    rescued: Rescued,
     _hidden: [Hidden; 2],
 }
 
@@ -69,12 +71,11 @@ impl Tool {
         let mut environment = vec![
             ("TF_IN_AUTOMATION", set("1")),
             ("TF_INPUT", set("0")),
-            ("TF_WORKSPACE", set(&workspace)),
             // It asks its maker for newer versions otherwise.
             ("CHECKPOINT_DISABLE", set("1")),
         ];
         environment.extend(options.cli_config.iter().map(|file| ("TF_CLI_CONFIG_FILE", file.into())));
-        let program = Program {
+        let mut program = Program {
             path: options.program.clone().into_os_string(),
             options: Vec::new(),
             environment,
@@ -84,25 +85,10 @@ impl Tool {
             advise,
         };
         let lock = format!("-lock-timeout={}s", options.lock_timeout);
-        let tool = Self { program, inputs, variables, lock, state, _hidden: hidden };
-        tool.initialise(options, task)?;
-        Ok(tool)
-    }
-
-    fn initialise(&self, options: &Options, task: &mut Task) -> Result<(), Error> {
-        task.doing(10, "Fetch providers and modules")?;
-        self.program.show(&["init", "-input=false", "-no-color", "-lockfile=readonly", &self.lock], None)?;
-        let kept = fs::read(self.program.directory.join(BACKEND)).unwrap_or_default();
-        let kept: Value = serde_json::from_slice(&kept).unwrap_or_default();
-        let backend = kept["backend"]["type"].as_str().unwrap_or("local");
-        if backend == "local" && options.state_directory.is_none() {
-            return Err(Error::Refused(
-                "the configuration keeps its state in the working directory, which is removed: name a backend in it, or \
-                 give the runner --state-directory in dispatcherd's config"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+        initialise(&program, &lock, options, task)?;
+        program.environment.push(("TF_WORKSPACE", set(&workspace)));
+        let rescued = Rescued::of(options, &workspace, task);
+        Ok(Self { program, inputs, variables, lock, state, rescued, _hidden: hidden })
     }
 
     /// Makes a plan. Whether there is something to change, and what the program prints about it: which is not shown yet, for
@@ -180,6 +166,11 @@ impl Tool {
         self.program.went_well(ran)
     }
 
+    /// Brings a state to safety that the program could not write where it belongs, and says so in the error.
+    pub(super) fn rescue(&self, failed: Error) -> Error {
+        self.rescued.bring_to_safety(&self.program, &self.lock, failed)
+    }
+
     /// Removes the state of what is no longer there, where it is a file here.
     pub(super) fn forget(&self) -> Result<(), Error> {
         match self.state.as_ref().map(|path| (path, fs::remove_dir_all(path))) {
@@ -189,6 +180,24 @@ impl Tool {
             _ => Ok(()),
         }
     }
+}
+
+/// Fetches what the configuration needs. The target's workspace is not chosen yet: `init` refuses one that is
+/// not there as soon as another one is, while all else makes it.
+fn initialise(program: &Program, lock: &str, options: &Options, task: &mut Task) -> Result<(), Error> {
+    task.doing(10, "Fetch providers and modules")?;
+    program.show(&["init", "-input=false", "-no-color", "-lockfile=readonly", lock], None)?;
+    let kept = fs::read(program.directory.join(BACKEND)).unwrap_or_default();
+    let kept: Value = serde_json::from_slice(&kept).unwrap_or_default();
+    let backend = kept["backend"]["type"].as_str().unwrap_or("local");
+    if backend == "local" && options.state_directory.is_none() {
+        return Err(Error::Refused(
+            "the configuration keeps its state in the working directory, which is removed: name a backend in it, or \
+             give the runner --state-directory in dispatcherd's config"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The Task's variables and what the manifest adds. They are data: the program reads them as JSON.

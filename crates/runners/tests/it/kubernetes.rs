@@ -39,6 +39,7 @@ pub(crate) fn site(cluster: &Cluster) -> Runner {
             "database_password": SECRET,
         }),
         task: "run",
+        target: "example.test",
         deletes: false,
         approved: None,
         path: None,

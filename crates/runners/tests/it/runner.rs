@@ -18,6 +18,8 @@ pub(crate) struct Runner {
     pub(crate) settings: Value,
     pub(crate) variables: Value,
     pub(crate) task: &'static str,
+    /// The target's ID. All of them have the same name.
+    pub(crate) target: &'static str,
     /// The manifest says `verb: delete`.
     pub(crate) deletes: bool,
     pub(crate) approved: Option<String>,
@@ -61,7 +63,7 @@ impl Runner {
         let operation = "01890a5d-ac96-774b-bcce-b302099a8057";
         let mut input = json!({
             "protocol": PROTOCOL, "verb": verb, "operation": operation, "name": "example.run", "attempt": 1,
-            "target": {"kind": "site", "id": "example.test", "name": "example.test"},
+            "target": {"kind": "site", "id": self.target, "name": "example.test"},
             "role": "example", "role_directory": self.role_directory, "task": self.task, "hosts": [], "outputs": {},
             "variables": self.variables, "with": self.settings,
         });

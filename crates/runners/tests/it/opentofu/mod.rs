@@ -6,6 +6,7 @@
 //!
 //! OpenTofu itself was not at hand when these were written.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::runner::Line;
@@ -45,6 +46,7 @@ pub(crate) fn runner(program: &str, states: &Path) -> Runner {
             "outputs": ["address"], "secret_outputs": ["password"]}),
         variables: json!({"greeting": "hello", "password": SECRET, "seconds": 0}),
         task: "run",
+        target: "example.test",
         deletes: false,
         approved: None,
         path: None,
@@ -79,6 +81,10 @@ fn is_planned_applied_changed_and_deleted(program: &str) {
     assert!(after.contains("greeting: hello") && after.contains("password: '********'"), "{after}");
     plan.assert_hides(&[SECRET]);
     assert_eq!((runner.run("plan").assert_good().plan().0, files()), (first.clone(), vec![]));
+    // Of what the configuration doesn't declare nobody says that it is secret, so the hash must not tell it.
+    runner.variables["token"] = json!("of-nobody");
+    assert_eq!(runner.run("plan").assert_good().plan().0, first);
+    runner.variables.as_object_mut().unwrap().remove("token");
 
     runner.approved = Some(first);
     runner.variables["greeting"] = json!("good day");
@@ -116,6 +122,97 @@ fn is_planned_applied_changed_and_deleted(program: &str) {
     runner.approved = None;
     assert_eq!(runner.run("delete").assert_good().changed(), Vec::<&str>::new());
     runner.run("cancel").assert_good();
+}
+
+fn targets_have_states_of_their_own(program: &str) {
+    let states = tempfile::tempdir().unwrap();
+    let mut runners = ["example.test", "other.test", "third.test"].map(|target| {
+        let mut runner = runner(program, states.path());
+        runner.target = target;
+        runner
+    });
+    for runner in &runners {
+        assert_eq!(runner.run("apply").assert_good().changed().len(), 2);
+    }
+    assert_eq!(walk(states.path()).len(), 3);
+    runners[0].deletes = true;
+    assert_eq!(runners[0].run("delete").assert_good().changed().len(), 2);
+    for runner in &runners[1..] {
+        assert_eq!(runner.run("apply").assert_good().changed(), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn targets_have_states_of_their_own_with_recorded_answers() {
+    targets_have_states_of_their_own(&recorded());
+}
+
+#[test]
+fn targets_have_states_of_their_own_with_the_real_program() {
+    if let Some(program) = real() {
+        targets_have_states_of_their_own(&program);
+    }
+}
+
+#[test]
+fn a_state_that_could_not_be_written_is_brought_to_safety() {
+    let states = tempfile::tempdir().unwrap();
+    let mut runner = runner(&recorded(), states.path());
+    runner.variables["greeting"] = json!("unwritten");
+    let failed = runner.run("apply");
+    failed.assert_hides(&[SECRET]);
+    let [name] = walk(states.path()).try_into().unwrap();
+    assert!(name.contains(".errored-") && name.ends_with("-1.tfstate"), "{name}");
+    let path = states.path().join(name);
+    for words in ["Failed to save state", path.to_str().unwrap(), "before it, move that file to"] {
+        assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
+    }
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&path).unwrap().contains(SECRET));
+    runner.run("cancel").assert_good();
+    // As it says.
+    let to = failed.failure().rsplit_once("move that file to ").unwrap().1;
+    std::fs::create_dir_all(Path::new(to).parent().unwrap()).unwrap();
+    std::fs::rename(path, to).unwrap();
+    assert_eq!(runner.run("plan").assert_good().plan().1, json!([]));
+}
+
+/// A role whose configuration names a backend, which keeps states in a directory.
+fn with_backend(states: &Path) -> (tempfile::TempDir, Runner) {
+    let role = tempfile::tempdir().unwrap();
+    let files = role.path().join("files/infra");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::copy(here().join("role/files/infra/main.tf"), files.join("main.tf")).unwrap();
+    let backend = format!("terraform {{\n  backend \"recorded\" {{\n    path = {states:?}\n  }}\n}}\n");
+    std::fs::write(files.join("backend.tf"), backend).unwrap();
+    let mut runner = runner(&recorded(), states);
+    runner.options.truncate(3);
+    runner.role_directory = role.path().to_owned();
+    (role, runner)
+}
+
+#[test]
+fn a_state_is_written_once_more_where_the_role_names_a_backend() {
+    let states = tempfile::tempdir().unwrap();
+    let (_role, mut runner) = with_backend(states.path());
+    runner.variables["greeting"] = json!("unwritten");
+    let failed = runner.run("apply");
+    assert!(failed.failure().contains("but was afterwards"), "{}", failed.failure());
+    assert_eq!(walk(states.path()), ["terraform.tfstate"]);
+    assert_eq!(runner.run("plan").assert_good().plan().1, json!([]));
+}
+
+#[test]
+fn a_state_that_is_about_to_be_lost_is_told_loudly() {
+    let states = tempfile::tempdir().unwrap();
+    let (_role, mut runner) = with_backend(states.path());
+    runner.variables["greeting"] = json!("unwritten for good");
+    // It has to stay where it is, and the tests look for the secret there.
+    runner.variables["password"] = json!("of-no-interest");
+    let failed = runner.run("apply");
+    for words in ["THE STATE IS ABOUT TO BE LOST", "/configuration/errored.tfstate", "the backend is away"] {
+        assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
+    }
 }
 
 /// All files below a directory.
