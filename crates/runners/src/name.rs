@@ -2,18 +2,19 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// How many characters of the readable part are kept: with a prefix of ten it still fits into a DNS label.
+/// How many characters of the readable part are kept: with the hash and a prefix of six it still fits into a DNS label.
 const READABLE: usize = 40;
 
-/// A name out of a-z, 0-9 and `-`, a letter or digit at both ends, of at most 49 characters: as much of `readable` as can be
-/// kept, and a hash of `parts`, which tell one thing from another.
+/// A name out of a-z, 0-9 and `-`, a letter or digit at both ends, of at most 57 characters: as much of `readable` as can be
+/// kept, and a hash of `parts`, which tell one thing from another. The hash is so long that nobody who may choose a name finds
+/// one that comes to the same as somebody else's.
 pub(crate) fn of(readable: &str, parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    let hash: String = digest.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let kept: String = readable
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
@@ -39,10 +40,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_label_of_at_most_49_characters() {
+    fn a_name_is_a_label_of_at_most_57_characters() {
         for readable in ["", "---", &"x".repeat(300), &"x.".repeat(90), "é"] {
             let name = of(readable, &[readable]);
-            assert!(!name.is_empty() && name.len() <= 49, "{name}");
+            assert!(!name.is_empty() && name.len() <= 57, "{name}");
             assert!(!name.starts_with('-') && !name.ends_with('-'), "{name}");
         }
     }

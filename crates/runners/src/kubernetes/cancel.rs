@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::object::{Id, WORKLOADS};
+use super::object::Id;
 use crate::error::Error;
 use crate::task::Task;
 
@@ -18,17 +18,30 @@ pub(super) fn look(cluster: &Cluster, task: &mut Task) -> Result<(), Error> {
             cluster.namespace
         )));
     }
-    let workloads = cluster.labelled(&WORKLOADS.join(","), false)?;
-    let moving: Vec<_> =
-        workloads.iter().filter(|object| !at_rest(object)).map(|object| Id::of(object).to_string()).collect();
+    let moving: Vec<_> = cluster.labelled(&cluster.kinds(), false)?.iter().filter_map(moving).collect();
     if moving.is_empty() {
         return Ok(());
     }
-    Err(Error::GoesOn(format!(
-        "the cluster goes on bringing up {} in {}",
-        moving.join(", "),
-        cluster.namespace
-    )))
+    Err(Error::GoesOn(format!("the cluster goes on {} in {}", moving.join(", "), cluster.namespace)))
+}
+
+/// What the cluster still does with an object.
+fn moving(object: &Value) -> Option<String> {
+    let id = Id::of(object);
+    if !object["metadata"]["deletionTimestamp"].is_null() {
+        Some(format!("deleting {id}"))
+    } else if id.kind == "Job.batch" {
+        (!has_ended(object)).then(|| format!("running {id}"))
+    } else {
+        (id.is_workload() && !at_rest(object)).then(|| format!("bringing up {id}"))
+    }
+}
+
+fn has_ended(job: &Value) -> bool {
+    let conditions = job["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| {
+        condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed")
+    })
 }
 
 /// Whether all pods of a Deployment, StatefulSet or DaemonSet are there, as it was told last.
@@ -70,5 +83,27 @@ mod tests {
         ] {
             assert!(!at_rest(&moving), "{moving}");
         }
+    }
+
+    #[test]
+    fn a_job_runs_until_it_is_complete_or_has_failed() {
+        let job = |kind: &str, status: &str| {
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"},
+                "status": {"conditions": [{"type": kind, "status": status}]}})
+        };
+        for ended in [job("Complete", "True"), job("Failed", "True")] {
+            assert_eq!(moving(&ended), None, "{ended}");
+        }
+        let new = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}});
+        for running in [new, job("Complete", "False"), job("FailureTarget", "True")] {
+            assert_eq!(moving(&running).as_deref(), Some("running Job/x"), "{running}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_not_at_rest() {
+        let service = |time: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "deletionTimestamp": time}});
+        assert_eq!(moving(&service(json!("2026-01-01T00:00:01Z"))).as_deref(), Some("deleting Service/x"));
+        assert_eq!(moving(&service(Value::Null)), None);
     }
 }

@@ -63,9 +63,10 @@ impl Changes {
                 cluster.namespace
             )));
         }
+        // Also those of other Tasks: what is deployed may print them when it does not come up.
+        cluster.hide_secrets()?;
         let wanted_text = list(wanted);
         let there = cluster.get(&["get", "--filename", "-", "--ignore-not-found"], Some(&wanted_text))?;
-        there.iter().for_each(|object| object::hide_secret(object, &mut cluster.program.mask));
         let mut arguments = apply_arguments(settings);
         arguments.push("--dry-run=server");
         let after = cluster.get(&arguments, Some(&wanted_text))?;

@@ -18,7 +18,7 @@ pub(super) const FIELD_MANAGER: &str = "--field-manager=aegir";
 const TARGET: &str = "aegir/target";
 /// Tells what belongs to a Task of a role.
 const PART: &str = "aegir/part";
-/// Which target a namespace belongs to, for people.
+/// Which target a namespace belongs to, in full.
 const TARGET_NAME: &str = "aegir/target-name";
 
 /// A cluster, as one Task sees it.
@@ -83,17 +83,32 @@ impl Cluster {
 
     /// The target's namespace, as it is.
     pub(super) fn namespace_there(&self) -> Result<Option<Value>, Error> {
-        let there = self.get(&["get", "namespace", &self.namespace, "--ignore-not-found"], None)?.pop();
-        match there {
-            Some(namespace) if namespace["metadata"]["labels"][TARGET] != self.target => {
-                Err(Error::Refused(format!(
-                    "the namespace {} is there and is not this target's: it has no label {TARGET}={}. Remove it, or label it \
-                     if it may be used, and deleted, for {}",
-                    self.namespace, self.target, self.target_name
-                )))
-            }
+        match self.namespace_now()? {
+            Some(namespace) if !self.owns(&namespace) => Err(Error::Refused(format!(
+                "the namespace {} is there and is not this target's: it has not both the label {TARGET}={} and the annotation \
+                 {TARGET_NAME}={}. Remove it, or give it both if it may be used, and deleted, for that target",
+                self.namespace, self.target, self.target_name
+            ))),
             there => Ok(there),
         }
+    }
+
+    /// The namespace of that name, whosever it is.
+    pub(super) fn namespace_now(&self) -> Result<Option<Value>, Error> {
+        Ok(self.get(&["get", "namespace", &self.namespace, "--ignore-not-found"], None)?.pop())
+    }
+
+    /// The label is made of a hash, which two targets could share; the annotation is the target's whole name.
+    fn owns(&self, namespace: &Value) -> bool {
+        let metadata = &namespace["metadata"];
+        metadata["labels"][TARGET] == self.target && metadata["annotations"][TARGET_NAME] == self.target_name
+    }
+
+    /// What is in any Secret of the namespace must not be seen from now on, whoever made it.
+    pub(super) fn hide_secrets(&mut self) -> Result<(), Error> {
+        let secrets = self.get(&["get", "Secret", "--ignore-not-found"], None)?;
+        secrets.iter().for_each(|secret| object::hide_secret(secret, &mut self.program.mask));
+        Ok(())
     }
 
     /// What kubectl answers as objects.

@@ -1,10 +1,13 @@
 //! Taking away.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::change::{Change, Changes};
 use super::cluster::Cluster;
 use super::object::CLAIM;
+use super::rollout;
 use super::settings::Settings;
 use crate::error::Error;
 use crate::task::Task;
@@ -24,10 +27,19 @@ pub(super) fn apply(cluster: &Cluster, settings: &Settings, task: &mut Task) -> 
         return task.step(&format!("The namespace {} is not there", cluster.namespace), false, None);
     }
     task.doing(30, &format!("Delete the namespace {}", cluster.namespace))?;
-    let timeout = format!("--timeout={}s", settings.timeout_seconds);
+    let timeout = rollout::timeout(Instant::now() + Duration::from_secs(settings.timeout_seconds));
     let arguments =
         ["delete", "namespace", &cluster.namespace, "--ignore-not-found", "--wait=true", &timeout];
     cluster.program.show(&arguments, None)?;
+    // kubectl doesn't always wait to the end, such as where it may not watch.
+    let deleted = changes.0.iter().find_map(|change| change.before()).map(|namespace| &namespace["uid"]);
+    if cluster.namespace_now()?.is_some_and(|now| Some(&now["metadata"]["uid"]) == deleted) {
+        return Err(Error::Refused(format!(
+            "the namespace {} is still there: the cluster may go on deleting it; `kubectl describe namespace` says what it \
+             waits for",
+            cluster.namespace
+        )));
+    }
     changes.tell(task)
 }
 
@@ -47,6 +59,6 @@ fn find(cluster: &Cluster, task: &mut Task) -> Result<Changes, Error> {
 /// was made anew.
 fn trimmed(object: &Value) -> Value {
     let metadata = &object["metadata"];
-    json!({"apiVersion": object["apiVersion"], "kind": object["kind"],
-        "metadata": {"name": metadata["name"], "annotations": {"uid": metadata["uid"]}}})
+    json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "uid": metadata["uid"],
+        "metadata": {"name": metadata["name"]}})
 }

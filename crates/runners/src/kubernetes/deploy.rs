@@ -36,8 +36,7 @@ pub(super) fn apply(cluster: &mut Cluster, settings: &Settings, task: &mut Task)
     let gone: Vec<&Value> = gone.filter_map(|change| change.before()).collect();
     if !gone.is_empty() {
         task.doing(45, "Take away what the role no longer has")?;
-        let timeout = format!("--timeout={}s", settings.timeout_seconds);
-        let arguments = ["delete", "--filename", "-", "--ignore-not-found", &timeout];
+        let arguments = ["delete", "--filename", "-", "--ignore-not-found", &rollout::timeout(until)];
         cluster.program.show(&arguments, Some(&list(gone)))?;
     }
     changes.tell(task)?;

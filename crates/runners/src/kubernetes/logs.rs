@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::cluster::Cluster;
 use super::diagnose::selector;
-use super::object::WORKLOADS;
+use super::object::{Id, WORKLOADS};
 use super::settings::Logs;
 use crate::digest::Inputs;
 use crate::error::Error;
@@ -17,41 +17,45 @@ pub(super) fn plan(task: &mut Task) -> Result<(), Error> {
 }
 
 /// Prints the ends of the logs of all pods, each line with its pod.
-pub(super) fn show(cluster: &Cluster, logs: &Logs, task: &mut Task) -> Result<(), Error> {
+///
+/// Of what can't be shown the first error is given back when all else was shown: logs are asked for when something is wrong.
+pub(super) fn show(cluster: &mut Cluster, logs: &Logs, task: &mut Task) -> Result<(), Error> {
+    let workloads: Vec<_> = logs.of.iter().map(|name| workload(name)).collect::<Result<_, _>>()?;
     if cluster.namespace_there()?.is_none() {
         return Err(Error::Refused(format!(
             "there is no namespace {}: nothing was deployed",
             cluster.namespace
         )));
     }
-    for name in &logs.of {
+    // A program may well print what it was given.
+    cluster.hide_secrets()?;
+    let mut shown = Ok(());
+    for (name, (kind, object)) in logs.of.iter().zip(workloads) {
         task.doing(50, &format!("Show the logs of {name}"))?;
-        let Some((kind, object)) = workload(name) else {
-            return Err(Error::Role(format!(
-                "`logs` names {name:?}, which is no Deployment, StatefulSet or DaemonSet"
-            )));
-        };
-        let Some(workload) = cluster.get(&["get", kind, object, "--ignore-not-found"], None)?.pop() else {
-            return Err(Error::Refused(format!("there is no {name} in {}", cluster.namespace)));
-        };
-        let (selector, lines) = (selector(&workload), format!("--tail={}", logs.lines));
-        let arguments = [
-            "logs",
-            "--selector",
-            &selector,
-            "--all-containers",
-            "--prefix",
-            "--max-log-requests=100",
-            &lines,
-        ];
-        cluster.program.show(&arguments, None)?;
+        let this = show_one(cluster, kind, object, logs.lines);
+        shown = shown.and(this);
     }
-    Ok(())
+    shown
+}
+
+fn show_one(cluster: &Cluster, kind: &str, object: &str, lines: u32) -> Result<(), Error> {
+    let Some(workload) = cluster.get(&["get", kind, object, "--ignore-not-found"], None)?.pop() else {
+        let id = Id { kind: kind.to_owned(), name: object.to_owned() };
+        return Err(Error::Refused(format!("there is no {id} in {}", cluster.namespace)));
+    };
+    let (selector, lines) = (selector(&workload), format!("--tail={lines}"));
+    let arguments =
+        ["logs", "--selector", &selector, "--all-containers", "--prefix", "--max-log-requests=100", &lines];
+    cluster.program.show(&arguments, None)
 }
 
 /// `Deployment/site` as kubectl takes it.
-fn workload(name: &str) -> Option<(&'static str, &str)> {
-    let (kind, object) = name.split_once('/')?;
-    let kind = WORKLOADS.into_iter().find(|known| known.split('.').next() == Some(kind))?;
-    Some((kind, object))
+fn workload(name: &str) -> Result<(&'static str, &str), Error> {
+    let found = name.split_once('/').and_then(|(kind, object)| {
+        let kind = WORKLOADS.into_iter().find(|known| known.split('.').next() == Some(kind))?;
+        Some((kind, object))
+    });
+    found.ok_or_else(|| {
+        Error::Role(format!("`logs` names {name:?}, which is no Deployment, StatefulSet or DaemonSet"))
+    })
 }

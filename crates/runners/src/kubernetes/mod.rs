@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
     if let Some(logs) = &settings.logs {
         return match task.input.verb {
             Verb::Plan => logs::plan(task),
-            Verb::Apply => logs::show(&cluster, logs, task),
+            Verb::Apply => logs::show(&mut cluster, logs, task),
             Verb::Delete => Err(Error::Role("`logs` is for Tasks without `verb: delete`".to_owned())),
             Verb::Cancel => Ok(()),
         };

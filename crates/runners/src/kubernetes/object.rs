@@ -123,12 +123,18 @@ pub(super) fn shown(object: &Value, before: Option<&Value>) -> String {
 }
 
 /// An object without what is secret; `before` is what it was until then.
+///
+/// Of a Secret that is its annotations too: `kubectl apply` of somebody else repeats all of it in one.
 pub(super) fn hidden(object: &Value, before: Option<&Value>) -> Value {
     let mut shown = object.clone();
-    if secret_data(object).is_some() {
-        for (key, value) in shown["data"].as_object_mut().into_iter().flatten() {
-            let same = before.is_none_or(|before| before["data"][key] == *value);
-            *value = if same { HIDDEN.into() } else { format!("{HIDDEN} (another one)").into() };
+    if object["kind"] == "Secret" {
+        for place in ["/data", "/metadata/annotations"] {
+            let before = before.map(|before| before.pointer(place).unwrap_or(&Value::Null));
+            for (key, value) in shown.pointer_mut(place).and_then(Value::as_object_mut).into_iter().flatten()
+            {
+                let same = before.is_none_or(|before| before[key] == *value);
+                *value = if same { HIDDEN.into() } else { format!("{HIDDEN} (another one)").into() };
+            }
         }
     }
     shown
@@ -171,6 +177,23 @@ mod tests {
         let mut mask = Mask::default();
         hide_secret(&one, &mut mask);
         assert_eq!(mask.hide("hunter22 aHVudGVyMjI="), format!("{HIDDEN} {HIDDEN}"));
+    }
+
+    #[test]
+    fn what_kubectl_keeps_of_a_secret_in_an_annotation_is_not_shown() {
+        let mut one = secret("hunter22");
+        let annotation = |object: &mut Value, text: &str| {
+            object["metadata"]["annotations"] =
+                json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+        };
+        annotation(&mut one, r#"{"data": {"password": "aHVudGVyMjI="}}"#);
+        let mut other = one.clone();
+        annotation(&mut other, r#"{"data": {"password": "aHVudGVyMjM="}}"#);
+        for text in [shown(&one, None), shown(&one, Some(&other)), shown(&one, Some(&json!({})))] {
+            assert!(!text.contains("aHVu"), "{text}");
+            assert!(text.contains("last-applied-configuration: '*"), "{text}");
+        }
+        assert_ne!(hidden(&one, Some(&other)), hidden(&one, Some(&one)));
     }
 
     #[test]

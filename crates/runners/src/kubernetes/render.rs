@@ -85,7 +85,7 @@ fn find<'a>(objects: &'a mut [Value], name: &str) -> Result<&'a mut Value, Strin
 fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> {
     let value = match (&set.value, &set.digest_of) {
         (Some(source), None) => source.of(input),
-        (None, Some(name)) => Some(digest(find(objects, name)?)),
+        (None, Some(name)) => Some(digest(find(objects, name)?)?),
         _ => return Err(format!("`set` of {}: either value or digest_of is expected", set.object)),
     };
     let object = find(objects, &set.object)?;
@@ -96,10 +96,14 @@ fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> 
     }
 }
 
-fn digest(object: &Value) -> Value {
+fn digest(object: &Value) -> Result<Value, String> {
+    if object["kind"] == "Secret" {
+        // Everybody who may see pods could try passwords on it.
+        return Err(format!("`digest_of` names {}: there is no digest of a Secret", Id::of(object)));
+    }
     let mut inputs = Inputs::default();
     inputs.add_value(object);
-    inputs.hash().as_str().into()
+    Ok(inputs.hash().as_str().into())
 }
 
 /// Puts a value where a JSON pointer shows. Objects on the way are made, items of arrays must be there or be the next (`-`).
@@ -161,6 +165,16 @@ mod tests {
             let found = put(&mut object, pointer, json!(1)).unwrap_err();
             assert!(found.contains(problem), "{pointer}: {found}");
         }
+    }
+
+    #[test]
+    fn there_is_no_digest_of_a_secret() {
+        let object = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
+        assert_eq!(
+            digest(&object("Secret")).unwrap_err(),
+            "`digest_of` names Secret/x: there is no digest of a Secret"
+        );
+        assert_eq!(digest(&object("ConfigMap")).unwrap().as_str().map(str::len), Some(64));
     }
 
     #[test]

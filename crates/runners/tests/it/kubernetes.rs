@@ -129,6 +129,61 @@ fn the_logs_of_what_runs_are_shown() {
     assert_eq!(cluster.changes(), Vec::<String>::new());
 }
 
+fn log(cluster: &Cluster, pod: &str, log: Value) {
+    cluster.change("pods", pod, |pod| pod["metadata"]["annotations"]["log"] = log);
+}
+
+#[test]
+fn a_password_that_a_site_has_logged_is_not_shown() {
+    let cluster = Cluster::start();
+    let logs = Runner { settings: settings("logs"), variables: json!({}), ..site(&cluster) };
+    site(&cluster).run("apply").assert_good();
+    log(&cluster, "site-0", json!(format!("can't reach mysql://site:{SECRET}@database/site\n{ENCODED}\n")));
+    let shown = logs.run("apply").assert_good();
+    assert!(shown.stdout.contains("mysql://site:********@database/site"), "{shown:#?}");
+    shown.assert_hides(&[SECRET, ENCODED]);
+}
+
+#[test]
+fn logs_are_shown_beside_a_pod_that_has_not_started() {
+    let cluster = Cluster::start();
+    let logs = Runner { settings: settings("logs"), variables: json!({}), ..site(&cluster) };
+    site(&cluster).run("apply").assert_good();
+    log(&cluster, "site-0", Value::Null);
+    let failed = logs.run("apply");
+    assert!(failed.failure().contains("waiting to start"), "{failed:#?}");
+    assert!(failed.stdout.contains("[pod/database-0/database] database is up"), "{failed:#?}");
+}
+
+#[test]
+fn the_database_gives_no_password_away_in_its_log() {
+    let cluster = Cluster::start();
+    site(&cluster).run("apply").assert_good();
+    let database = cluster.object("statefulsets", "database").unwrap();
+    let environment = &database["spec"]["template"]["spec"]["containers"][0]["env"];
+    let named = |name: &str| {
+        let mut all = environment.as_array().unwrap().iter();
+        all.find(|variable| variable["name"] == name)
+    };
+    // MariaDB's image prints the one that it makes up.
+    assert_eq!(named("MARIADB_RANDOM_ROOT_PASSWORD"), None);
+    assert_eq!(named("MARIADB_ROOT_PASSWORD").unwrap()["valueFrom"]["secretKeyRef"]["name"], "database");
+    assert_eq!(named("MARIADB_ROOT_HOST").unwrap()["value"], "localhost");
+}
+
+#[test]
+fn what_is_still_being_deleted_is_told_after_a_cancel() {
+    let cluster = Cluster::start();
+    let site = site(&cluster);
+    site.run("apply").assert_good();
+    site.run("cancel").assert_good();
+    cluster.change("services", "site", |service| {
+        service["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:01Z");
+    });
+    let moving = site.run("cancel");
+    assert!(moving.failure().contains("goes on deleting Service/site"), "{moving:#?}");
+}
+
 #[test]
 fn a_plan_is_carried_out_as_it_was_approved_or_not_at_all() {
     let cluster = Cluster::start();
@@ -279,11 +334,21 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     site.run("apply").assert_good();
     let name =
         cluster.names().into_iter().find_map(|name| name.strip_prefix("namespaces/").map(str::to_owned));
-    cluster.change("namespaces", &name.unwrap(), |namespace| namespace["metadata"]["labels"] = json!({}));
-    cluster.changes();
-    for (runner, verb) in [(site, "apply"), (removal(&cluster), "delete")] {
-        let refused = runner.run(verb);
-        assert!(refused.failure().contains("is there and is not this target's"), "{refused:#?}");
+    let name = name.unwrap();
+    assert!(name.len() <= 63, "{name}");
+    let namespace = cluster.object("namespaces", &name).unwrap();
+    // The hash of another target's name could be the same.
+    for (place, value) in [("labels", json!({})), ("annotations", json!({"aegir/target-name": "site:other"}))]
+    {
+        cluster.change("namespaces", &name, |there| {
+            *there = namespace.clone();
+            there["metadata"][place] = value;
+        });
+        cluster.changes();
+        for (runner, verb) in [(&site, "apply"), (&removal(&cluster), "delete")] {
+            let refused = runner.run(verb);
+            assert!(refused.failure().contains("is there and is not this target's"), "{refused:#?}");
+        }
     }
     assert_eq!(cluster.changes(), Vec::<String>::new());
 }

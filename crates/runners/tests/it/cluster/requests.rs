@@ -108,7 +108,12 @@ fn get(state: &State, place: &Place, name: &str, request: &Request) -> Response 
         Some(pod) if place.log => {
             let before = request.query.get("previous").is_some_and(|previous| previous == "true");
             let log = &pod["metadata"]["annotations"][if before { "log-before" } else { "log" }];
-            Response { status: 200, kind: "text/plain", body: log.as_str().unwrap_or_default().into() }
+            match log.as_str() {
+                Some(log) => Response { status: 200, kind: "text/plain", body: log.into() },
+                None => {
+                    Response::no(400, "BadRequest", &format!("container in pod {name:?} is waiting to start"))
+                }
+            }
         }
         Some(object) => Response::json(200, object),
     }
