@@ -31,7 +31,7 @@ pub(super) fn apply(cluster: &Cluster, settings: &Settings, task: &mut Task) -> 
     let arguments =
         ["delete", "namespace", &cluster.namespace, "--ignore-not-found", "--wait=true", &timeout];
     cluster.program.show(&arguments, None)?;
-    // kubectl doesn't always wait to the end, such as where it may not watch.
+    // That kubectl has ended well is no proof that it waited to the end.
     let deleted = changes.0.iter().find_map(|change| change.before()).map(|namespace| &namespace["uid"]);
     if cluster.namespace_now()?.is_some_and(|now| Some(&now["metadata"]["uid"]) == deleted) {
         return Err(Error::Refused(format!(

@@ -1,6 +1,7 @@
 //! The role `k8s_site`, and what may go wrong, with the real kubectl against a stand-in for the API server: see
 //! `cluster/mod.rs`. Nothing here was verified against a cluster.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -169,6 +170,27 @@ fn the_database_gives_no_password_away_in_its_log() {
     assert_eq!(named("MARIADB_RANDOM_ROOT_PASSWORD"), None);
     assert_eq!(named("MARIADB_ROOT_PASSWORD").unwrap()["valueFrom"]["secretKeyRef"]["name"], "database");
     assert_eq!(named("MARIADB_ROOT_HOST").unwrap()["value"], "localhost");
+}
+
+#[test]
+fn a_namespace_that_is_still_there_is_not_told_to_be_gone() {
+    let cluster = Cluster::start();
+    site(&cluster).run("apply").assert_good();
+    // One that does not wait, and is content.
+    let directory = tempfile::tempdir().unwrap();
+    let hasty = directory.path().join("kubectl");
+    let script = "#!/bin/sh\nfor word; do\n    shift\n    case $word in --wait=true) word=--wait=false ;; esac\n    \
+        set -- \"$@\" \"$word\"\ndone\nexec kubectl \"$@\"\n";
+    std::fs::write(&hasty, script).unwrap();
+    std::fs::set_permissions(&hasty, PermissionsExt::from_mode(0o755)).unwrap();
+    cluster.hold(true);
+    let mut removal = removal(&cluster);
+    removal.options.extend(["--kubectl".to_owned(), hasty.to_str().unwrap().to_owned()]);
+    let failed = removal.run("delete");
+    assert!(failed.failure().contains("is still there"), "{failed:#?}");
+    cluster.hold(false);
+    removal.run("delete").assert_good();
+    assert_eq!(cluster.names(), Vec::<String>::new());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn step(state: &mut State) -> bool {
 }
 
 fn finalise(state: &mut State, key: &Key, namespace: &Value) -> bool {
-    if namespace["metadata"]["deletionTimestamp"].is_null() {
+    if namespace["metadata"]["deletionTimestamp"].is_null() || state.holds {
         return false;
     }
     let inside = state.objects.keys().find(|inside| inside.namespace == key.name).cloned();

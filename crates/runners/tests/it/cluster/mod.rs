@@ -95,6 +95,12 @@ impl Cluster {
         self.shared.changed.notify_all();
     }
 
+    /// Whether deleted namespaces stay.
+    pub(crate) fn hold(&self, holds: bool) {
+        self.shared.state.lock().unwrap().holds = holds;
+        self.shared.changed.notify_all();
+    }
+
     /// The requests that changed something since the last call, as `METHOD PATH`.
     pub(crate) fn changes(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state.lock().unwrap().changes)

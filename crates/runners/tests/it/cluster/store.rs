@@ -27,6 +27,8 @@ pub(crate) struct State {
     /// Requests that changed something.
     pub(crate) changes: Vec<String>,
     pub(crate) version: u64,
+    /// Namespaces are deleted only when this is over.
+    pub(crate) holds: bool,
 }
 
 impl State {
