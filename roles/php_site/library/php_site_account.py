@@ -4,6 +4,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import time
@@ -54,6 +55,9 @@ def main():
         if uid is not None:
             if not end(uid):
                 module.fail_json(msg='processes of %s do not end' % name)
+            # The next user of that number, or name, does not inherit what this one had cron do.
+            if shutil.which('crontab'):
+                subprocess.run(['crontab', '-r', '-u', name], capture_output=True)
             # Its group of the same name goes with it.
             done = subprocess.run(['userdel', name], capture_output=True)
             if done.returncode != 0:

@@ -88,11 +88,23 @@ def archive(module, instance, path):
     return compressed(as_user(module.params['user'], words), path, 'the archive of the files', good=(0, 1))
 
 
+def keep_what_differs(directory, instance):
+    """An earlier attempt's backup may be all that there is of an instance that went since; this one's would replace it."""
+    try:
+        there = check(directory)
+    except Refused:
+        return  # None, or none that is of use.
+    if there['instance'] != instance:
+        raise Refused('an earlier attempt has made backup %s, of instance %s; the site is another one since, %s. Begin a new '
+                      'Operation rather than to replace that backup' % (there['name'], there['instance'], instance))
+
+
 def make(module, directory, instance):
     about = read_json(os.path.join(instance, 'instance.json'))
     settings = read_json(os.path.join(instance, 'settings', 'settings.json'))
     if about is None or settings is None:
         raise Refused('%s is not whole, and can\'t be backed up' % instance)
+    keep_what_differs(directory, about['id'])
     beside = directory + '.new'
     if os.path.isdir(beside):
         shutil.rmtree(beside)

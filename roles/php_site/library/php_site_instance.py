@@ -128,8 +128,11 @@ def current(module, site, name):
     if name is None:
         if previous is not None and not module.check_mode:
             os.unlink(site.link)
+            os.sync()
         return {'changed': previous is not None, 'previous': previous}
-    if not module.check_mode and previous != name:
+    if module.check_mode:
+        return {'changed': previous != name, 'previous': previous, 'directory': site.instance(name)}
+    if previous != name:
         if not os.path.isdir(site.instance(name)):
             raise Refused('there is no instance %s' % site.instance(name))
         # On the disk before it is current: after a power cut the site is whole.
@@ -139,6 +142,8 @@ def current(module, site, name):
             os.unlink(beside)
         os.symlink(os.path.join('instances', name), beside)
         os.rename(beside, site.link)
+    # And the switch is, before what was current goes: also one that an attempt made which was stopped just then.
+    os.sync()
     return {'changed': previous != name, 'previous': previous, 'directory': site.instance(name)}
 
 
@@ -162,11 +167,12 @@ def absent(module, site, name):
     return {'changed': changed}
 
 
-def php():
-    """The newest version of php-fpm that is installed from Debian's packages."""
+def fpms():
+    """Each version of php-fpm from Debian's packages that has a directory for pools, the newest last, and whether it is
+    installed: a package that was removed but not purged leaves the directory."""
     found = (re.match(r'/etc/php/(\d+)\.(\d+)/fpm/pool\.d\Z', path) for path in glob.glob('/etc/php/*/fpm/pool.d'))
-    versions = sorted((int(match[1]), int(match[2])) for match in found if match)
-    return '%d.%d' % versions[-1] if versions else None
+    versions = ['%d.%d' % version for version in sorted((int(match[1]), int(match[2])) for match in found if match)]
+    return {version: os.access('/usr/sbin/php-fpm' + version, os.X_OK) for version in versions}
 
 
 def read(module, site, name):
@@ -177,8 +183,11 @@ def read(module, site, name):
     if file is not None and os.path.isfile(file):
         with open(file, encoding='utf-8') as opened:
             content = opened.read()
+    versions = fpms()
+    installed = [version for version in versions if versions[version]]
     return {'changed': False, 'exists': there, 'current': site.current() if there else None,
-            'instances': site.all() if there else {}, 'offline': offline or {}, 'php': php(), 'file': content}
+            'instances': site.all() if there else {}, 'offline': offline or {}, 'fpms': versions,
+            'php': installed[-1] if installed else None, 'file': content}
 
 
 def main():

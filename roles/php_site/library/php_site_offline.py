@@ -60,6 +60,8 @@ def main():
             'why': {'type': 'dict', 'default': {}},
             'pool': {'type': 'path'},
             'seconds': {'type': 'int', 'default': 60},
+            # It stays offline even if it does not become quiet: nobody needs it to be.
+            'anyway': {'type': 'bool', 'default': False},
         },
         required_if=[('state', 'offline', ['pool'])],
         supports_check_mode=True,
@@ -79,10 +81,12 @@ def main():
                 write(site.flag, json.dumps(p['why']) + '\n')
                 try:
                     until_quiet(module, site)
-                except BaseException:
-                    if before is None:
+                except BaseException as error:
+                    if before is None and not p['anyway']:
                         os.unlink(site.flag)
-                    raise
+                    if not (p['anyway'] and isinstance(error, Refused)):
+                        raise
+                    module.warn(str(error))
     except Refused as refused:
         module.fail_json(msg=str(refused))
     except OSError as error:

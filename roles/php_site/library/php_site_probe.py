@@ -5,6 +5,7 @@ current one's through the web server.
 """
 
 import http.client
+import json
 import os
 import ssl
 import time
@@ -75,6 +76,7 @@ def main():
             'site': {'type': 'str', 'required': True},
             'page': {'type': 'str', 'default': '/'},
             'status': {'type': 'int', 'default': 200},
+            # A text, as JSON.
             'contains': {'type': 'str'},
             'seconds': {'type': 'int', 'default': 10},
             'tls': {'type': 'bool', 'default': False},
@@ -89,6 +91,8 @@ def main():
         supports_check_mode=True,
     )
     p = module.params
+    if p['contains'] is not None:
+        p['contains'] = json.loads(p['contains'])
     end = time.monotonic() + p['seconds']
     while True:
         try:
