@@ -155,14 +155,15 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
     let mut found = Found::default();
     let mut manifests = Manifests::new();
     let mut wanted = vec![(own, path.to_owned())];
+    let mut own = None;
     while let Some((name, path)) = wanted.pop() {
-        let is_own = manifests.is_empty();
         let (name, read) = match read(&name, vec![Place { path, collection: None }], &mut found) {
             Ok(read) => read,
-            Err(reason) if is_own => return vec![reason],
+            Err(reason) if own.is_none() => return vec![reason],
             // Whoever uses it says that it is not there.
             Err(_) => continue,
         };
+        own.get_or_insert_with(|| name.clone());
         for used in read.1.tasks.values().filter_map(|task| Some(&task.uses.as_ref()?.role)) {
             let beside = [whole.with_file_name(used.as_str())];
             let elsewhere = directories.iter().map(|directory| directory.join(used.as_str()));
@@ -172,8 +173,6 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
         }
         manifests.insert(name, read);
     }
-    let own = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let own = manifests.keys().find(|name| name.as_str() == own).cloned();
     own.and_then(|own| one(&own, &manifests, &mut Digests::new(), &mut found).err()).unwrap_or_default()
 }
 

@@ -96,19 +96,18 @@ fn said_twice(
     manifests: &BTreeMap<RoleName, &Manifest>,
 ) -> Option<String> {
     complete.tasks.iter().find_map(|(task, declared)| {
-        let mut words = BTreeSet::new();
-        let mut next = declared.uses.as_ref();
         let mut chain = vec![(name, declared.variables.as_slice())];
+        let mut next = declared.uses.as_ref();
         while let Some(used) = next.filter(|_| chain.len() <= manifests.len()) {
             let from = manifests.get(&used.role)?.tasks.get(&used.action)?;
             chain.push((&used.role, from.variables.as_slice()));
             next = from.uses.as_ref();
         }
+        let mut of = BTreeMap::new();
         let mut all = chain.into_iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name)));
+        // One role may come twice, which is the same variable.
         let twice = all.find(|(role, name)| {
-            let word = format!("{role}_{name}");
-            !words.insert((word.clone(), role.to_string()))
-                || words.iter().any(|(other, of)| *other == word && *of != role.as_str())
+            of.insert(format!("{role}_{name}"), *role).is_some_and(|other| other != *role)
         });
         twice.map(|(role, name)| {
             format!("tasks.{task}: {role}_{name} would be two variables: rename one of them")
