@@ -307,6 +307,7 @@ function operationPage(main) {
     byId("reason").textContent = summary.reason ? `${summary.reason.message} (${summary.reason.code})` : "";
     byId("blocked").textContent = heldUp(summary);
     byId("cancel").hidden = ended(summary.state) || summary.cancel_requested;
+    byId("approve").hidden = !summary.check || summary.state !== "succeeded";
     if (summary.revision > revision) {
       revision = summary.revision;
       const row = element("tr");

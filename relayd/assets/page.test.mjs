@@ -109,7 +109,7 @@ const summary = {
 // One Operation, from its start to its end.
 {
   const page = await open(
-    ["log", "follow", "all", "older", "tasks", "connection", "announce", "state", "beside", "reason", "blocked", "cancel", "elapsed", "ledger"],
+    ["log", "follow", "all", "older", "tasks", "connection", "announce", "state", "beside", "reason", "blocked", "cancel", "approve", "elapsed", "ledger"],
     { page: "operation", id: "b", attempt: "1", from: "1", revision: "2" },
   );
   const source = FakeSource.last;
@@ -170,7 +170,12 @@ const summary = {
     "task|example.print of site <b>x</b> on node n1",
     "task bad|The Operation has ended: failed. It failed. (task_failed)",
   ]);
-  assert.ok(source.closed && page.cancel.hidden);
+  assert.ok(source.closed && page.cancel.hidden && page.approve.hidden);
+  // Only of a dry run that has succeeded there is a plan to carry out.
+  source.send("state", { ...summary, state: "failed", check: true, revision: 7 });
+  assert.ok(page.approve.hidden);
+  source.send("state", { ...summary, state: "succeeded", check: true, revision: 8 });
+  assert.ok(!page.approve.hidden);
   assert.equal(page.announce.textContent, "The Operation has ended: failed.");
 
   // A long log does not fill the memory.

@@ -124,6 +124,31 @@ async fn the_log_of_what_has_ended_opens_at_its_end() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_plan_is_looked_at_and_carried_out() -> Result<()> {
+    let world = World::start().await?;
+    let visitor = Visitor::sign_in(&world).await?;
+    let browser = &visitor.browser;
+    let mut request = operation("sleep", &json!({"count": 1}));
+    request["check"] = true.into();
+    let plan = world.client.submit(&request).await?;
+    visitor.open(&plan).await?;
+    browser.until(ENDED).await?;
+    browser.click("#approve button").await?;
+    browser.until(&format!("!location.pathname.endsWith('{plan}')")).await?;
+    browser.until(ENDED).await?;
+    visitor.state_is("succeeded").await?;
+    ensure!(visitor.ticks().await? == ticks(10), "{:?}", visitor.log().await?);
+    for shown in [
+        "document.getElementById('approve').hidden",
+        &format!("document.querySelector('dd a').textContent === '{plan}'"),
+    ] {
+        browser.until(shown).await?;
+    }
+    visitor.browser.close().await?;
+    world.stop().await
+}
+
+#[tokio::test]
 async fn the_button_cancels_and_signing_out_signs_out() -> Result<()> {
     let world = World::start().await?;
     let visitor = Visitor::sign_in(&world).await?;

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Site> {
         .route("/", get(list))
         .route("/events", get(sse::list))
         .route("/operations/{id}", get(operation::show))
+        .route("/operations/{id}/approve", post(operation::approve))
         .route("/operations/{id}/cancel", post(operation::cancel))
         .route("/sign-out", post(sign_in::sign_out))
 }

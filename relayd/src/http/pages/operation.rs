@@ -1,6 +1,6 @@
 //! One Operation, live.
 
-use aegir_protocol::api::OperationDetail;
+use aegir_protocol::api::{ApproveRequest, OperationDetail};
 use aegir_protocol::operation::LockMode;
 use askama::Template;
 use axum::extract::State;
@@ -28,6 +28,8 @@ struct OperationPage {
     reason: Option<String>,
     blocked: Option<String>,
     ended: bool,
+    /// What is asked before a plan is approved, where its role wants that.
+    confirm: Option<String>,
     /// The record that the page starts with.
     from: u64,
     records: u64,
@@ -42,8 +44,8 @@ struct LedgerRow {
     reason: String,
 }
 
-impl From<OperationDetail> for OperationPage {
-    fn from(detail: OperationDetail) -> Self {
+impl OperationPage {
+    fn new(detail: OperationDetail, confirm: Option<String>) -> Self {
         let summary = &detail.summary;
         let stored = detail.attempts.iter().find(|attempt| attempt.attempt == summary.attempt);
         let (bytes, records) =
@@ -71,6 +73,7 @@ impl From<OperationDetail> for OperationPage {
                 format!("Blocked on node {} since {}: {}", blocked.node, blocked.since, blocked.reason)
             }),
             ended: summary.state.outcome().is_some(),
+            confirm,
             from,
             records,
             locks: locks.collect(),
@@ -86,10 +89,14 @@ pub(super) async fn show(State(site): State<Site>, id: Result<Id, Refusal>) -> R
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),
     };
-    match site.relay.operation(id).await {
-        Ok(detail) => html(StatusCode::OK, &OperationPage::from(detail)),
-        Err(problem) => refused(&problem),
-    }
+    let detail = match site.relay.operation(id).await {
+        Ok(detail) => detail,
+        Err(problem) => return refused(&problem),
+    };
+    let catalogs = site.relay.catalogs().catalogs;
+    let catalog = catalogs.iter().find(|catalog| catalog.backend == detail.summary.backend);
+    let confirm = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok()?.1.confirm.clone());
+    html(StatusCode::OK, &OperationPage::new(detail, confirm))
 }
 
 /// `POST /operations/{id}/cancel`, from the page's button.
@@ -100,6 +107,20 @@ pub(super) async fn cancel(State(site): State<Site>, id: Result<Id, Refusal>) ->
     };
     match site.relay.cancel(id, Some("page".to_owned())).await {
         Ok(()) => Redirect::to(&format!("/operations/{id}")).into_response(),
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// `POST /operations/{id}/approve`, from the page's button: goes on to the Operation that carries the plan out.
+pub(super) async fn approve(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+    let id = match id {
+        Ok(Id(id)) => id,
+        Err(refusal) => return refused(&refusal.0),
+    };
+    // A dry run has one plan for good, once it has succeeded.
+    let request = ApproveRequest { requested_by: Some("page".to_owned()), plan: None };
+    match site.relay.approve(id, request).await {
+        Ok(accepted) => Redirect::to(&format!("/operations/{}", accepted.id)).into_response(),
         Err(problem) => refused(&problem),
     }
 }

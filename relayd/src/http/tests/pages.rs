@@ -86,6 +86,8 @@ async fn another_site_can_not_press_buttons() {
     assert_eq!(header(&response, "location"), format!("/operations/{id}"));
     let response = site.send("POST", &page, &headers, Body::empty()).await;
     assert!(text(response).await.contains("already_ended"));
+    let response = site.send("POST", &format!("/operations/{id}/approve"), &headers, Body::empty()).await;
+    assert!(text(response).await.contains("no_plan"));
 }
 
 #[tokio::test]
