@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use aegir_protocol::api::DocumentList;
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -66,6 +67,44 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
     world.client.ended(&again).await?;
     let shown = kept().await?;
     ensure!(again != first && shown["operation"] == json!(again), "{shown:#}");
+    // A field of another entity, both of kinds that only the frontend knows.
+    let label = json!({
+        "name": "probe.label",
+        "target": {"kind": "bundle", "id": "b7", "name": "shops"},
+        "hosts": [world.cluster.host()],
+        "variables": {"bundle": {"label": "{{ shops }}"}},
+    });
+    let id = world.client.succeeds(&label).await?;
+    let other = "/api/v1/targets/codebase/c1/documents";
+    let hashes = [
+        "e130a5d13096a1bae28c4373b42947532197891c524784de8181baff5cae3df3",
+        "a94362fbe5a17bbedc5d1296a23b3994cf93383b609e399e6aa562d963b14774",
+    ];
+    for (path, name, value, sha256) in [
+        ("/api/v1/targets/bundle/b7/documents", "label", "{{ shops }}", hashes[0]),
+        (other, "labeled_by", "shops", hashes[1]),
+    ] {
+        let kept: DocumentList = world.client.get(path).await?.json().await?;
+        let [document] = &kept.documents[..] else { bail!("{kept:#?}") };
+        ensure!(document.name.as_str() == name && document.value == json!(value), "{document:#?}");
+        ensure!(document.operation.to_string() == id && document.attempt.get() == 1, "{document:#?}");
+        ensure!(document.operation_name.to_string() == "probe.label", "{document:#?}");
+        ensure!(document.sha256 == sha256, "{document:#?}");
+        let ended = world.client.operation(&id).await?.summary;
+        ensure!((ended.requested_at..=ended.changed_at).contains(&document.produced_at), "{document:#?}");
+    }
+    // It never grows old, so nothing is done again for it; and nothing dangerous for any.
+    let mut dangerous = tell(&world, "hello", false);
+    dangerous["name"] = "probe.tell_over".into();
+    world.client.succeeds(&dangerous).await?;
+    for (of, why) in
+        [(format!("{other}/labeled_by"), "fresh_seconds"), (format!("{path}/said"), "probe.tell_over")]
+    {
+        let refused = world.client.post(&format!("{of}/refresh"), &json!({})).await?;
+        let (status, problem) = (refused.status(), refused.json::<Value>().await?);
+        ensure!(status == 409 && problem["code"] == "not_refreshable", "{problem}");
+        ensure!(problem["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{problem}");
+    }
     let nothing = world.client.post(&format!("{path}/other/refresh"), &json!({})).await?;
     ensure!(nothing.status() == 404, "{nothing:?}");
     world.stop().await

@@ -136,6 +136,8 @@ codes! {
     NothingToRetry = "nothing_to_retry", 409;
     /// The Operation is no dry run that has succeeded, so there is no plan to approve.
     NoPlan = "no_plan", 409;
+    /// A document is not worth doing again what handed it over.
+    NotRefreshable = "not_refreshable", 409;
     /// What was planned is not what would be done now.
     PlanChanged = "plan_changed", 409;
     /// No node has started the Operation.

@@ -20,7 +20,8 @@ impl Relay {
     /// Asks once more for the Operation that handed a document over, with the same input.
     ///
     /// # Errors
-    /// When there is no such document, its Operation is gone, or that is not accepted any more.
+    /// When there is no such document, it is none to be asked for again, its Operation is gone, or that is not accepted any
+    /// more.
     pub async fn refresh(
         &self,
         kind: &Kind,
@@ -36,8 +37,22 @@ impl Relay {
                 format!("no role has handed over a document {name} about {kind}:{id}"),
             )
         })?;
+        // What was handed over by the way, by a deployment or a restore, is not worth doing that again.
+        let refused =
+            |why: &str| Problem::new(Code::NotRefreshable, format!("document {name} of {kind}:{id} {why}"));
+        if found.fresh_until.is_none() {
+            return Err(refused("never grows old: its manifest gives no `fresh_seconds`"));
+        }
         let operation = self.0.store.input_of(found.operation).await?;
         let operation = operation.ok_or_else(|| no_such_operation(found.operation))?;
+        let catalog = self.0.catalogs.get(&operation.backend);
+        let found = catalog.as_ref().and_then(|catalog| catalog.find(&operation.name).ok());
+        if found.is_some_and(|(_, operation)| operation.dangerous) {
+            let name = &operation.name;
+            return Err(refused(&format!(
+                "comes of {name}, which is dangerous: ask for that yourself (`aegir run {name} …`)"
+            )));
+        }
         self.submit(same_again(operation, requested_by), None).await
     }
 }
