@@ -166,6 +166,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         journal,
         terms,
         catalog: catalog_read,
+        catalog_wanted: Arc::default(),
         launcher: Launcher::of_this_program().map_err(system("find this program's own file"))?,
         held_up: HeldUp::default(),
         frontends: frontends.clone(),
@@ -202,7 +203,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     };
     node.tasks.spawn("intake", intake.run());
     node.tasks.spawn("control", control::run(Arc::clone(&node), controls));
-    let announcer = Announcer { library, to: config.frontends.clone(), frontends, catalog, reload };
+    let wanted = Arc::clone(&node.catalog_wanted);
+    let announcer = Announcer { library, to: config.frontends.clone(), frontends, catalog, wanted, reload };
     node.spawn("catalog", announcer.run());
     let limit = Limit {
         node: Arc::clone(&node),

@@ -1,4 +1,4 @@
-//! What relayd tells this node: grants, receipts, replays, what it does not know, cancels, echoes.
+//! What relayd tells this node: grants, receipts, replays, what it does not know, cancels, wishes for the catalog, echoes.
 
 use std::sync::Arc;
 
@@ -76,6 +76,7 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
             );
             node.happened(Event::Canceled(cancel)).await;
         }
+        ToNode::CatalogWanted(_) => node.catalog_wanted.notify_one(),
         ToNode::Echo(echo) => node.spawn("echo", answer(Arc::clone(node), echo)),
     }
 }

@@ -132,6 +132,7 @@ impl Pulse {
             running: census.running,
             spool_bytes: self.node.ships.spool_bytes(),
             accepting: closed.is_none(),
+            catalog: self.node.catalog.borrow().as_ref().map(|catalog| catalog.digest.clone()),
             closed,
             blocked,
             last_outage,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
 use aegir_service::shutdown::Tasks;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::HeldUp;
@@ -24,6 +24,8 @@ pub struct Node {
     pub terms: Terms,
     /// What they are checked against; none as long as the roles could not be read and copied.
     pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
+    /// Said when a frontend does not have it.
+    pub catalog_wanted: Arc<Notify>,
     /// How runners are started.
     pub launcher: Launcher,
     /// What can't be started now.

@@ -134,11 +134,11 @@ impl App {
             default_backend: config.default_backend.clone(),
             metrics: RelayMetrics::new(store.counters()),
             store: store.clone(),
-            catalogs,
+            catalogs: Arc::clone(&catalogs),
             watchers,
             nodes: Arc::clone(&nodes),
             echoes: Arc::clone(&echoes),
-            control,
+            control: control.clone(),
             link: link.clone(),
             mac_key,
             token,
@@ -157,7 +157,7 @@ impl App {
         tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
         let collector = Collector { store: store.clone(), control: dead_control, removed: dead_removed };
         tasks.spawn("dead letters", collector.run(dead_letters, work()));
-        let status = Heartbeats { nodes, store };
+        let status = Heartbeats { nodes, store, catalogs, control };
         tasks.spawn("heartbeats", status.run(heartbeats, work()));
         let requests = Requests { relay: relay.clone(), publisher };
         tasks.spawn("requests", requests.run(from_frontends, work()));

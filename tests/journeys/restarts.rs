@@ -58,6 +58,23 @@ async fn a_killed_relayd_goes_on_where_it_was() -> Result<()> {
     world.stop().await
 }
 
+/// dispatcherd sees nothing of it: the broker is the same, and the queues are.
+#[tokio::test]
+async fn a_relayd_with_a_new_store_hears_again_what_backends_can_do() -> Result<()> {
+    let mut world = World::start().await?;
+    world.cluster.relayd.stop().await?;
+    for file in ["relayd.db", "relayd.db-wal", "relayd.db-shm"] {
+        let path = world.cluster.relayd.state_directory().join(file);
+        if path.exists() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    world.cluster.relayd.start_again().await?;
+    world.cluster.wait_for_catalog().await?;
+    world.client.succeeds(&sleep(0)).await?;
+    world.stop().await
+}
+
 #[tokio::test]
 async fn a_killed_broker_loses_nothing() -> Result<()> {
     let mut world = World::of(Cluster::builder().broker(|broker| broker)).await?;

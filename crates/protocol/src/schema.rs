@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("receipt", of::<message::Receipt>()),
         ("replay", of::<message::Replay>()),
         ("unknown", of::<message::Unknown>()),
+        ("catalog_wanted", of::<message::CatalogWanted>()),
         ("cancel", of::<message::Cancel>()),
         ("report", of::<message::Report>()),
         ("echo", of::<message::Echo>()),

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
+use aegir_protocol::limits::MAX_MESSAGE;
+use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, NodeName, RoleName};
 use aegir_role::{Found, Located, Places, files, load};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::snapshot::{self, Part, SnapshotError};
@@ -52,18 +55,35 @@ impl Library {
         Ok(Arc::new(self.catalog(found)))
     }
 
-    fn catalog(&self, found: Found) -> Catalog {
+    fn catalog(&self, mut found: Found) -> Catalog {
+        loop {
+            let catalog = self.whole(&found);
+            let size = encode(&catalog).len();
+            let largest = catalog.roles.iter().max_by_key(|(_, role)| json(role).len());
+            match largest {
+                Some((largest, _)) if size > MAX_MESSAGE => found.leave_out(
+                    largest,
+                    format!(
+                        "it is the largest of a catalog of {size} bytes, and {MAX_MESSAGE} can be sent: move roles to another \
+                         backend, or make its manifest smaller"
+                    ),
+                ),
+                _ => return catalog,
+            }
+        }
+    }
+
+    fn whole(&self, found: &Found) -> Catalog {
         let mut catalog = Catalog {
             backend: self.backend.clone(),
             node: self.node.clone(),
             recipient: self.recipient.clone(),
             digest: String::new(),
-            roles: found.roles.into_iter().map(|(name, located)| (name, located.role)).collect(),
-            left_out: found.left_out,
+            roles: found.roles.iter().map(|(name, located)| (name.clone(), located.role.clone())).collect(),
+            left_out: found.left_out.clone(),
         };
         let told = (&catalog.recipient, &catalog.roles, &catalog.left_out);
-        let told = serde_json::to_vec(&told).expect("a catalog has string keys and no failing serializers");
-        catalog.digest = files::hex(&Sha256::digest(told));
+        catalog.digest = files::hex(&Sha256::digest(json(&told)));
         catalog
     }
 
@@ -72,6 +92,10 @@ impl Library {
     pub fn fingerprint(&self) -> u64 {
         files::fingerprint(&self.places.directories())
     }
+}
+
+fn json(told: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(told).expect("a catalog has string keys and no failing serializers")
 }
 
 fn part<'a>(name: &RoleName, located: &'a Located) -> Part<'a> {
@@ -123,5 +147,27 @@ mod tests {
         assert!(state.path().join("content").join(&role.digest).join("example").is_dir());
         assert_eq!(library.read().unwrap(), catalog);
         assert_eq!(library.fingerprint(), library.fingerprint());
+    }
+
+    #[test]
+    fn what_makes_a_catalog_too_large_is_left_out_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        for (role, length) in [("large", 600_000), ("larger", 700_000), ("small", 10)] {
+            let directory = place.path().join("roles").join(role);
+            std::fs::create_dir_all(directory.join("meta")).unwrap();
+            std::fs::create_dir_all(directory.join("tasks")).unwrap();
+            let manifest = serde_json::json!({
+                "schema": "aegir.role/0", "title": role, "summary": "x".repeat(length), "targets": ["site"],
+                "operations": {"run": {"title": "Run", "tasks": ["run"]}}, "tasks": {"run": {"title": "Run"}},
+            });
+            std::fs::write(directory.join("meta/aegir.yml"), manifest.to_string()).unwrap();
+            std::fs::write(directory.join("tasks/run.yml"), "[]").unwrap();
+        }
+        let mut library = library(place.path());
+        library.places.roles = vec![place.path().join("roles")];
+        let catalog = library.read().unwrap();
+        assert_eq!(catalog.roles.keys().map(RoleName::as_str).collect::<Vec<_>>(), ["large", "small"]);
+        assert!(catalog.left_out["larger"][0].contains("1048576 can be sent"), "{:?}", catalog.left_out);
+        assert!(encode(&*catalog).len() <= MAX_MESSAGE);
     }
 }

@@ -1,22 +1,21 @@
-//! Telling the frontends what this backend can do: whenever the session comes up, and whenever it changes.
+//! Telling the frontends what this backend can do: whenever the session comes up, whenever it changes, and when one asks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_amqp::PublishError;
 use aegir_protocol::catalog::Catalog;
-use aegir_protocol::limits::MAX_MESSAGE;
-use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Library;
 use crate::frontends::Frontends;
 
 /// How often the directories are looked at: whoever writes a role wants to run it at once.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often it is sent because somebody asks: a frontend asks with every heartbeat, also while it is under way.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Keeps the catalog current, and the frontends informed.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub struct Announcer {
     pub frontends: Frontends,
     /// What the planner uses; none until there was room for copies of the roles.
     pub catalog: watch::Sender<Option<Arc<Catalog>>>,
+    /// A frontend does not have it.
+    pub wanted: Arc<Notify>,
     /// Reads the directories again at once.
     pub reload: Signal,
 }
@@ -40,23 +41,27 @@ impl Announcer {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fingerprint = None;
-        let mut untold = true;
+        let mut untold = self.to.clone();
+        let mut told: Option<Instant> = None;
         loop {
-            tokio::select! {
+            let tell_all = tokio::select! {
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    // A relayd that was away, or a new store behind it, must hear it all.
-                    untold |= status.borrow_and_update().is_up();
+                    // What was sent last may be gone with a broker that has lost its queues.
+                    status.borrow_and_update().is_up()
                 }
-                _ = ticks.tick() => untold |= self.look(&mut fingerprint, false).await,
-                _ = self.reload.recv() => {
-                    untold |= self.look(&mut fingerprint, true).await;
-                }
+                _ = ticks.tick() => self.look(&mut fingerprint, false).await,
+                _ = self.reload.recv() => self.look(&mut fingerprint, true).await,
+                () = self.wanted.notified() => told.is_none_or(|told| told.elapsed() >= AGAIN),
+            };
+            if tell_all {
+                untold.clone_from(&self.to);
             }
-            if untold && self.frontends.status().borrow().is_up() {
-                untold = self.tell().await.is_err();
+            if !untold.is_empty() && self.frontends.status().borrow().is_up() {
+                self.tell(&mut untold).await;
+                told = Some(Instant::now());
             }
         }
     }
@@ -97,26 +102,21 @@ impl Announcer {
         news
     }
 
-    async fn tell(&self) -> Result<(), PublishError> {
-        let Some(catalog) = self.catalog.borrow().clone() else { return Ok(()) };
-        let size = message::encode(&*catalog).len();
-        if size > MAX_MESSAGE {
-            tracing::error!(
-                size,
-                limit = MAX_MESSAGE,
-                "the catalog is too large to be sent: move roles to another backend"
-            );
-            return Ok(());
-        }
-        for frontend in &self.to {
-            let outcome = match self.frontends.tell(frontend, &*catalog).await {
+    /// Tells those who are not told yet. One who can't be told keeps nobody else from it.
+    async fn tell(&self, untold: &mut Vec<FrontendName>) {
+        let Some(catalog) = self.catalog.borrow().clone() else { return };
+        for frontend in std::mem::take(untold) {
+            let outcome = match self.frontends.tell(&frontend, &*catalog).await {
                 Ok(sent) => sent.confirmed().await,
                 Err(error) => Err(error),
             };
-            outcome.inspect_err(|error| tracing::warn!(%frontend, %error, "the catalog was not sent"))?;
+            if let Err(error) = outcome {
+                tracing::warn!(%frontend, %error, "the catalog was not sent");
+                untold.push(frontend);
+            } else {
+                tracing::info!(%frontend, digest = catalog.digest, roles = catalog.roles.len(), "catalog sent");
+            }
         }
-        tracing::info!(digest = catalog.digest, roles = catalog.roles.len(), "catalog sent");
-        Ok(())
     }
 }
 

@@ -1,11 +1,13 @@
-//! Telling nodes: grants, receipts, replays, cancels, echoes.
+//! Telling nodes: grants, receipts, replays, cancels, catalogs that are missing, echoes.
 //!
 //! None of these is kept when it can't be sent. Each is said again when it is asked for again: a node repeats
 //! its claim, ships from its last receipt, and lists what it runs in its heartbeat.
 
 use aegir_amqp::topology::CONTROL;
 use aegir_amqp::{Outgoing, Publisher};
-use aegir_protocol::message::{Cancel, Echo, Grant, Message as _, Receipt, Replay, ToNode, Unknown, encode};
+use aegir_protocol::message::{
+    Cancel, CatalogWanted, Echo, Grant, Message as _, Receipt, Replay, ToNode, Unknown, encode,
+};
 use aegir_protocol::name::NodeName;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -79,6 +81,7 @@ fn outgoing(node: &NodeName, message: &ToNode) -> Outgoing {
         ToNode::Replay(replay) => (Replay::SCHEMA, encode(replay)),
         ToNode::Unknown(unknown) => (Unknown::SCHEMA, encode(unknown)),
         ToNode::Cancel(cancel) => (Cancel::SCHEMA, encode(cancel)),
+        ToNode::CatalogWanted(wanted) => (CatalogWanted::SCHEMA, encode(wanted)),
         ToNode::Echo(echo) => (Echo::SCHEMA, encode(echo)),
     };
     Outgoing::new(CONTROL, node.as_str(), body).kind(schema)

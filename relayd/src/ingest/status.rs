@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use aegir_amqp::Deliveries;
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::message::{Heartbeat, decode};
+use aegir_protocol::message::{CatalogWanted, Heartbeat, ToNode, decode};
+use aegir_protocol::name::BackendName;
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
+use crate::catalogs::Catalogs;
+use crate::deliver::Control;
 use crate::ledger::Event;
 use crate::store::write::Happened;
 use crate::store::{Store, StoreError};
@@ -21,6 +24,10 @@ pub struct Heartbeats {
     pub nodes: Arc<Nodes>,
     /// Where it is read what should have stopped.
     pub store: Store,
+    /// What backends can do, as far as that has arrived.
+    pub catalogs: Arc<Catalogs>,
+    /// The way to the nodes.
+    pub control: Control,
 }
 
 impl Heartbeats {
@@ -39,7 +46,11 @@ impl Heartbeats {
                     if let Err(error) = self.repeat_cancels(&heartbeat).await {
                         tracing::warn!(error = %error, "nodes can't be told again what to stop");
                     }
+                    let (node, backend) = (heartbeat.node.clone(), heartbeat.backend.clone());
                     self.nodes.hear(heartbeat);
+                    if self.lacks_catalog(&backend) {
+                        self.control.tell(node, ToNode::CatalogWanted(CatalogWanted { backend }));
+                    }
                 }
                 Err(error) => {
                     if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
@@ -62,5 +73,13 @@ impl Heartbeats {
             |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
         let seen: Vec<_> = self.store.to_stop(&listed).await?.into_iter().map(seen).collect();
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
+    }
+
+    /// A store that is new, or came back from an old copy, has not what nodes told the one before it. While nodes of a
+    /// backend have different roles, each is right.
+    fn lacks_catalog(&self, backend: &BackendName) -> bool {
+        let told = self.nodes.catalogs(backend);
+        let known = self.catalogs.get(backend);
+        !told.is_empty() && known.is_none_or(|known| !told.contains(&known.digest))
     }
 }

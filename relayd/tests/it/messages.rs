@@ -55,6 +55,26 @@ async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_is_not_here_is_asked_for() {
+    let mut world = World::new().await;
+    let mut node = world.node("n1").await;
+    let mut other = world.node("n2").await;
+    let known = world.relay().catalogs().catalogs.remove(0);
+    node.catalog = Some("another".to_owned());
+    node.beat(Vec::new(), Vec::new()).await;
+    let ToNode::CatalogWanted(wanted) = node.told().await else { panic!("it was not asked for") };
+    assert_eq!(wanted.backend, world.backend);
+    // As long as nodes differ, relayd has one of theirs.
+    other.catalog = Some(known.digest);
+    other.beat(Vec::new(), Vec::new()).await;
+    eventually(async || (world.relay().nodes().nodes.len() == 2).then_some(())).await;
+    node.beat(Vec::new(), Vec::new()).await;
+    let id = world.submit("a").await;
+    assert_eq!(node.carry_out(1).await.0, id);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
     let mut world = World::new().await;
     let mut private = aegir_testkit::Broker::private().await.unwrap();

@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     frontend: FrontendName,
     backend: BackendName,
+    /// The digest of the catalog that it says it has.
+    pub(crate) catalog: Option<String>,
     operations: Deliveries,
     control: Deliveries,
     cancel: CancellationToken,
@@ -45,7 +47,7 @@ impl Node {
         let cancel = CancellationToken::new();
         let link = builder.start(cancel.clone(), &TaskTracker::new());
         assert!(within(link.up()).await);
-        Self { name, link, frontend, backend, operations, control, cancel }
+        Self { name, link, frontend, backend, catalog: None, operations, control, cancel }
     }
 
     pub(crate) async fn send(&self, body: Vec<u8>) {
@@ -125,6 +127,7 @@ impl Node {
             accepting: true,
             last_outage: None,
             closed: None,
+            catalog: self.catalog.clone(),
             blocked,
         };
         let outgoing = Outgoing::new(topology::STATUS, self.frontend.as_str(), encode(&heartbeat));

@@ -146,6 +146,13 @@ pub struct Report {
     pub reason: Reason,
 }
 
+/// relayd has another catalog of a backend than its nodes, or none: the node is to send its own again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CatalogWanted {
+    /// Of which backend.
+    pub backend: BackendName,
+}
+
 /// A question that is answered at once, to see that the way there and back is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Echo {
@@ -188,6 +195,9 @@ pub struct Heartbeat {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Reason>,
+    /// The digest of its catalog, so that relayd can ask for what it does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
     /// Attempts that run and whose children wait until there is room for what they print.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::bodies::{Cancel, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Receipt, Replay, Report, Unknown};
+use super::bodies::{
+    Cancel, CatalogWanted, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Receipt, Replay, Report, Unknown,
+};
 use crate::catalog::Catalog;
 use crate::code::Code;
 use crate::limits::{MAX_CHUNK, MAX_MESSAGE};
@@ -43,6 +45,7 @@ messages! {
     Replay = "aegir.replay/0",
     Unknown = "aegir.unknown/0",
     Cancel = "aegir.cancel/0",
+    CatalogWanted = "aegir.catalog_wanted/0",
     Report = "aegir.report/0",
     Echo = "aegir.echo/0",
     Echoed = "aegir.echoed/0",
@@ -78,6 +81,8 @@ pub enum ToNode {
     Unknown(Unknown),
     /// Call an attempt off.
     Cancel(Cancel),
+    /// Send the catalog.
+    CatalogWanted(CatalogWanted),
     /// Answer this.
     Echo(Echo),
 }
@@ -203,6 +208,7 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, DecodeError> {
         Replay::SCHEMA => body(&incoming).map(ToNode::Replay),
         Unknown::SCHEMA => body(&incoming).map(ToNode::Unknown),
         Cancel::SCHEMA => body(&incoming).map(ToNode::Cancel),
+        CatalogWanted::SCHEMA => body(&incoming).map(ToNode::CatalogWanted),
         Echo::SCHEMA => body(&incoming).map(ToNode::Echo),
         _ => Err(unexpected(incoming.schema)),
     }
