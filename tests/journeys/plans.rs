@@ -35,16 +35,19 @@ impl Keeper {
         let manifest = json!({
             "schema": "aegir.role/0", "title": "Keeper", "targets": ["site"],
             "operations": {
-                "keep": {"title": "Keep", "tasks": ["write", "note"]},
+                "keep": {"title": "Keep", "tasks": ["write", "note", "mark"]},
                 "forget": {"title": "Forget", "tasks": ["forget"]},
             },
             "tasks": {
                 "write": {"variables": ["path", "text"]},
                 "note": {"plugin": {"runner": "note", "with": settings}, "variables": ["text"],
                          "outputs": {"note": {"type": "object"}}},
+                "mark": {"shell": {"argv": ["/usr/bin/cp", "--", {"variable": "path"}, {"variable": "mark"}]},
+                         "variables": ["path", "mark"]},
                 "forget": {"plugin": {"runner": "note", "verb": "delete", "with": settings}},
             },
-            "variables": {"path": {"type": "string", "scope": "site"}, "text": {"type": "string", "scope": "site"}},
+            "variables": {"path": {"type": "string", "scope": "site"}, "text": {"type": "string", "scope": "site"},
+                          "mark": {"type": "string", "scope": "site"}},
         });
         std::fs::write(role.join("meta/aegir.yml"), manifest.to_string())?;
         std::fs::write(role.join("tasks/write.yml"), TASKS)?;
@@ -60,13 +63,18 @@ impl Keeper {
             "name": format!("keeper.{operation}"),
             "target": {"kind": "site", "name": "kept.test"},
             "hosts": [self.world.cluster.host()],
-            "variables": if operation == "keep" { json!({"site": {"path": self.file(), "text": "hello"}}) } else { json!({}) },
+            "variables": if operation == "keep" { json!({"site": {"path": self.file(), "text": "hello", "mark": self.mark()}}) } else { json!({}) },
             "check": check,
         })
     }
 
     fn file(&self) -> PathBuf {
         self.roles.path().join("file")
+    }
+
+    /// What a program writes.
+    fn mark(&self) -> PathBuf {
+        self.roles.path().join("mark")
     }
 
     fn note(&self) -> PathBuf {
@@ -105,9 +113,12 @@ impl Keeper {
 async fn what_was_planned_is_carried_out_once() -> Result<()> {
     let keeper = Keeper::start().await?;
     let id = keeper.plan().await?;
-    ensure!(!keeper.file().exists() && !keeper.note().exists(), "a plan changes nothing");
+    let written = [keeper.file(), keeper.note(), keeper.mark()];
+    ensure!(!written.iter().any(|path| path.exists()), "a plan changes nothing");
     let log = keeper.aegir(&["log", &id]).await?;
-    for part in ["+ hello", "Would write", "\"changed\": true", &format!("`aegir approve {id}`")] {
+    for part in
+        ["+ hello", "Would write", "/usr/bin/cp", "\"changed\": true", &format!("`aegir approve {id}`")]
+    {
         ensure!(log.contains(part), "{part:?} is not in {log}");
     }
     let plan = keeper.world.client.operation(&id).await?.plan.context("no plan")?.to_string();
@@ -117,10 +128,9 @@ async fn what_was_planned_is_carried_out_once() -> Result<()> {
     ensure!(status == 409 && problem["code"] == "plan_changed", "{problem}");
     let said = keeper.aegir(&["approve", &id, "--plan", &plan, "--follow"]).await?;
     ensure!(said.contains("The Operation has ended: succeeded"), "{said}");
-    ensure!(
-        std::fs::read_to_string(keeper.file())? == "hello"
-            && std::fs::read_to_string(keeper.note())? == "hello"
-    );
+    for path in &written {
+        ensure!(std::fs::read_to_string(path)? == "hello", "{}", path.display());
+    }
 
     // It is carried out once, however often that is asked for.
     let (status, accepted) = keeper.approve(&id, &json!({})).await?;
@@ -187,6 +197,8 @@ async fn what_has_changed_since_it_was_planned_is_not_carried_out() -> Result<()
         anyhow::Ok(())
     };
     timeout(Duration::from_secs(60), changed).await.context("the role is not read again")??;
+    let shown = keeper.aegir(&["show", &id, "--variables"]).await?;
+    ensure!(shown.contains("keeper has changed since it ran") && shown.contains("site"), "{shown}");
     let (state, reason) = keeper.carried_out(&id).await?;
     ensure!(state == State::Rejected && reason.contains("role keeper has changed"), "{reason}");
     keeper.world.stop().await

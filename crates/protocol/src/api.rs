@@ -162,6 +162,9 @@ pub struct AttemptDetail {
     pub outcome: Option<Outcome>,
     /// Why.
     pub reason: Option<Reason>,
+    /// SHA-256 of the files of the role that it ran, in hex, as in the catalog of that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// When its runner started.
     pub started_at: Option<Timestamp>,
     /// When it ended.

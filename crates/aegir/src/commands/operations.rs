@@ -1,11 +1,12 @@
 //! `aegir ls` and `aegir show`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use aegir_protocol::api::{CatalogList, OperationList};
+use aegir_protocol::api::{CatalogList, OperationDetail, OperationList};
 use aegir_protocol::catalog::Catalog;
 use aegir_service::exit::Exit;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::arguments::{Ls, Show};
@@ -52,22 +53,27 @@ pub(super) async fn show(context: &Context, arguments: &Show) -> Result<ExitCode
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
     let catalog = list.catalogs.iter().find(|catalog| catalog.backend == detail.summary.backend);
     if context.json {
-        print_json(&json!({ "sent": detail.variables, "tasks": resolved(&detail, catalog) }))?;
+        let (tasks, hosts) = resolved(&detail, catalog).unzip();
+        let changed = operation::role_has_changed(&detail, catalog);
+        print_json(&json!({
+            "sent": detail.variables, "tasks": tasks, "hosts": hosts, "role_has_changed": changed,
+        }))?;
     } else {
         print(operation::variables(&context.look, &detail, catalog).as_bytes())?;
     }
     Ok(Exit::Success.into())
 }
 
-/// What each Task gets, by its name; nothing where the catalog is not known.
-fn resolved(detail: &aegir_protocol::api::OperationDetail, catalog: Option<&Catalog>) -> serde_json::Value {
-    let found = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok());
-    let Some((role, operation)) = found else { return serde_json::Value::Null };
-    let tasks = operation.tasks.iter().map(|task| {
-        let values = role.resolve(task, &detail.variables).into_iter();
-        let values: serde_json::Map<_, _> =
-            values.map(|(name, resolved)| (name.to_string(), json!(resolved))).collect();
-        (task.to_string(), serde_json::Value::Object(values))
-    });
-    serde_json::Value::Object(tasks.collect())
+/// By Task: its variables, and those of which each of its hosts has its own. Nothing where the catalog is not known.
+fn resolved(detail: &OperationDetail, catalog: Option<&Catalog>) -> Option<(Value, Value)> {
+    let (role, operation) = catalog?.find(&detail.summary.name).ok()?;
+    let tasks: BTreeMap<_, _> =
+        operation.tasks.iter().map(|task| (task, role.resolve(task, &detail.variables))).collect();
+    let own = |task| {
+        let hosts = role.hosts_of(task, &detail.hosts).into_iter();
+        let own = hosts.map(|host| (&host.name, role.resolve_for(task, &host.name, &detail.variables)));
+        own.filter(|(_, values)| !values.is_empty()).collect::<BTreeMap<_, _>>()
+    };
+    let hosts: BTreeMap<_, _> = operation.tasks.iter().map(|task| (task, own(task))).collect();
+    Some((json!(tasks), json!(hosts)))
 }

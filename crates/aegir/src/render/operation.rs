@@ -227,7 +227,21 @@ pub fn variables(look: &Look, detail: &OperationDetail, catalog: Option<&Catalog
             );
         }
     }
-    table(look, &["TASK", "VARIABLE", "VALUE", "FROM"], &rows)
+    let table = table(look, &["TASK", "VARIABLE", "VALUE", "FROM"], &rows);
+    if role_has_changed(detail, catalog) {
+        let role = &detail.summary.name.role;
+        return format!(
+            "Role {role} has changed since it ran. With what was sent, its Tasks would get now:\n{table}"
+        );
+    }
+    table
+}
+
+/// Whether its latest attempt ran another role than the catalog has now, which may declare and default other things.
+pub fn role_has_changed(detail: &OperationDetail, catalog: Option<&Catalog>) -> bool {
+    let now = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok());
+    let ran = detail.attempts.iter().rev().find_map(|attempt| attempt.digest.as_ref());
+    ran.zip(now).is_some_and(|(ran, (role, _))| *ran != role.digest)
 }
 
 fn sent(look: &Look, variables: &Variables) -> String {
@@ -321,5 +335,32 @@ mod tests {
     #[test]
     fn variables_without_a_catalog_are_as_they_were_sent() {
         insta::assert_snapshot!(variables(&Look::plain(), &example(), None));
+    }
+
+    #[test]
+    fn variables_say_where_they_come_from() {
+        let catalog: Catalog = serde_json::from_value(json!({
+            "backend": "main", "node": "node1", "recipient": "age1", "digest": "", "left_out": {},
+            "roles": {"static_site": {"digest": "new", "manifest": {
+                "schema": "aegir.role/0", "title": "Static site", "targets": ["site"],
+                "operations": {"deploy": {"title": "Deploy", "tasks": ["deploy"]}},
+                "tasks": {"deploy": {"title": "Deploy", "variables": ["password", "source", "root", "rack"]}},
+                "variables": {
+                    "password": {"type": "string", "scope": "site", "secret": true},
+                    "source": {"type": "string", "scope": "site"},
+                    "root": {"type": "string", "scope": "site", "default": "/srv"},
+                    "rack": {"type": "integer", "scope": "hosts"},
+                },
+            }}},
+        }))
+        .unwrap();
+        let mut ran = example();
+        ran.variables
+            .extend([("hosts.web1".to_owned(), serde_json::from_value(json!({"rack": 7})).unwrap())]);
+        ran.attempts[0].digest = Some("new".to_owned());
+        let told = variables(&terminal(), &ran, Some(&catalog));
+        insta::assert_snapshot!(told);
+        ran.attempts[0].digest = Some("old".to_owned());
+        assert!(variables(&terminal(), &ran, Some(&catalog)).ends_with(&format!("would get now:\n{told}")));
     }
 }

@@ -142,7 +142,7 @@ impl Store {
         let number: i64 = row.try_get("number")?;
         let operation = document(row.try_get("document")?)?;
         let attempts = sqlx::query(
-            "SELECT attempt, node, outcome, reason_code, reason_message, started_at, ended_at, bytes, records, \
+            "SELECT attempt, node, outcome, reason_code, reason_message, digest, started_at, ended_at, bytes, records, \
              closed, mismatches FROM attempts WHERE operation = ?1 ORDER BY attempt",
         )
         .bind(number)
@@ -274,6 +274,7 @@ fn attempt_detail(row: &SqliteRow) -> Result<AttemptDetail, StoreError> {
             .map(|outcome| rows::read("outcome", Outcome::from_word(&outcome), &outcome))
             .transpose()?,
         reason: rows::reason(row.try_get("reason_code")?, row.try_get("reason_message")?),
+        digest: row.try_get("digest")?,
         started_at: time("started_at")?,
         ended_at: time("ended_at")?,
         transcript_bytes: rows::unsigned("bytes", row.try_get("bytes")?)?,
