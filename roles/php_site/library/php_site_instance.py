@@ -57,8 +57,17 @@ def link_writable(directory, paths, user):
             os.mkdir(outside)
         os.makedirs(os.path.dirname(inside), exist_ok=True)
         os.symlink(os.path.relpath(outside, os.path.realpath(os.path.dirname(inside))), inside)
+    own_links(directory, paths, user)
     subprocess.run(['chown', '-hR', '%d:%d' % (user.pw_uid, user.pw_gid), '--', files], check=True,
                    capture_output=True)
+
+
+def own_links(directory, paths, user):
+    """The web server follows a link only to what belongs to the link's own owner."""
+    for path in paths:
+        link = os.path.join(directory, 'code', path)
+        if os.path.islink(link):
+            os.lchown(link, user.pw_uid, user.pw_gid)
 
 
 def make_site(site, user):
@@ -120,7 +129,9 @@ def settings(module, site, name):
     if module.check_mode:
         return {'changed': before != after, 'directory': directory}
     tidy(site)
-    return {'changed': put_settings(directory, user_of(module.params['user']), about, after), 'directory': directory}
+    user = user_of(module.params['user'])
+    own_links(directory, about['writable_paths'], user)  # Of an instance that was built when links were root's.
+    return {'changed': put_settings(directory, user, about, after), 'directory': directory}
 
 
 def current(module, site, name):
