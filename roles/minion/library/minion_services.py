@@ -38,7 +38,17 @@ def look(module, name):
     version = re.search(r'\d+\.\d+[0-9.]*', out + error)
     service = module.get_bin_path('service', opt_dirs=PLACES)
     running = service is not None and module.run_command([service, unit, 'status'])[0] == 0
-    return {'installed': True, 'running': running, 'version': version and version[0], 'unit': unit}
+    found = {'installed': True, 'running': running, 'version': version and version[0], 'unit': unit}
+    if name == 'php-fpm':
+        found['process_control_timeout'] = patience(module, path)
+    return found
+
+
+def patience(module, path):
+    """How long a reload of php-fpm lets requests go on; nothing where only root may ask for its configuration."""
+    _, out, error = module.run_command([path, '-tt'])
+    said = re.search(r'process_control_timeout = (\w+)', out + error)
+    return said and said[1]
 
 
 def main():
