@@ -10,6 +10,7 @@ step, or without an instance takes it away. state=absent removes an instance, or
 import glob
 import json
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -72,8 +73,7 @@ def own_links(directory, paths, user):
 
 def make_site(site, user):
     os.makedirs(site.instances, exist_ok=True)
-    if not os.path.exists(site.marker):
-        write(site.marker, json.dumps({'site': os.path.basename(site.directory)}) + '\n')
+    site.claim()
     for path in (site.directory, site.instances):
         os.chmod(path, 0o755)
     for name in ('tmp', 'log'):
@@ -99,6 +99,7 @@ def built(module, site, name):
     if module.check_mode:
         return {'changed': True, 'password_hash': native(''), 'directory': site.instance(name)}
     user = user_of(p['user'])
+    site.exists()
     make_site(site, user)
     tidy(site)
     directory = site.instance(name)
@@ -128,6 +129,7 @@ def settings(module, site, name):
     after = settings_of(directory, about, before['DB_PASSWORD'], before['SITE_KEY'], module.params['environment'])
     if module.check_mode:
         return {'changed': before != after, 'directory': directory}
+    site.claim()
     tidy(site)
     user = user_of(module.params['user'])
     own_links(directory, about['writable_paths'], user)  # Of an instance that was built when links were root's.
@@ -186,6 +188,18 @@ def fpms():
     return {version: os.access('/usr/sbin/php-fpm' + version, os.X_OK) for version in versions}
 
 
+def only_here(site, user):
+    """Below two roots a name would be two directories, with one user, pool and virtual host."""
+    try:
+        home = user and pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return
+    if home and home != site.directory and os.path.isdir(home):
+        raise Refused('site_taken: %s is on this host already, in %s: %s can\'t be one as well. Name the root that it has, '
+                      'or delete it there. Nothing was changed'
+                      % (os.path.basename(site.directory), home, site.directory))
+
+
 def read(module, site, name):
     there = site.exists()
     offline = site.offline() if there else None
@@ -194,6 +208,7 @@ def read(module, site, name):
     if file is not None and os.path.isfile(file):
         with open(file, encoding='utf-8') as opened:
             content = opened.read()
+    only_here(site, module.params['user'])
     versions = fpms()
     installed = [version for version in versions if versions[version]]
     return {'changed': False, 'exists': there, 'current': site.current() if there else None,
@@ -206,7 +221,10 @@ def main():
         argument_spec={
             'state': {'type': 'str', 'choices': ['read', 'built', 'settings', 'current', 'absent'], 'required': True},
             'directory': {'type': 'path', 'required': True},
+            # The frontend's id of the site: of another one's directory nothing is told, and nothing is changed there.
+            'target': {'type': 'str'},
             'instance': {'type': 'str'},
+            # Of state=read: whose home must be this site's directory, when there is such a user.
             'user': {'type': 'str'},
             # Of state=read: one more file whose content is wanted.
             'file': {'type': 'path'},
@@ -215,11 +233,11 @@ def main():
             'writable_paths': {'type': 'list', 'elements': 'str', 'default': []},
             'environment': {'type': 'dict', 'default': {}},
         },
-        required_if=[('state', 'built', ['instance', 'user', 'source', 'about']),
-                     ('state', 'settings', ['instance', 'user'])],
+        required_if=[('state', 'built', ['target', 'instance', 'user', 'source', 'about']),
+                     ('state', 'settings', ['target', 'instance', 'user'])],
         supports_check_mode=True,
     )
-    site = Site(module.params['directory'])
+    site = Site(module.params['directory'], module.params['target'])
     states = {'read': read, 'built': built, 'settings': settings, 'current': current, 'absent': absent}
     try:
         result = states[module.params['state']](module, site, module.params['instance'])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules of this role know together: where a site's things are, and how its own user does something.
 
-    <root>/<site>/.aegir-php-site     says that the directory is a site's, so that nothing else is removed
+    <root>/<site>/.aegir-php-site     says whose the directory is, so that nothing else is changed or removed
     <root>/<site>/instances/<id>/     the site as one Operation made it: code, settings, files, private, cache
     <root>/<site>/current -> instances/<id>
     <root>/<site>/offline             while visitors are told to come again; says why
@@ -45,8 +45,10 @@ def read_json(path):
 
 
 class Site:
-    def __init__(self, directory):
+    def __init__(self, directory, target=None):
         self.directory = directory
+        # The frontend's id of the site, where the directory must not be another one's.
+        self.target = target
         self.instances = os.path.join(directory, 'instances')
         self.link = os.path.join(directory, 'current')
         self.marker = os.path.join(directory, MARKER)
@@ -61,7 +63,19 @@ class Site:
         if not os.path.isfile(self.marker) and os.listdir(self.directory):
             raise Refused('%s is there already and is no site of this kind: it has no %s. Choose another root, or '
                           'move it away' % (self.directory, MARKER))
+        owner = (read_json(self.marker) or {}).get('target')
+        if self.target is not None and owner not in (None, self.target):
+            raise Refused('site_taken: %s is the directory of the site with the id %r, and this Operation is about %r. Give '
+                          'one of them another name, or delete the other first. If it is the same site and the frontend '
+                          'gave it a new id, correct `target` in %s. Nothing was changed'
+                          % (self.directory, owner, self.target, self.marker))
         return True
+
+    def claim(self):
+        """Says whose it is; a directory of an earlier version did not."""
+        said = {'site': os.path.basename(self.directory), 'target': self.target}
+        if read_json(self.marker) != said:
+            write(self.marker, json.dumps(said) + '\n')
 
     def instance(self, name):
         if not ID.match(name):
