@@ -241,6 +241,20 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     let read = ["runuser", "-u", "www-data", "--", "cat", &settings];
     ensure!(localdev.exec("minion", &read).is_err(), "the web server reads the settings");
 
+    // A link among the uploads shows nothing that is not the site's, though nginx may read it.
+    let plant = format!(
+        "cd {SITES}/wiki.test/current/code/images && runuser -u $(stat -c %U .) -- ln -s /var/log/nginx/access.log log.txt"
+    );
+    localdev.exec("minion", &["sh", "-c", &plant])?;
+    let (_, page) = hosting.page("minion", "wiki.test", "/images/log.txt")?;
+    ensure!(!page.contains("GET /"), "a link of the site's shows {page}");
+    localdev.exec("minion", &["rm", &format!("{SITES}/wiki.test/current/code/images/log.txt")])?;
+
+    // Another target of that name is none of its own.
+    let other = hosting.submit("mediawiki.disable", "site:wiki.test", "minion", &["--target-id", "17"])?;
+    let refused = hosting.ends(&other, "failed")?;
+    ensure!(refused["reason"]["code"] == "site_taken", "{refused:#}");
+
     // A backup, and something that it is for.
     let id = wiki("backup", "wiki.test", "minion", &[])?;
     let backup = format!("backup={}", &id[24..]);
@@ -294,8 +308,7 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     // A site that is in use is not deleted; of one that was, nothing is left.
     let delete = hosting.submit("mediawiki.delete", "site:copy.test", "minion2", &[])?;
     let refused = hosting.ends(&delete, "failed")?;
-    let why = refused["reason"]["message"].as_str().unwrap_or_default();
-    ensure!(why.contains("disable it first"), "{refused:#}");
+    ensure!(refused["reason"]["code"] == "site_not_disabled", "{refused:#}");
     hosting.run("mediawiki.disable", "site:copy.test", "minion2", &[])?;
     ensure!(hosting.page("minion2", "copy.test", "/index.php/Kept")?.0 == 503);
     hosting.run("mediawiki.delete", "site:copy.test", "minion2", &["with_backups:=true"])?;
@@ -308,6 +321,7 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     hosting.reads("minion", "wiki.test", "as it was")?;
     let delete = hosting.submit("php_platform.delete", platform, "minion", &[])?;
     let refused = hosting.ends(&delete, "failed")?;
+    ensure!(refused["reason"]["code"] == "platform_in_use", "{refused:#}");
     ensure!(
         refused["reason"]["message"].as_str().is_some_and(|why| why.contains("wiki.test")),
         "{refused:#}"

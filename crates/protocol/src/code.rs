@@ -161,6 +161,30 @@ codes! {
     /// A source lies outside the directories that the operator allows, or is reached by a link.
     SourceNotAllowed = "source_not_allowed", 0;
 
+    // What roles of PHP sites refuse.
+    /// The directory of the site's name is another target's, or below another root.
+    SiteTaken = "site_taken", 0;
+    /// The site is there already.
+    SiteExists = "site_exists", 0;
+    /// The site is on none of the hosts.
+    SiteMissing = "site_missing", 0;
+    /// The site was moved away, by an Operation that did not get to its end.
+    SiteMoved = "site_moved", 0;
+    /// The site is on more than one of the hosts.
+    SiteTwice = "site_twice", 0;
+    /// The site is in use.
+    SiteNotDisabled = "site_not_disabled", 0;
+    /// The platform has no code on the host.
+    PlatformMissing = "platform_missing", 0;
+    /// Sites are on the platform.
+    PlatformInUse = "platform_in_use", 0;
+    /// The host has no such backup.
+    BackupMissing = "backup_missing", 0;
+    /// A part of the backup is not what was backed up.
+    BackupDamaged = "backup_damaged", 0;
+    /// A host that the Task needs is not among the Operation's, or did not answer.
+    HostMissing = "host_missing", 0;
+
     // Dead letters.
     /// Not JSON, or without the envelope.
     MessageMalformed = "message_malformed", 0;

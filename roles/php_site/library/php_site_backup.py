@@ -135,11 +135,11 @@ def make(module, directory, instance):
 def check(directory):
     said = read_json(os.path.join(directory, 'backup.json'))
     if said is None:
-        raise Refused('there is no backup %s on this host' % directory)
+        raise Refused('backup_missing: there is no backup %s on this host' % directory)
     for name in PARTS:
         path = os.path.join(directory, name)
         if not os.path.isfile(path) or sha256(path) != said['parts'][name]['sha256']:
-            raise Refused('backup %s is damaged: %s is not what was backed up. Nothing was changed'
+            raise Refused('backup_damaged: backup %s is damaged: %s is not what was backed up. Nothing was changed'
                           % (directory, name))
     return said
 

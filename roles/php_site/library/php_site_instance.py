@@ -93,7 +93,7 @@ def built(module, site, name):
     p = module.params
     source = os.path.realpath(p['source'])
     if not os.path.isdir(source):
-        raise Refused('there is no code in %s: deploy the platform on this host first' % p['source'])
+        raise Refused('platform_missing: there is no code in %s: deploy the platform on this host first' % p['source'])
     if site.current() == name:
         raise Refused('instance %s is the current one' % name)
     if module.check_mode:
