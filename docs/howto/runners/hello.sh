@@ -12,7 +12,13 @@ fi
 say '{event: "greeting", protocol: "aegir.runner/0", version: "1"}'
 
 case $1 in
-plan) say '{event: "step", name: "Would say hello", status: "changed"}' ;;
+plan)
+    if [ "$(get .task_verb)" = delete ]; then
+        say '{event: "step", name: "Would do nothing: no hello stays", status: "ok"}'
+    else
+        say '{event: "step", name: "Would say hello", status: "changed"}'
+    fi
+    ;;
 apply)
     for host in $(get '.hosts[].name'); do
         echo "Hello, $host"
