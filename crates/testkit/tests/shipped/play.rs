@@ -98,14 +98,21 @@ pub(crate) async fn play(
         "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
         "hosts": { "web1": { "address": "127.0.0.1", "port": 22, "services": {} } }, "services": services, "content_roots": [content],
     } });
-    // As dispatcherd does it: what the Task's manifest lists and nothing else, with the manifest's defaults.
+    // As dispatcherd does it: what the manifests list of the Task and of those that it builds on, and nothing else, with
+    // their defaults.
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles");
-    let manifest = manifest(&roles.join(role));
-    for name in &manifest.tasks[&task.parse().unwrap()].variables {
-        let given = variables.get(name.as_str()).or_else(|| manifest.variables[name].default());
-        if let Some(value) = given {
-            all[format!("{role}_{name}")] = value.clone();
+    let (mut of, mut task) = (role.to_owned(), task.parse().unwrap());
+    loop {
+        let manifest = manifest(&roles.join(&of));
+        let declared = &manifest.tasks[&task];
+        for name in &declared.variables {
+            let given = variables.get(name.as_str()).or_else(|| manifest.variables[name].default());
+            if let Some(value) = given {
+                all[format!("{of}_{name}")] = value.clone();
+            }
         }
+        let Some(used) = declared.uses.clone() else { break };
+        (of, task) = (used.role.to_string(), used.action);
     }
     fs::write(at("playbook.yml"), playbook.to_string()).unwrap();
     fs::write(at("inventory.json"), inventory.to_string()).unwrap();

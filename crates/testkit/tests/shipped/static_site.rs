@@ -129,7 +129,7 @@ async fn a_broken_server_keeps_its_configuration() {
     stage.play("codebase").await.changes(true);
     let sites = stage.nginx.directory().join("sites");
     fs::write(sites.join("broken.conf"), "nonsense;\n").unwrap();
-    stage.play("vhost").await.refuses("does not take the virtual host");
+    stage.play("vhost").await.refuses("does not take the file");
     assert_eq!(fs::read_dir(&sites).unwrap().count(), 1, "the virtual host was left behind");
     fs::remove_file(sites.join("broken.conf")).unwrap();
     stage.play("vhost").await.changes(true);

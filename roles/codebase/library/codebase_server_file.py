@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has a web server read one virtual host's file, or not.
+"""Has a server read one file, such as a virtual host, or not.
 
 The file is written, the server's own test is run over all that it reads, and only then is the server told to
 reload; if the test fails, the file is as it was before. A mark beside the file is there from before the change
@@ -36,7 +36,7 @@ def write(path, content):
     os.rename(beside, path)
 
 
-class Vhost:
+class ServerFile:
     def __init__(self, module):
         self.module = module
         self.path = module.params['path']
@@ -86,11 +86,11 @@ class Vhost:
         if code != 0:
             self.set(self.before, self.linked_before)
             write(self.mark, None)
-            self.module.fail_json(msg='the web server does not take the virtual host, which is as it was before: '
+            self.module.fail_json(msg='the server does not take the file, which is as it was before: '
                                   + said, path=self.path)
         code, said = self.run(self.module.params['reload'])
         if code != 0:
-            self.module.fail_json(msg='the web server does not reload: is it running? It says: ' + said,
+            self.module.fail_json(msg='the server does not reload: is it running? It says: ' + said,
                                   path=self.path)
         write(self.mark, None)
 
@@ -109,16 +109,16 @@ def main():
         supports_check_mode=True,
     )
     try:
-        vhost = Vhost(module)
-        changed = vhost.differs()
+        server_file = ServerFile(module)
+        changed = server_file.differs()
         if changed and not module.check_mode:
-            vhost.change()
+            server_file.change()
     except OSError as error:
         module.fail_json(msg='%s: %s' % (error.filename, error.strerror))
     text = lambda content: (content or b'').decode('utf-8', 'replace')  # noqa: E731
-    diff = {'before_header': vhost.path, 'after_header': vhost.path,
-            'before': text(vhost.before), 'after': text(vhost.after)}
-    module.exit_json(changed=changed, path=vhost.path, diff=diff)
+    diff = {'before_header': server_file.path, 'after_header': server_file.path,
+            'before': text(server_file.before), 'after': text(server_file.after)}
+    module.exit_json(changed=changed, path=server_file.path, diff=diff)
 
 
 if __name__ == '__main__':
