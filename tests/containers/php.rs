@@ -214,6 +214,14 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     for id in both {
         hosting.ends(&id?, "succeeded")?;
     }
+    // What a host offers and does not run is seen, and set up again.
+    localdev.exec("minion2", &["service", "nginx", "stop"])?;
+    let verify = hosting.submit("minion.verify", "host:minion2", "minion2", &[])?;
+    let down = hosting.ends(&verify, "failed")?;
+    ensure!(down["reason"]["message"].as_str().is_some_and(|why| why.contains("offers nginx,")), "{down:#}");
+    hosting.run("minion.setup", "host:minion2", "minion2", &services)?;
+    let seen: Value = serde_json::from_str(&localdev.aegir(&["documents", "host:minion2", "host"])?)?;
+    ensure!(seen["services"]["nginx"]["running"] == true && seen["free_megabytes"].is_u64(), "{seen:#}");
     let source = format!("source={}", fetch(&hosting)?);
     let platform = "platform:mediawiki";
     hosting.run("php_platform.deploy", platform, "minion-minion2", &[&source, "source_kind=directory"])?;

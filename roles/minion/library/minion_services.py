@@ -26,6 +26,7 @@ def known():
         'apache': ('apache2', ['-v'], 'apache2'),
         'php-fpm': ('php-fpm' + php, ['-v'], 'php%s-fpm' % php),
         'mariadb': ('mariadbd', ['--version'], 'mariadb'),
+        'ssh': ('sshd', ['-V'], 'ssh'),
     }
 
 
@@ -38,10 +39,23 @@ def look(module, name):
     version = re.search(r'\d+\.\d+[0-9.]*', out + error)
     service = module.get_bin_path('service', opt_dirs=PLACES)
     running = service is not None and module.run_command([service, unit, 'status'])[0] == 0
+    # A site's login may run a web server of its own, that init knows nothing of.
+    running = running or name in ('nginx', 'apache', 'ssh') and runs(program)
     found = {'installed': True, 'running': running, 'version': version and version[0], 'unit': unit}
     if name == 'php-fpm':
         found['process_control_timeout'] = patience(module, path)
     return found
+
+
+def runs(program):
+    for path in glob.glob('/proc/[0-9]*/comm'):
+        try:
+            with open(path) as comm:
+                if comm.read().strip() == program:
+                    return True
+        except OSError:
+            pass  # It has ended.
+    return False
 
 
 def patience(module, path):

@@ -100,7 +100,8 @@ pub(crate) async fn play(
     } });
     // As dispatcherd does it: what the manifests list of the Task and of those that it builds on, and nothing else, with
     // their defaults.
-    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (roles, ours) = (repository.join("roles"), repository.join("dispatcherd/ansible"));
     let (mut of, mut task) = (role.to_owned(), task.parse().unwrap());
     loop {
         let manifest = manifest(&roles.join(&of));
@@ -123,6 +124,8 @@ pub(crate) async fn play(
         .args(["-i", "inventory.json", "-e", "@variables.json", "playbook.yml"])
         .args(arguments)
         .env("ANSIBLE_ROLES_PATH", roles)
+        .env("ANSIBLE_LIBRARY", ours.join("modules"))
+        .env("ANSIBLE_ACTION_PLUGINS", ours.join("action_plugins"))
         .env("ANSIBLE_LOCALHOST_WARNING", "false")
         .env("ANSIBLE_NOCOLOR", "true")
         .env("LC_ALL", "C.UTF-8");
