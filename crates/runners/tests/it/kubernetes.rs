@@ -1,13 +1,14 @@
 //! The role `k8s_site`, and what may go wrong, with the real kubectl against a stand-in for the API server: see
-//! `cluster/mod.rs`. Nothing here was verified against a cluster.
+//! `aegir_testkit::kubernetes`. Nothing here was verified against a cluster.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use aegir_testkit::ApiServer;
+use aegir_testkit::kubernetes::{TOKEN, write_kubeconfig};
 use serde_json::{Value, json};
 
 use super::SECRET;
-use super::cluster::{Cluster, TOKEN, write_kubeconfig};
 use super::runner::Runner;
 
 const ENCODED: &str = "aHVudGVyMjItYW5kLW1vcmU=";
@@ -29,7 +30,7 @@ fn options(kubeconfig: &Path) -> Vec<String> {
     ["kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap()].map(str::to_owned).to_vec()
 }
 
-pub(crate) fn site(cluster: &Cluster) -> Runner {
+pub(crate) fn site(cluster: &ApiServer) -> Runner {
     Runner {
         options: options(&cluster.kubeconfig()),
         role_directory: role(),
@@ -47,13 +48,13 @@ pub(crate) fn site(cluster: &Cluster) -> Runner {
     }
 }
 
-fn removal(cluster: &Cluster) -> Runner {
+fn removal(cluster: &ApiServer) -> Runner {
     Runner { settings: settings("delete"), deletes: true, variables: json!({}), ..site(cluster) }
 }
 
 #[test]
 fn a_site_is_planned_deployed_changed_and_deleted() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let mut site = site(&cluster);
 
     let plan = site.run("plan").assert_good();
@@ -117,7 +118,7 @@ fn a_site_is_planned_deployed_changed_and_deleted() {
 
 #[test]
 fn the_logs_of_what_runs_are_shown() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let logs = Runner { settings: settings("logs"), variables: json!({}), ..site(&cluster) };
     assert_eq!(logs.run("plan").assert_good().plan().1, json!([]));
     assert!(logs.run("apply").failure().contains("nothing was deployed"));
@@ -130,13 +131,13 @@ fn the_logs_of_what_runs_are_shown() {
     assert_eq!(cluster.changes(), Vec::<String>::new());
 }
 
-fn log(cluster: &Cluster, pod: &str, log: Value) {
+fn log(cluster: &ApiServer, pod: &str, log: Value) {
     cluster.change("pods", pod, |pod| pod["metadata"]["annotations"]["log"] = log);
 }
 
 #[test]
 fn a_password_that_a_site_has_logged_is_not_shown() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let logs = Runner { settings: settings("logs"), variables: json!({}), ..site(&cluster) };
     site(&cluster).run("apply").assert_good();
     log(&cluster, "site-0", json!(format!("can't reach mysql://site:{SECRET}@database/site\n{ENCODED}\n")));
@@ -147,7 +148,7 @@ fn a_password_that_a_site_has_logged_is_not_shown() {
 
 #[test]
 fn logs_are_shown_beside_a_pod_that_has_not_started() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let logs = Runner { settings: settings("logs"), variables: json!({}), ..site(&cluster) };
     site(&cluster).run("apply").assert_good();
     log(&cluster, "site-0", Value::Null);
@@ -158,7 +159,7 @@ fn logs_are_shown_beside_a_pod_that_has_not_started() {
 
 #[test]
 fn the_database_gives_no_password_away_in_its_log() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     site(&cluster).run("apply").assert_good();
     let database = cluster.object("statefulsets", "database").unwrap();
     let environment = &database["spec"]["template"]["spec"]["containers"][0]["env"];
@@ -174,7 +175,7 @@ fn the_database_gives_no_password_away_in_its_log() {
 
 #[test]
 fn a_namespace_that_is_still_there_is_not_told_to_be_gone() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     site(&cluster).run("apply").assert_good();
     // One that does not wait, and is content.
     let directory = tempfile::tempdir().unwrap();
@@ -197,7 +198,7 @@ fn a_namespace_that_is_still_there_is_not_told_to_be_gone() {
 
 #[test]
 fn what_is_still_being_deleted_is_told_after_a_cancel() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let site = site(&cluster);
     site.run("apply").assert_good();
     site.run("cancel").assert_good();
@@ -210,7 +211,7 @@ fn what_is_still_being_deleted_is_told_after_a_cancel() {
 
 #[test]
 fn a_plan_is_carried_out_as_it_was_approved_or_not_at_all() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let mut site = site(&cluster);
     let hash = |runner: &Runner| runner.run("plan").assert_good().plan().0;
     let first = hash(&site);
@@ -250,7 +251,7 @@ fn a_plan_is_carried_out_as_it_was_approved_or_not_at_all() {
 
 #[test]
 fn what_does_not_come_up_fails_with_the_words_of_its_pods() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let mut site = site(&cluster);
     site.variables["image"] = json!("registry.example/broken:1");
     site.settings["timeout_seconds"] = json!(2);
@@ -284,7 +285,7 @@ fn object(api_version: &str, kind: &str, name: &str) -> Value {
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": {}})
 }
 
-fn plain(cluster: &Cluster, role: &tempfile::TempDir) -> Runner {
+fn plain(cluster: &ApiServer, role: &tempfile::TempDir) -> Runner {
     Runner {
         role_directory: role.path().to_owned(),
         settings: json!({"kustomization": "files"}),
@@ -295,7 +296,7 @@ fn plain(cluster: &Cluster, role: &tempfile::TempDir) -> Runner {
 
 #[test]
 fn what_a_role_no_longer_has_is_taken_away_but_volumes_stay() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let names = [("Service", "one"), ("Service", "two"), ("PersistentVolumeClaim", "data")];
     let before = role_of(&names.map(|(kind, name)| object("v1", kind, name)));
     let after = role_of(&[object("v1", "Service", "one")]);
@@ -315,7 +316,7 @@ fn what_a_role_no_longer_has_is_taken_away_but_volumes_stay() {
 
 #[test]
 fn what_a_role_may_not_have_is_refused_before_anything_changes() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let mut elsewhere = object("v1", "Service", "x");
     elsewhere["metadata"]["namespace"] = json!("kube-system");
     let certificate = object("test.example/v1", "Certificate", "x");
@@ -353,7 +354,7 @@ fn what_a_role_may_not_have_is_refused_before_anything_changes() {
 
 #[test]
 fn a_namespace_of_somebody_else_is_left_alone() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let site = site(&cluster);
     site.run("apply").assert_good();
     let name =
@@ -379,7 +380,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
 
 #[test]
 fn what_is_missing_is_named_with_what_to_do() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     let directory = tempfile::tempdir().unwrap();
     let told = |runner: &Runner, words: &[&str]| {
         let failed = runner.run("plan");

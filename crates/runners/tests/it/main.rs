@@ -1,8 +1,7 @@
-//! The runners as dispatcherd starts them: kubectl is real and the cluster is not; OpenTofu's part is told in `opentofu/mod.rs`.
+//! The runners as dispatcherd starts them: kubectl is real and the cluster is not; OpenTofu's part is told in `aegir_testkit::opentofu`.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-mod cluster;
 mod kubernetes;
 mod opentofu;
 mod protocol;

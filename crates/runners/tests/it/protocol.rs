@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::cluster::Cluster;
+use aegir_testkit::ApiServer;
+use aegir_testkit::opentofu::{real, recorded};
+
 use super::runner::Runner;
 use super::{kubernetes, opentofu};
 
@@ -22,12 +24,20 @@ fn check(runner: &Runner) {
 
 #[test]
 fn kubernetes_keeps_to_it() {
-    let cluster = Cluster::start();
+    let cluster = ApiServer::start();
     check(&kubernetes::site(&cluster));
 }
 
 #[test]
-fn opentofu_keeps_to_it() {
+fn opentofu_keeps_to_it_with_recorded_answers() {
     let states = tempfile::tempdir().unwrap();
-    check(&opentofu::runner(&opentofu::recorded(), states.path()));
+    check(&opentofu::runner(&recorded(), states.path()));
+}
+
+#[test]
+fn opentofu_keeps_to_it_with_the_real_program() {
+    let states = tempfile::tempdir().unwrap();
+    if let Some(program) = real() {
+        check(&opentofu::runner(&program, states.path()));
+    }
 }

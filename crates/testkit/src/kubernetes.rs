@@ -6,6 +6,8 @@
 //! is `broken`, and empties namespaces that are deleted. What it does not do is what makes a cluster one: it checks no
 //! schema, admits everything, merges lists as a whole, and runs nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 mod controllers;
 mod discovery;
 mod http;
@@ -25,10 +27,11 @@ use serde_json::{Value, json};
 use self::store::Shared;
 
 /// Must be seen nowhere. kubectl keeps it to itself where there is no TLS, so this asks for none.
-pub(crate) const TOKEN: &str = "a-token-of-the-test";
+pub const TOKEN: &str = "a-token-of-the-test";
 
 /// The server, until it is dropped.
-pub(crate) struct Cluster {
+#[derive(Debug)]
+pub struct ApiServer {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
@@ -36,8 +39,14 @@ pub(crate) struct Cluster {
     directory: tempfile::TempDir,
 }
 
-impl Cluster {
-    pub(crate) fn start() -> Self {
+impl ApiServer {
+    /// One on a free port.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started.
+    #[must_use]
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -60,12 +69,14 @@ impl Cluster {
             std::thread::spawn(move || controllers::run(&shared, &stop))
         };
         let directory = tempfile::tempdir().unwrap();
-        let cluster = Self { address, shared, stop, threads: vec![accepting, controlling], directory };
-        std::fs::write(cluster.kubeconfig(), cluster.kubeconfig_text()).unwrap();
-        cluster
+        let server = Self { address, shared, stop, threads: vec![accepting, controlling], directory };
+        std::fs::write(server.kubeconfig(), server.kubeconfig_text()).unwrap();
+        server
     }
 
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
+    /// The file by which kubectl finds it.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
     }
 
@@ -73,20 +84,26 @@ impl Cluster {
         kubeconfig(&format!("http://{}", self.address))
     }
 
-    /// The object at a path below the namespace of the test's target, such as `deployments/site`.
-    pub(crate) fn object(&self, plural: &str, name: &str) -> Option<Value> {
+    /// The first object of this name, in whatever namespace.
+    #[must_use]
+    pub fn object(&self, plural: &str, name: &str) -> Option<Value> {
         let state = self.shared.state.lock().unwrap();
         state.objects.iter().find(|(key, _)| key.plural == plural && key.name == name).map(|(_, o)| o.clone())
     }
 
     /// `PLURAL/NAME` of all there are.
-    pub(crate) fn names(&self) -> Vec<String> {
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
         let state = self.shared.state.lock().unwrap();
         state.objects.keys().map(|key| format!("{}/{}", key.plural, key.name)).collect()
     }
 
     /// Changes an object as somebody else would.
-    pub(crate) fn change(&self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    pub fn change(&self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let mut state = self.shared.state.lock().unwrap();
         let key = state.objects.keys().find(|key| key.plural == plural && key.name == name).unwrap().clone();
         let mut object = state.objects[&key].clone();
@@ -96,18 +113,18 @@ impl Cluster {
     }
 
     /// Whether deleted namespaces stay.
-    pub(crate) fn hold(&self, holds: bool) {
+    pub fn hold(&self, holds: bool) {
         self.shared.state.lock().unwrap().holds = holds;
         self.shared.changed.notify_all();
     }
 
     /// The requests that changed something since the last call, as `METHOD PATH`.
-    pub(crate) fn changes(&self) -> Vec<String> {
+    pub fn changes(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state.lock().unwrap().changes)
     }
 }
 
-impl Drop for Cluster {
+impl Drop for ApiServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         self.shared.changed.notify_all();
@@ -120,7 +137,7 @@ impl Drop for Cluster {
 }
 
 /// A kubeconfig for a server.
-pub(crate) fn kubeconfig(server: &str) -> String {
+fn kubeconfig(server: &str) -> String {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": server}}],
@@ -131,7 +148,12 @@ pub(crate) fn kubeconfig(server: &str) -> String {
 }
 
 /// Writes a kubeconfig for a server into a directory.
-pub(crate) fn write_kubeconfig(directory: &Path, server: &str) -> PathBuf {
+///
+/// # Panics
+///
+/// If it can't.
+#[must_use]
+pub fn write_kubeconfig(directory: &Path, server: &str) -> PathBuf {
     let path = directory.join("kubeconfig");
     std::fs::write(&path, kubeconfig(server)).unwrap();
     path

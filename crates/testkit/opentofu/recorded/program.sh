@@ -1,6 +1,6 @@
 #!/bin/sh
 # Stands in for tofu. It is not that program: it answers with what Terraform 1.11.4 answered to the same questions about
-# opentofu/role (the files beside this one), and keeps in the state only which greeting was applied last.
+# role (the files beside this one), and keeps in the state only which greeting was applied last.
 set -eu
 here=$(dirname "$0")
 override=aegir_runner_override.tf.json

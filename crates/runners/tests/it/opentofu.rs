@@ -1,47 +1,21 @@
-//! The runner `opentofu`. No package brings OpenTofu, so each test says which program it had:
-//!
-//! - the real one: `tofu`, or `terraform`, which it came from and whose commands and formats are the same here, where `PATH`
-//!   has one of them;
-//! - a stand-in that replays what Terraform 1.11.4 answered to the same questions: `recorded/`.
-//!
-//! OpenTofu itself was not at hand when these were written.
+//! The runner `opentofu`. Which program a test has stands in its name: see `aegir_testkit::opentofu`.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aegir_protocol::runner::Line;
+use aegir_testkit::opentofu::{real, recorded, role};
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::SECRET;
 use super::runner::{Ran, Runner};
 
-fn here() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/opentofu")
-}
-
-pub(crate) fn recorded() -> String {
-    here().join("recorded/program.sh").to_str().unwrap().to_owned()
-}
-
-/// A real program; without one a test says aloud that it tried nothing.
-fn real() -> Option<String> {
-    let directories: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
-    let found = ["tofu", "terraform"]
-        .into_iter()
-        .find(|name| directories.iter().any(|directory| directory.join(name).is_file()));
-    match found {
-        Some(name) => eprintln!("with the real program {name}"),
-        None => eprintln!("SKIPPED: neither tofu nor terraform is here; only recorded answers were tried"),
-    }
-    found.map(str::to_owned)
-}
-
 pub(crate) fn runner(program: &str, states: &Path) -> Runner {
     let options = ["opentofu", "--program", program, "--state-directory", states.to_str().unwrap()];
     Runner {
         options: options.map(str::to_owned).to_vec(),
-        role_directory: here().join("role"),
+        role_directory: role(),
         settings: json!({"directory": "files/infra", "variables": {"name": {"target": "name"}},
             "outputs": ["address"], "secret_outputs": ["password"]}),
         variables: json!({"greeting": "hello", "password": SECRET, "seconds": 0}),
@@ -182,7 +156,8 @@ fn with_backend(states: &Path) -> (tempfile::TempDir, Runner) {
     let role = tempfile::tempdir().unwrap();
     let files = role.path().join("files/infra");
     std::fs::create_dir_all(&files).unwrap();
-    std::fs::copy(here().join("role/files/infra/main.tf"), files.join("main.tf")).unwrap();
+    std::fs::copy(aegir_testkit::opentofu::role().join("files/infra/main.tf"), files.join("main.tf"))
+        .unwrap();
     let backend = format!("terraform {{\n  backend \"recorded\" {{\n    path = {states:?}\n  }}\n}}\n");
     std::fs::write(files.join("backend.tf"), backend).unwrap();
     let mut runner = runner(&recorded(), states);
@@ -210,7 +185,12 @@ fn a_state_that_is_about_to_be_lost_is_told_loudly() {
     // It has to stay where it is, and the tests look for the secret there.
     runner.variables["password"] = json!("of-no-interest");
     let failed = runner.run("apply");
-    for words in ["THE STATE IS ABOUT TO BE LOST", "/configuration/errored.tfstate", "the backend is away"] {
+    for words in [
+        "attention_needed: ",
+        "THE STATE IS ABOUT TO BE LOST",
+        "/configuration/errored.tfstate",
+        "the backend is away",
+    ] {
         assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
     }
 }
