@@ -66,6 +66,8 @@ codes! {
     ClaimRefused = "claim_refused", 0;
     /// The transcript that arrived is not the one that was written.
     TranscriptMismatch = "transcript_mismatch", 0;
+    /// Somebody must look before the Task is tried again.
+    AttentionNeeded = "attention_needed", 0;
     /// The runner met an error of its own, such as a full disk.
     RunnerFailed = "runner_failed", 0;
 

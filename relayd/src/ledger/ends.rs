@@ -19,7 +19,7 @@ pub(super) fn end(standing: &Standing, outcome: Outcome, reason: &Reason, source
     let state = State::from(outcome);
     let row = LedgerRow { state, reason: Some(reason.clone()), source: source.to_owned() };
     let effects = [Effect::Record(row), Effect::ReleaseLocks];
-    let retry = retry_after(standing, outcome).map(|after| Effect::TryAgain { after });
+    let retry = retry_after(standing, outcome, reason).map(|after| Effect::TryAgain { after });
     Step {
         standing: Standing { state, published: true, backoff: None, ..standing.clone() },
         effects: effects.into_iter().chain(retry).collect(),
@@ -27,11 +27,12 @@ pub(super) fn end(standing: &Standing, outcome: Outcome, reason: &Reason, source
 }
 
 /// How long after this end a further attempt begins by itself, if one does. What somebody has called off stays
-/// where it is.
-fn retry_after(standing: &Standing, outcome: Outcome) -> Option<Duration> {
+/// where it is, and what somebody must look at.
+fn retry_after(standing: &Standing, outcome: Outcome, reason: &Reason) -> Option<Duration> {
     let terms = standing.terms;
     let (attempts, first) = match outcome {
         Outcome::Lost => (terms.lease.map(|_| LOST_ATTEMPTS)?, Duration::ZERO),
+        Outcome::Failed if waits_for_somebody(reason) => return None,
         Outcome::Failed => terms.retries?,
         Outcome::Succeeded | Outcome::Canceled | Outcome::Rejected => return None,
     };
@@ -41,6 +42,11 @@ fn retry_after(standing: &Standing, outcome: Outcome) -> Option<Duration> {
     }
     let doubled = first.saturating_mul(1 << (attempt - 1).min(31));
     Some(doubled.min(LONGEST_BACKOFF))
+}
+
+/// Whether a further attempt would fail in the same way, or do harm, until somebody has done something about it.
+fn waits_for_somebody(reason: &Reason) -> bool {
+    [Code::AttentionNeeded, Code::PlanChanged].iter().any(|code| reason.code == code.as_str())
 }
 
 pub(super) fn lease_over(standing: &Standing) -> Step {

@@ -316,3 +316,18 @@ fn retries_come_to_an_end_and_wait_longer_each_time() {
     assert_eq!(waits, [Some(60), Some(120), None]);
     assert_eq!((watched.standing.attempt.get(), watched.standing.state), (3, State::Failed));
 }
+
+#[test]
+fn what_somebody_must_look_at_is_not_tried_again_by_itself() {
+    let ended = |code: Code| {
+        let outcome = Outcome::Failed;
+        let finished =
+            Event::Finished { attempt: Attempt::FIRST, node: node("a"), outcome, reason: code.because("x") };
+        let standing = after(&[Event::LocksTaken, claimed("a"), finished]);
+        (standing.attempt.get(), standing.state)
+    };
+    assert_eq!(ended(Code::TaskFailed), (2, State::Waiting));
+    for code in [Code::AttentionNeeded, Code::PlanChanged] {
+        assert_eq!(ended(code), (1, State::Failed), "{code:?}");
+    }
+}
