@@ -75,6 +75,9 @@ pub(crate) enum Error {
          changed: have a new plan made and approved"
     )]
     PlanChanged,
+    /// Nothing more is to be done until somebody has looked.
+    #[error("attention_needed: {0}")]
+    LookFirst(String),
     /// What must not be done, or must not be there.
     #[error("{0}")]
     Refused(String),

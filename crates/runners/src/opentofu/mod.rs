@@ -20,6 +20,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use self::change::Plan;
+use self::rescue::Rescued;
 use self::running::Running;
 use self::tool::Tool;
 use crate::VerbArgument;
@@ -73,6 +74,8 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
         (Verb::Plan, PluginVerb::Delete) | (Verb::Delete, _) => true,
         (Verb::Plan | Verb::Apply, _) => false,
     };
+    let rescued = Rescued::of(options, &tool::workspace(&task.input, &settings), task);
+    rescued.refuse_if_there()?;
     let mut tool = Tool::prepare(options, &settings, task)?;
     let plan = Plan::make(&mut tool, delete, task)?;
     if task.input.verb == Verb::Plan {
@@ -80,18 +83,24 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
         return task.plan(plan.hash.clone(), plan.listed());
     }
     task.check_approved(&plan.hash)?;
-    carry_out(&tool, &plan, &running, task)?;
+    carry_out(&tool, &plan, &running, &rescued, task)?;
     if delete { tool.forget() } else { outputs::hand_over(&tool, &settings, task) }
 }
 
-fn carry_out(tool: &Tool, plan: &Plan, running: &Running, task: &mut Task) -> Result<(), Error> {
+fn carry_out(
+    tool: &Tool,
+    plan: &Plan,
+    running: &Running,
+    rescued: &Rescued,
+    task: &mut Task,
+) -> Result<(), Error> {
     if plan.changes_something {
         task.doing(60, "Carry the plan out")?;
         running.begin()?;
         let applied = tool.apply();
         let ended = running.end(&applied);
         let went = applied.and_then(|ran| tool.went_well(&ran));
-        went.map_err(|failed| tool.rescue(failed))?;
+        went.map_err(|failed| tool.rescue(rescued, failed))?;
         ended?;
     }
     plan.tell(tool, task)

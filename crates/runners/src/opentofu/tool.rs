@@ -38,7 +38,6 @@ pub(super) struct Tool {
     lock: String,
     /// Where this target's state is, if that is a directory here.
     state: Option<PathBuf>,
-    rescued: Rescued,
     _hidden: [Hidden; 2],
 }
 
@@ -87,8 +86,7 @@ impl Tool {
         let lock = format!("-lock-timeout={}s", options.lock_timeout);
         initialise(&program, &lock, options, task)?;
         program.environment.push(("TF_WORKSPACE", set(&workspace)));
-        let rescued = Rescued::of(options, &workspace, task);
-        Ok(Self { program, inputs, variables, lock, state, rescued, _hidden: hidden })
+        Ok(Self { program, inputs, variables, lock, state, _hidden: hidden })
     }
 
     /// Makes a plan. Whether there is something to change, and what the program prints about it: which is not shown yet, for
@@ -167,8 +165,8 @@ impl Tool {
     }
 
     /// Brings a state to safety that the program could not write where it belongs, and says so in the error.
-    pub(super) fn rescue(&self, failed: Error) -> Error {
-        self.rescued.bring_to_safety(&self.program, &self.lock, failed)
+    pub(super) fn rescue(&self, rescued: &Rescued, failed: Error) -> Error {
+        rescued.bring_to_safety(&self.program, &self.lock, failed)
     }
 
     /// Removes the state of what is no longer there, where it is a file here.

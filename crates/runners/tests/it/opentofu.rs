@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use aegir_protocol::runner::Line;
 use aegir_testkit::opentofu::{real, recorded, role};
@@ -138,16 +139,32 @@ fn a_state_that_could_not_be_written_is_brought_to_safety() {
     let [name] = walk(states.path()).try_into().unwrap();
     assert!(name.contains(".errored-") && name.ends_with("-1.tfstate"), "{name}");
     let path = states.path().join(name);
-    for words in ["Failed to save state", path.to_str().unwrap(), "before it, move that file to"] {
+    let shown = path.to_str().unwrap();
+    for words in ["attention_needed: ", "Failed to save state", shown, "`tofu show ", "Otherwise remove it"] {
         assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
     }
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(std::fs::read_to_string(&path).unwrap().contains(SECRET));
     runner.run("cancel").assert_good();
+
+    // Whatever is asked for next, it would work on a state that does not know what was made.
+    for (verb, deletes) in [("apply", false), ("plan", false), ("plan", true), ("delete", true)] {
+        runner.deletes = deletes;
+        let refused = runner.run(verb);
+        for words in ["attention_needed: ", shown, "Otherwise remove it"] {
+            assert!(refused.failure().contains(words), "{words}: {}", refused.failure());
+        }
+        assert!(!refused.stdout.contains("Failed") && walk(states.path()).len() == 1, "{refused:#?}");
+    }
+    runner.deletes = false;
+    // Another target has nothing to do with it.
+    let other = Runner { target: "example.te", ..self::runner(&recorded(), states.path()) };
+    assert_eq!(other.run("plan").assert_good().changed().len(), 2);
+
     // As it says.
-    let to = failed.failure().rsplit_once("move that file to ").unwrap().1;
-    std::fs::create_dir_all(Path::new(to).parent().unwrap()).unwrap();
-    std::fs::rename(path, to).unwrap();
+    let command = failed.failure().split('`').find(|part| part.starts_with("install ")).unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());
+    assert_eq!(walk(states.path()), ["terraform.tfstate"]);
     assert_eq!(runner.run("plan").assert_good().plan().1, json!([]));
 }
 
