@@ -101,6 +101,9 @@ pub struct Allow {
     pub programs_on_dispatcher: bool,
 }
 
+/// A plug-in that takes longer to end than a day is not ending.
+const LONGEST_GRACE: u64 = 24 * 3600;
+
 /// `[runners.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,9 +119,16 @@ pub struct Runner {
     /// How long one of its processes may compute, in seconds; as long as it likes when absent.
     #[serde(default)]
     pub processor_seconds: Option<u64>,
+    /// How long it may take to end in good order when a Task is called off, in seconds; then it gets SIGTERM.
+    #[serde(default = "Runner::default_grace_seconds")]
+    pub grace_seconds: u64,
 }
 
 impl Runner {
+    fn default_grace_seconds() -> u64 {
+        aegir_protocol::runner::GRACE_SECONDS
+    }
+
     fn default_open_files() -> u64 {
         1024
     }
@@ -306,6 +316,12 @@ impl Config {
             if runner.open_files < 16 {
                 wrong.push(format!("runners.{name}.open_files is {}: 16 at least", runner.open_files));
             }
+            if !(1..=LONGEST_GRACE).contains(&runner.grace_seconds) {
+                wrong.push(format!(
+                    "runners.{name}.grace_seconds is {}: 1 to {LONGEST_GRACE} is expected",
+                    runner.grace_seconds
+                ));
+            }
         }
         for (setting, path) in self.directories() {
             if !path.is_dir() {
@@ -369,11 +385,26 @@ mod tests {
     }
 
     #[test]
+    fn a_plug_in_has_a_grace() {
+        let grace = |line: &str| {
+            let config: Config = toml::from_str(&format!("[runners.a]\ncommand = [\"x\"]\n{line}")).unwrap();
+            config.runners[&"a".parse().unwrap()].grace_seconds
+        };
+        assert_eq!((grace(""), grace("grace_seconds = 600")), (60, 600));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_the_setting() {
-        let config: Config =
-            toml::from_str("slots = 0\nroles = [\"/nowhere/roles\"]\nfrontends = []").unwrap();
+        let text = "slots = 0\nroles = [\"/nowhere/roles\"]\nfrontends = []\n[runners.a]\ncommand = [\"x\"]\ngrace_seconds = 0";
+        let config: Config = toml::from_str(text).unwrap();
         let wrong = config.check().join("\n");
-        for part in ["slots is 0", "roles names /nowhere/roles", "frontends is empty"] {
+        let parts = [
+            "slots is 0",
+            "roles names /nowhere/roles",
+            "frontends is empty",
+            "runners.a.grace_seconds is 0: 1 to",
+        ];
+        for part in parts {
             assert!(wrong.contains(part), "{part} is not in {wrong}");
         }
     }

@@ -22,6 +22,9 @@ pub const PROTOCOL: &str = "aegir.runner/0";
 /// The descriptor that a plug-in writes lines on.
 pub const DESCRIPTOR: u32 = 3;
 
+/// How many seconds a plug-in that is called off has from SIGINT to SIGTERM, where the operator says nothing else.
+pub const GRACE_SECONDS: u64 = 60;
+
 /// What a plug-in is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -22,8 +22,6 @@ use super::events::{Event, Events};
 use super::room::LOOK_AGAIN;
 use super::stop::{Stop, Stops};
 
-/// How long an interrupted child may take to end by itself.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 /// How long a terminated child may take.
 const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 /// How long a killed child may take, which is the kernel's part.
@@ -115,6 +113,8 @@ pub(super) async fn carry<C: Child>(
     // The next step of stopping and when it is due; the time after which nothing more is waited for.
     let mut next: Option<(Pressure, Instant)> = None;
     let mut patience: Option<Instant> = None;
+    // Whether the end of the lease has been looked at while the child was ending.
+    let (mut lease, mut hurried) = (stops.clone(), false);
     let mut reads = 0_u32;
     let mut heard = Instant::now();
     let mut rest = 0;
@@ -126,7 +126,7 @@ pub(super) async fn carry<C: Child>(
         {
             stop = Some(Stop::Broken(reason));
             child.press(Pressure::Interrupt);
-            next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+            next = Some((Pressure::Terminate, Instant::now() + stops.grace()));
         }
         let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
         if exit.is_some() && stdout.ended && stderr.ended && events_done {
@@ -148,7 +148,12 @@ pub(super) async fn carry<C: Child>(
             asked = stopped(stops, quiet), if stop.is_none() => {
                 stop = Some(asked);
                 child.press(Pressure::Interrupt);
-                next = Some((Pressure::Terminate, Instant::now() + INTERRUPT_GRACE));
+                next = Some((Pressure::Terminate, Instant::now() + stops.grace()));
+            }
+            () = lease.lease_over(), if !hurried && stop.is_some() && exit.is_none() => {
+                hurried = true;
+                let soon = Instant::now() + stops.grace();
+                next = next.map(|(pressure, at)| (pressure, at.min(soon)));
             }
             () = until(next.map(|(_, at)| at)), if next.is_some() && exit.is_none() => {
                 let pressure = next.map_or(Pressure::Kill, |(pressure, _)| pressure);

@@ -23,7 +23,7 @@ use super::events::Events;
 use super::outputs::Held;
 use super::process::{Plugged, Process, Program};
 use super::shell::start_reason;
-use super::stop::{Stop, stops};
+use super::stop::stops;
 use super::work::{self, TaskEnd, Work};
 use crate::config::Runner;
 use crate::plan::PlannedTask;
@@ -76,7 +76,8 @@ impl Plugin<'_> {
             PluginVerb::Apply => Verb::Apply,
             PluginVerb::Delete => Verb::Delete,
         };
-        let mut stops = self.work.stops_of(self.task);
+        let grace = Duration::from_secs(self.config.grace_seconds);
+        let mut stops = self.work.stops_of(self.task).with_grace(grace);
         let (ended, events) = match self.start(verb, &mut stops).await {
             Ok(ended) => ended,
             Err(reason) => return TaskEnd::not_started(reason),
@@ -91,7 +92,7 @@ impl Plugin<'_> {
         match &ended.stop {
             None if ended.exit.code.is_some() => return Remains::Gone,
             // Another attempt may have begun, and what it does has the same names.
-            Some(Stop::LeaseOver) => return Remains::Unknown,
+            _ if self.work.stops.lease_is_over() => return Remains::Unknown,
             None | Some(_) => {}
         }
         let (_stopper, mut stops) = stops(Some(CANCEL.as_secs()));

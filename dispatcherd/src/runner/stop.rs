@@ -93,25 +93,39 @@ impl Stop {
     }
 }
 
+/// How long an interrupted child may take to end by itself, unless its Task says another time. The lease's margin is
+/// made for this one.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What was said to those who wait.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    stop: Option<Stop>,
+    /// The lease is over, perhaps after another stop: no grace may be longer than [`GRACE`] any more.
+    lease_over: bool,
+}
+
 /// Stops the attempt.
 #[derive(Clone, Debug)]
-pub(super) struct Stopper(watch::Sender<Option<Stop>>);
+pub(super) struct Stopper(watch::Sender<Said>);
 
 /// Learns of a stop. Cheap to clone; each clone learns of it.
 #[derive(Clone, Debug)]
 pub(super) struct Stops {
-    said: watch::Receiver<Option<Stop>>,
+    said: watch::Receiver<Said>,
     task: Option<(Instant, u64)>,
     operation: Option<(Instant, u64)>,
     /// How long the Task may print nothing.
     quiet: Option<u64>,
+    grace: Duration,
 }
 
 /// The two ends.
 #[must_use]
 pub(super) fn stops(operation_seconds: Option<u64>) -> (Stopper, Stops) {
-    let (sender, said) = watch::channel(None);
-    (Stopper(sender), Stops { said, task: None, operation: operation_seconds.map(deadline), quiet: None })
+    let (sender, said) = watch::channel(Said::default());
+    let operation = operation_seconds.map(deadline);
+    (Stopper(sender), Stops { said, task: None, operation, quiet: None, grace: GRACE })
 }
 
 fn deadline(seconds: u64) -> (Instant, u64) {
@@ -124,11 +138,13 @@ impl Stopper {
     /// Stops the attempt. The first reason stays.
     pub(super) fn stop(&self, stop: Stop) {
         self.0.send_if_modified(|said| {
-            let first = said.is_none();
+            let hurries = stop == Stop::LeaseOver && !said.lease_over;
+            said.lease_over |= hurries;
+            let first = said.stop.is_none();
             if first {
-                *said = Some(stop);
+                said.stop = Some(stop);
             }
-            first
+            first || hurries
         });
     }
 }
@@ -140,6 +156,31 @@ impl Stops {
         Self { task: Some(deadline(seconds)), quiet, ..self.clone() }
     }
 
+    /// The same for a child that may take so long to end after it was interrupted.
+    #[must_use]
+    pub(super) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// How long an interrupted child may take to end by itself.
+    #[must_use]
+    pub(super) fn grace(&self) -> Duration {
+        if self.lease_is_over() { self.grace.min(GRACE) } else { self.grace }
+    }
+
+    /// Whether the lease is over.
+    #[must_use]
+    pub(super) fn lease_is_over(&self) -> bool {
+        self.said.borrow().lease_over
+    }
+
+    /// Waits until the lease is over, after which the grace is a short one. May be dropped and called again.
+    pub(super) async fn lease_over(&mut self) {
+        if self.said.wait_for(|said| said.lease_over).await.is_err() {
+            pending().await
+        }
+    }
+
     /// When a child that was last heard of at this moment has been quiet for too long, and the stop for it.
     #[must_use]
     pub(super) fn quiet_after(&self, heard: Instant) -> Option<(Instant, Stop)> {
@@ -149,7 +190,7 @@ impl Stops {
     /// What was said so far.
     #[must_use]
     pub(super) fn now(&self) -> Option<Stop> {
-        self.said.borrow().clone()
+        self.said.borrow().stop.clone()
     }
 
     /// Waits for a stop. May be dropped and called again.
@@ -176,8 +217,8 @@ impl Stops {
     }
 }
 
-async fn said(receiver: &mut watch::Receiver<Option<Stop>>) -> Stop {
-    let found = receiver.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+async fn said(receiver: &mut watch::Receiver<Said>) -> Stop {
+    let found = receiver.wait_for(|said| said.stop.is_some()).await.ok().and_then(|said| said.stop.clone());
     match found {
         Some(stop) => stop,
         None => pending().await,
@@ -236,6 +277,20 @@ mod tests {
         assert_eq!(one.stopped().await, Stop::Canceled { by: None });
         assert_eq!(other.stopped().await, Stop::Canceled { by: None });
         assert_eq!(stops.now(), Some(Stop::Canceled { by: None }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_grace_is_long_when_the_lease_is_over() {
+        let (stopper, stops) = stops(None);
+        let long = Duration::from_secs(600);
+        let mut stops = stops.with_grace(long);
+        stopper.stop(Stop::Canceled { by: None });
+        assert_eq!(stops.grace(), long);
+        tokio::time::timeout(long, stops.lease_over()).await.unwrap_err();
+        stopper.stop(Stop::LeaseOver);
+        stops.lease_over().await;
+        assert_eq!((stops.now(), stops.grace()), (Some(Stop::Canceled { by: None }), GRACE));
+        assert_eq!(stops.with_grace(Duration::from_secs(1)).grace(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

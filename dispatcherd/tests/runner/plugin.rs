@@ -1,6 +1,7 @@
 //! Tasks of plug-in runners: the examples of the documentation, and some that do not keep to the protocol.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
@@ -16,6 +17,7 @@ fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> Action {
         open_files: 64,
         memory_bytes: Some(1 << 30),
         processor_seconds: Some(60),
+        grace_seconds: 60,
     };
     let settings = settings.as_object().unwrap().clone();
     Action::Plugin { runner: "note".parse().unwrap(), config, verb, settings }
@@ -30,7 +32,16 @@ fn note(verb: PluginVerb, case: &Case) -> Action {
 
 /// A plug-in that is a script for a shell.
 fn script(case: Case, text: &str) -> Case {
-    case.task("note", action(&["/bin/sh", "-c", text, "plugin"], PluginVerb::Apply, &json!({})), &[])
+    script_with_grace(case, text, 60)
+}
+
+/// The same for one that has so many seconds to end after SIGINT.
+fn script_with_grace(case: Case, text: &str, seconds: u64) -> Case {
+    let mut action = action(&["/bin/sh", "-c", text, "plugin"], PluginVerb::Apply, &json!({}));
+    if let Action::Plugin { config, .. } = &mut action {
+        config.grace_seconds = seconds;
+    }
+    case.task("note", action, &[])
 }
 
 const GREETING: &str = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
@@ -77,7 +88,8 @@ async fn what_is_no_line_of_the_protocol_ends_the_task() {
         (&*format!("{GREETING}; echo nonsense >&3; sleep 60"), "no line of the protocol"),
         (&*format!("{GREETING}; echo '{{\"event\":\"wish\"}}' >&3; sleep 60"), "no line of the protocol"),
     ] {
-        let ended = script(Case::new(), text).run().expect("failed", "runner_failed");
+        // A shell that is just starting its `sleep` may miss SIGINT.
+        let ended = script_with_grace(Case::new(), text, 2).run().expect("failed", "runner_failed");
         assert!(ended.reason().contains(says), "{text}: {}", ended.reason());
     }
 }
@@ -119,4 +131,44 @@ async fn a_plug_in_that_is_called_off_is_asked_to_cancel() {
         assert!(!runs(&seconds));
         assert!(matches!(ended.records.last(), Some(Record::Finished(_))));
     }
+}
+
+/// Says which signal has come, waits for so long after SIGINT, and ends.
+fn ends_after(seconds: u32) -> String {
+    format!(
+        "{GREETING}; [ $1 = cancel ] && echo canceling && exit; trap 'echo interrupted; sleep {seconds}; echo in order; exit 0' INT; \
+         trap 'echo terminated; exit 1' TERM; echo begun; while :; do sleep 0.1; done"
+    )
+}
+
+#[tokio::test]
+async fn a_plug_in_has_the_grace_that_its_operator_gives_it() {
+    // Longer than the ten seconds of other children.
+    let mut running = script_with_grace(Case::new(), &ends_after(11), 30).start();
+    running.until_printed("begun");
+    running.cancel();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    assert_eq!(ended.text(Stream::Stdout), "begun\ninterrupted\nin order\ncanceling\n");
+    assert_eq!(ended.exit().code, Some(0));
+
+    let ignores = ends_after(60).replace("sleep 60; echo in order; exit 0", "");
+    let mut running = script_with_grace(Case::new(), &ignores, 1).start();
+    running.until_printed("begun");
+    let begin = Instant::now();
+    running.cancel();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    assert_eq!(ended.text(Stream::Stdout), "begun\ninterrupted\nterminated\ncanceling\n");
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_plug_in_whose_lease_ends_while_it_ends_has_no_long_grace() {
+    let ignores = ends_after(60).replace("sleep 60; echo in order; exit 0", "");
+    let mut running = script_with_grace(Case::new(), &ignores, 3600).lease(3).start();
+    running.until_printed("begun");
+    running.cancel();
+    let ended = running.wait().expect("canceled", "canceled_by_request");
+    // Nor is it asked to cancel what another attempt may have begun under the same name.
+    assert_eq!(ended.text(Stream::Stdout), "begun\ninterrupted\nterminated\n");
+    assert_eq!(ended.task_finished().remote, Remains::Unknown);
 }

@@ -12,7 +12,7 @@ use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::name::PlanHash;
 use aegir_protocol::operation::Target;
-use aegir_protocol::runner::{Input, Line, PROTOCOL, Verb};
+use aegir_protocol::runner::{GRACE_SECONDS, Input, Line, PROTOCOL, Verb};
 use aegir_service::exit::Exit;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::terminal::print;
 /// How long a verb may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take after SIGINT, as in dispatcherd.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+const INTERRUPT_GRACE: Duration = Duration::from_secs(GRACE_SECONDS);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// As dispatcherd starts it, with a file for the pipe.
 const START: &str = r#"in=$1; lines=$2; shift 2; exec "$@" <"$in" 3>"$lines""#;
