@@ -54,22 +54,9 @@ pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
         .map(|role| role.canonicalize().map_err(|error| Error::file(role, error.to_string())));
     let role = role.transpose()?.unwrap_or_else(|| place.path().to_owned());
     let plugin = Plugin { arguments, operation: OperationId::generate(), place, role };
-    let checks: [(&str, Result<(), String>); 11] = [
-        ("plan", plugin.goes_well(Verb::Plan)),
-        ("apply", plugin.goes_well(Verb::Apply)),
-        ("apply, once more", plugin.goes_well(Verb::Apply)),
-        ("plan of what is there", plugin.goes_well(Verb::Plan)),
-        ("apply of a plan", plugin.heeds_its_plan()),
-        ("apply, interrupted", plugin.ends_when_interrupted()),
-        ("cancel", plugin.goes_well(Verb::Cancel)),
-        ("delete", plugin.goes_well(Verb::Delete)),
-        ("delete, once more", plugin.goes_well(Verb::Delete)),
-        ("a version that it can't know", plugin.refuses("aegir.runner/999", Verb::Plan.as_str())),
-        ("a verb that there is not", plugin.refuses(PROTOCOL, "wish")),
-    ];
     let mut wrong = false;
     let mut text = String::new();
-    for (name, result) in checks {
+    for (name, result) in plugin.checks() {
         match result {
             Ok(()) => text.push_str(&format!("good   {name}\n")),
             Err(problem) => {
@@ -83,6 +70,23 @@ pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
 }
 
 impl Plugin<'_> {
+    /// What is looked at, in this order, and what is wrong with it.
+    fn checks(&self) -> [(&'static str, Result<(), String>); 11] {
+        [
+            ("plan", self.goes_well(Verb::Plan)),
+            ("apply", self.goes_well(Verb::Apply)),
+            ("apply, once more", self.goes_well(Verb::Apply)),
+            ("plan of what is there", self.goes_well(Verb::Plan)),
+            ("apply of a plan", self.heeds_its_plan()),
+            ("apply, interrupted", self.ends_when_interrupted()),
+            ("cancel", self.goes_well(Verb::Cancel)),
+            ("delete", self.goes_well(Verb::Delete)),
+            ("delete, once more", self.goes_well(Verb::Delete)),
+            ("a version that it can't know", self.refuses("aegir.runner/999", Verb::Plan.as_str())),
+            ("a verb that there is not", self.refuses(PROTOCOL, "wish")),
+        ]
+    }
+
     fn input(&self, protocol: &str, verb: Verb, approved: Option<&PlanHash>) -> Input {
         let name = |text: &str| text.parse().expect("a name");
         Input {
@@ -265,11 +269,13 @@ fn keeps_to_the_protocol(text: &[u8]) -> Result<Vec<Line>, String> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::values::Json;
 
-    fn said(command: &[&str]) -> Vec<String> {
+    /// What is said of each check, by its name; nothing of one that it passes.
+    fn said(command: &[&str]) -> BTreeMap<&'static str, String> {
         let arguments = RunnerCheck {
             settings: Json::default(),
             variables: Json::default(),
@@ -279,40 +285,40 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let role = place.path().to_owned();
         let plugin = Plugin { arguments: &arguments, operation: OperationId::generate(), place, role };
-        [
-            plugin.goes_well(Verb::Apply),
-            plugin.ends_when_interrupted(),
-            plugin.refuses("aegir.runner/999", "plan"),
-            plugin.refuses(PROTOCOL, "wish"),
-            plugin.heeds_its_plan(),
-        ]
-        .into_iter()
-        .map(|result| result.err().unwrap_or_default())
-        .collect()
+        let checks = plugin.checks().into_iter();
+        checks.map(|(name, result)| (name, result.err().unwrap_or_default())).collect()
     }
 
     #[test]
     fn the_examples_keep_to_the_protocol() {
         for example in ["note.py", "hello.sh"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/howto/runners").join(example);
-            assert_eq!(said(&[path.to_str().unwrap()]), ["", "", "", "", ""], "{example}");
+            let found = said(&[path.to_str().unwrap()]);
+            assert!(found.len() == 11 && found.values().all(String::is_empty), "{example}: {found:#?}");
         }
     }
 
     #[test]
     fn what_does_not_is_told_so() {
         let greets = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
-        assert_eq!(said(&["true"])[0], "it does not greet on descriptor 3");
+        assert_eq!(said(&["true"])["apply"], "it does not greet on descriptor 3");
         let sloppy = format!("{greets}; echo '{{}}' >&3");
         let found = said(&["sh", "-c", &sloppy]);
-        assert!(found[0].starts_with("line 2 on descriptor 3 is none"), "{found:?}");
-        assert!(found[2].starts_with("it ended with exit code 0") && found[3] == found[2], "{found:?}");
+        assert!(found["apply"].starts_with("line 2 on descriptor 3 is none"), "{found:?}");
+        let (version, verb) = (&found["a version that it can't know"], &found["a verb that there is not"]);
+        assert!(version.starts_with("it ended with exit code 0") && verb == version, "{found:?}");
         let found =
             said(&["sh", "-c", &format!("{greets}; sleep 100 2>&1 >/dev/null & echo no >&2; exit 4")]);
-        assert_eq!((&*found[0], &*found[2]), ("it ended with exit code 4: no", ""));
+        assert_eq!(found["apply"], "it ended with exit code 4: no");
+        assert_eq!(found["a version that it can't know"], "");
         let plans = format!(r#"{greets}; echo '{{"event":"plan","hash":"1"}}' >&3"#);
         assert!(
-            said(&["sh", "-c", &plans])[4].starts_with("it carries out what `approved` says is another plan")
+            found["cancel"].starts_with("it ended with exit code 3") && found["plan"].is_empty(),
+            "{found:?}"
+        let found = said(&["sh", "-c", &plans]);
+        assert!(found["apply of a plan"].starts_with("it carries out what `approved` says is another plan"));
+        let no_cancel = format!("{greets}; [ $1 != cancel ] || exit 3");
+        let found = said(&["sh", "-c", &no_cancel, "plugin"]);
         );
     }
 }
