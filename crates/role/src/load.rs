@@ -252,6 +252,9 @@ fn one(
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();
     wrong.extend(missing_task_files(path, &manifest));
     wrong.extend(used::check(path, name, &manifest));
+    let others =
+        manifests.iter().map(|(name, (place, manifest))| (name.clone(), (place.path.as_path(), manifest)));
+    wrong.extend(used::check_outputs_of_used(&manifest, &others.collect()));
     let (collection, content) = match collection {
         Some((collection, content)) => (Some(collection.clone()), content),
         None => (None, path),
@@ -406,6 +409,36 @@ mod tests {
         std::fs::remove_dir_all(place.join("base")).unwrap();
         left_out(&places, "app", "tasks.a: uses base.a, and there is no role base beside it");
         assert_eq!(check(&place.join("app"), &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_role_hands_over_what_the_one_that_it_uses_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (place, places) = (directory.path(), of(&[directory.path()]));
+        let base = GOOD.replace("a: {}", "a: {}, dump: {outputs: {backup: {type: string}}}");
+        role(place, "base", &base, Some("a.yml"));
+        let tasks = |text: &str| std::fs::write(place.join("base/tasks/a.yml"), text).unwrap();
+        std::fs::write(place.join("base/tasks/dump.yml"), "[]").unwrap();
+        tasks("- ansible.builtin.debug: {var: aegir.outputs.dump.backup.path}");
+        let app = |task: &str| {
+            let tasks = format!("a: {{uses: base.a}}, {task}: {{outputs: {{backup: {{type: string}}}}}}");
+            role(place, "app", &GOOD.replace("a: {}", &tasks), Some("a.yml"));
+            std::fs::write(place.join("app/tasks").join(format!("{task}.yml")), "[]").unwrap();
+        };
+        app("save");
+        let why = "task a uses aegir.outputs.dump.backup, and no task dump has backup among its outputs, which base.a takes from it";
+        assert_eq!(check(&place.join("app"), &[]), [why]);
+        left_out(&places, "app", why);
+        app("dump");
+        assert_eq!(load(&places).left_out, BTreeMap::new());
+        // It does without, and says so.
+        app("save");
+        tasks("- ansible.builtin.debug: {msg: '{{ aegir.outputs.dump.backup | default(1) }}'}");
+        assert_eq!(check(&place.join("app"), &[]), Vec::<String>::new());
+        tasks(
+            "- ansible.builtin.debug: {var: aegir.outputs.dump.backup}\n  when: aegir.outputs.dump is defined",
+        );
+        assert_eq!(check(&place.join("app"), &[]), Vec::<String>::new());
     }
 
     #[test]

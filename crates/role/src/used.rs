@@ -21,6 +21,8 @@ const INCLUDES: [&str; 2] = ["include_tasks", "import_tasks"];
 struct Seen {
     /// Each word with the role's prefix, or `aegir.outputs.…`, and the first file that has it.
     used: BTreeMap<String, PathBuf>,
+    /// What some expression asks for before it is used: `x is defined`, `x | default(…)`.
+    asked_for: BTreeSet<String>,
     /// What the files set themselves.
     set: BTreeSet<String>,
     files: BTreeSet<PathBuf>,
@@ -45,6 +47,42 @@ pub(crate) fn check(role: &Path, name: &RoleName, manifest: &Manifest) -> Vec<St
     wrong.sort();
     wrong.dedup();
     wrong
+}
+
+/// What the task-files of other roles, which this role's tasks build on, take from `aegir.outputs` and this role does not hand
+/// over: they find what its own tasks do, whatever their manifest says. What they ask for before they use it may be missing.
+pub(crate) fn check_outputs_of_used(
+    manifest: &Manifest,
+    others: &BTreeMap<RoleName, (&Path, &Manifest)>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (task_name, task) in &manifest.tasks {
+        let mut next = task.uses.as_ref();
+        while let Some(used) = next {
+            let Some((path, other)) = others.get(&used.role) else { break };
+            let Some(declared) = other.tasks.get(&used.action) else { break };
+            let mut seen = Seen::default();
+            if let Some(file) = declared.task_file(&used.action) {
+                seen.task_file(path, &used.role, Path::new("tasks").join(file));
+            }
+            let is_asked_for = |word: &String| seen.asked_for.iter().any(|asked| is_part_of(word, asked));
+            let outputs =
+                seen.used.keys().filter(|word| word.starts_with("aegir.outputs.") && !is_asked_for(word));
+            for word in outputs {
+                let said = problem(word, &used.role, task_name, task, manifest);
+                wrong.extend(said.map(|said| format!("{said}, which {used} takes from it")));
+            }
+            next = declared.uses.as_ref();
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    wrong
+}
+
+/// Whether `a.b.c` is `a.b.c` or a part of `a.b`.
+fn is_part_of(word: &str, whole: &str) -> bool {
+    word.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What is wrong with a word, if anything is.
@@ -209,6 +247,12 @@ impl Seen {
             if follows("|") || follows(" is") || follows(" is not") || behind.starts_with('(') || is_argument
             {
                 continue;
+            }
+            if ["| default", "| d(", "is defined", "is not defined"]
+                .iter()
+                .any(|sign| behind.starts_with(sign))
+            {
+                self.asked_for.insert(word.to_owned());
             }
             let word = if let Some(output) = word.strip_prefix("aegir.outputs.") {
                 let mut parts = output.split('.');
