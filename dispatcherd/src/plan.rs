@@ -59,6 +59,9 @@ pub struct PlannedTask {
     pub hosts: Vec<HostName>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Resolved>,
+    /// Those that its manifest names besides, and that have no value for all of its hosts.
+    #[serde(default)]
+    pub absent: Vec<VariableName>,
     /// Those of which each host has its own.
     #[serde(default)]
     pub of_hosts: BTreeMap<HostName, BTreeMap<VariableName, Resolved>>,

@@ -421,6 +421,9 @@ pub struct RunnerCheck {
     /// The Task's variables
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub variables: Json<BTreeMap<VariableName, Value>>,
+    /// A variable that the Task lists and that has no value (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub absent: Vec<VariableName>,
     /// The directory of the role that names it; an empty one when left out
     #[arg(long, value_name = "DIRECTORY")]
     pub role: Option<PathBuf>,

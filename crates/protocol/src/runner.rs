@@ -79,6 +79,9 @@ pub struct Input {
     pub hosts: Vec<Host>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Value>,
+    /// Those that the manifest gives the Task as well, and that have no value. A name that is neither here nor among
+    /// `variables` is none of the Task's.
+    pub absent: Vec<VariableName>,
     /// What Tasks before it have handed over.
     pub outputs: BTreeMap<TaskName, BTreeMap<DocumentName, Value>>,
     /// Of a plan that was approved: the hash that `plan` gave for this Task. The plug-in looks whether it would give

@@ -39,14 +39,29 @@ pub(crate) struct Output {
 
 impl Source {
     /// The value; `None` where an optional variable or document is not there.
-    pub(crate) fn of(&self, input: &Input) -> Option<Value> {
-        match self {
-            Self::Variable(name) => input.variables.get(name).cloned(),
+    ///
+    /// # Errors
+    /// What is wrong with the role, where it means a variable that the Task can't have: a misspelt one would otherwise leave
+    /// what the role's file has as an example.
+    pub(crate) fn of(&self, input: &Input) -> Result<Option<Value>, String> {
+        Ok(match self {
+            Self::Variable(name) => match input.variables.get(name) {
+                None if !input.absent.contains(name) => {
+                    return Err(format!(
+                        "`with` of its Task {0} names the variable {name}, which the Task does not get: add it to \
+                         tasks.{0}.variables, or correct the name",
+                        input.task
+                    ));
+                }
+                value => value.cloned(),
+            },
             Self::Target(Part::Kind) => Some(input.target.kind.as_str().into()),
             Self::Target(Part::Id) => Some(input.target.id.as_str().into()),
             Self::Target(Part::Name) => Some(input.target.name.as_str().into()),
-            Self::Output(Output { task, document }) => input.outputs.get(task)?.get(document).cloned(),
-        }
+            Self::Output(Output { task, document }) => {
+                input.outputs.get(task).and_then(|documents| documents.get(document)).cloned()
+            }
+        })
     }
 }
 
@@ -62,7 +77,7 @@ mod tests {
             "protocol": "aegir.runner/0", "verb": "apply", "task_verb": "apply", "operation": "01890a5d-ac96-774b-bcce-b302099a8057",
             "name": "example.run", "attempt": 1, "target": {"kind": "site", "id": "s1", "name": "example.test"},
             "role": "example", "role_directory": "/", "task": "run", "hosts": [], "with": {},
-            "variables": {"count": 3}, "outputs": {"infra": {"address": {"ip": "192.0.2.1"}}},
+            "variables": {"count": 3}, "absent": ["optional"], "outputs": {"infra": {"address": {"ip": "192.0.2.1"}}},
         }))
         .unwrap();
         for (source, value) in [
@@ -75,8 +90,10 @@ mod tests {
             (json!({"output": {"task": "infra", "document": "nothing"}}), None),
         ] {
             let parsed: Source = serde_json::from_value(source.clone()).unwrap();
-            assert_eq!(parsed.of(&input), value, "{source}");
+            assert_eq!(parsed.of(&input).unwrap(), value, "{source}");
         }
+        let misspelt: Source = serde_json::from_value(json!({"variable": "cuont"})).unwrap();
+        assert!(misspelt.of(&input).unwrap_err().contains("the variable cuont, which the Task does not get"));
         assert!(serde_json::from_value::<Source>(json!({"environment": "HOME"})).is_err());
     }
 }

@@ -107,6 +107,8 @@ fn task(
         let own = role.resolve_for(name, &host.name, &operation.variables);
         (!own.is_empty()).then(|| (host.name.clone(), own))
     };
+    let variables = role.resolve(name, &operation.variables);
+    let absent = declared.variables.iter().filter(|name| !variables.contains_key(*name)).cloned().collect();
     Ok(PlannedTask {
         number,
         of_hosts: hosts.iter().filter_map(of_host).collect(),
@@ -117,7 +119,8 @@ fn task(
         title: declared.title.clone().unwrap_or_else(|| name.to_string()),
         action,
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
-        variables: role.resolve(name, &operation.variables),
+        variables,
+        absent,
         uses: uses(declared, catalog)?,
         outputs: declared.outputs.clone(),
         done: None,

@@ -52,7 +52,8 @@ fn a_plan_has_every_task_with_its_own_variables_only() {
     assert_eq!(plan.tasks.iter().map(|task| task.number).collect::<Vec<_>>(), [1, 2]);
     let text = &plan.tasks[0].variables[&"text".parse().unwrap()];
     assert_eq!((&text.value, text.from.as_str()), (&json!("{{ x }}"), "site"));
-    assert_eq!(plan.tasks[1].variables, BTreeMap::new());
+    assert_eq!(plan.tasks[0].absent, ["note".parse().unwrap()]);
+    assert_eq!((&plan.tasks[1].variables, &*plan.tasks[1].absent), (&BTreeMap::new(), &[][..]));
     assert_eq!(plan.tasks[0].hosts, []);
     assert_eq!(plan.tasks[0].timeout_seconds, 60);
     assert_eq!(plan.tasks[0].action.runner(), "shell");

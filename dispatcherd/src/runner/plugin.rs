@@ -166,6 +166,7 @@ impl Plugin<'_> {
             hosts: work.hosts(task).cloned().collect(),
             // A secret's plain text stands in the place of its sealed value.
             variables: plain.chain(secrets).collect(),
+            absent: task.absent.clone(),
             outputs: outputs.collect(),
             approved: operation
                 .approved

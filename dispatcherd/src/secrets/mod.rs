@@ -263,6 +263,7 @@ mod tests {
                 "password".parse().unwrap(),
                 Resolved { value, from: "site".to_owned() },
             )]),
+            absent: Vec::new(),
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),

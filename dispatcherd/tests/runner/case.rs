@@ -120,6 +120,7 @@ impl Case {
             action,
             hosts: self.operation.hosts.iter().map(|host| host.name.clone()).collect(),
             variables: variables.iter().map(variable).collect(),
+            absent: Vec::new(),
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),

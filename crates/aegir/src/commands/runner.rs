@@ -106,6 +106,7 @@ impl Plugin<'_> {
             task: name("run"),
             hosts: Vec::new(),
             variables: self.arguments.variables.0.clone(),
+            absent: self.arguments.absent.clone(),
             outputs: std::collections::BTreeMap::new(),
             approved: approved.cloned(),
             settings: self.arguments.settings.0.clone(),
@@ -268,8 +269,8 @@ fn keeps_to_the_protocol(text: &[u8]) -> Result<Vec<Line>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::collections::BTreeMap;
+    use std::ffi::OsStr;
 
     use super::*;
     use crate::values::Json;
@@ -279,6 +280,7 @@ mod tests {
         let arguments = RunnerCheck {
             settings: Json::default(),
             variables: Json::default(),
+            absent: Vec::new(),
             role: None,
             command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),
         };
@@ -312,13 +314,13 @@ mod tests {
         assert_eq!(found["apply"], "it ended with exit code 4: no");
         assert_eq!(found["a version that it can't know"], "");
         let plans = format!(r#"{greets}; echo '{{"event":"plan","hash":"1"}}' >&3"#);
-        assert!(
-            found["cancel"].starts_with("it ended with exit code 3") && found["plan"].is_empty(),
-            "{found:?}"
         let found = said(&["sh", "-c", &plans]);
         assert!(found["apply of a plan"].starts_with("it carries out what `approved` says is another plan"));
         let no_cancel = format!("{greets}; [ $1 != cancel ] || exit 3");
         let found = said(&["sh", "-c", &no_cancel, "plugin"]);
+        assert!(
+            found["cancel"].starts_with("it ended with exit code 3") && found["plan"].is_empty(),
+            "{found:?}"
         );
     }
 }

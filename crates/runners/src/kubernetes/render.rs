@@ -84,7 +84,7 @@ fn find<'a>(objects: &'a mut [Value], name: &str) -> Result<&'a mut Value, Strin
 
 fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> {
     let value = match (&set.value, &set.digest_of) {
-        (Some(source), None) => source.of(input),
+        (Some(source), None) => source.of(input)?,
         (None, Some(name)) => Some(digest(find(objects, name)?)?),
         _ => return Err(format!("`set` of {}: either value or digest_of is expected", set.object)),
     };

@@ -54,7 +54,7 @@ impl Tool {
         let directory = current.join("configuration");
         let mut inputs = Inputs::default();
         configuration::copy(&task.role_directory(&settings.directory)?, &directory, &mut inputs)?;
-        let variables = variables(&task.input, settings);
+        let variables = variables(&task.input, settings).map_err(Error::Role)?;
         let hidden = [
             Hidden::at(&directory.join(VARIABLES), json!(variables).to_string().as_bytes())?,
             Hidden::at(&directory.join(PLAN), b"")?,
@@ -199,15 +199,15 @@ fn initialise(program: &Program, lock: &str, options: &Options, task: &mut Task)
 }
 
 /// The Task's variables and what the manifest adds. They are data: the program reads them as JSON.
-fn variables(input: &Input, settings: &Settings) -> Map<String, Value> {
+fn variables(input: &Input, settings: &Settings) -> Result<Map<String, Value>, String> {
     let mut variables: Map<String, Value> =
         input.variables.iter().map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();
     for (name, source) in &settings.variables {
-        if let Some(value) = source.of(input) {
+        if let Some(value) = source.of(input)? {
             variables.insert(name.clone(), value);
         }
     }
-    variables
+    Ok(variables)
 }
 
 /// What to do about what it says.

@@ -340,6 +340,11 @@ fn what_a_role_may_not_have_is_refused_before_anything_changes() {
         (json!({"kustomization": "../x"}), "no path within the role"),
         (json!({"kustomization": "nothing"}), "has no directory nothing"),
         (json!({"kustomisation": "files"}), "unknown field `kustomisation`"),
+        (
+            json!({"kustomization": "files", "set": [
+                {"object": "Certificate/x", "at": "/spec/name", "value": {"variable": "hots"}}]}),
+            "names the variable hots, which the Task does not get",
+        ),
     ] {
         runner.settings = settings;
         let refused = runner.run("apply");

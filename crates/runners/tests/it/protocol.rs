@@ -5,13 +5,14 @@ use std::process::Command;
 use aegir_testkit::ApiServer;
 use aegir_testkit::opentofu::{real, recorded};
 
-use super::runner::Runner;
+use super::runner::{self, Runner};
 use super::{kubernetes, opentofu};
 
 fn check(runner: &Runner) {
     let output = Command::new(aegir_testkit::daemon::binary("aegir").unwrap())
         .args(["runner", "check", "--role"])
         .arg(&runner.role_directory)
+        .args(runner::ABSENT.iter().flat_map(|name| ["--absent", name]))
         .args(["--with", &runner.settings.to_string(), "--variables", &runner.variables.to_string()])
         .arg(env!("CARGO_BIN_EXE_aegir-runner"))
         .args(&runner.options)

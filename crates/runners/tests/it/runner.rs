@@ -11,6 +11,9 @@ use aegir_protocol::runner::{Line, PROTOCOL};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
+/// What the Tasks of these tests list and nobody gives.
+pub(crate) const ABSENT: [&str; 2] = ["host", "ingress_class"];
+
 /// A runner with the operator's options, for one target and one Task.
 pub(crate) struct Runner {
     pub(crate) options: Vec<String>,
@@ -65,7 +68,7 @@ impl Runner {
             "protocol": PROTOCOL, "verb": verb, "operation": operation, "name": "example.run", "attempt": 1,
             "target": {"kind": "site", "id": self.target, "name": "example.test"},
             "role": "example", "role_directory": self.role_directory, "task": self.task, "hosts": [], "outputs": {},
-            "variables": self.variables, "with": self.settings,
+            "variables": self.variables, "absent": ABSENT, "with": self.settings,
         });
         input["task_verb"] = json!(if self.deletes { "delete" } else { "apply" });
         if let Some(approved) = &self.approved {
