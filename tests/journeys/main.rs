@@ -15,6 +15,7 @@ mod php;
 mod plans;
 mod restarts;
 mod roles;
+mod runners;
 mod secrets;
 mod submissions;
 mod tls;

@@ -8,7 +8,6 @@ use aegir_testkit::Cluster;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::world::World;
@@ -100,13 +99,6 @@ impl Keeper {
         let reason = ended.summary.reason.map(|reason| reason.to_string()).unwrap_or_default();
         Ok((ended.summary.state, reason))
     }
-
-    async fn aegir(&self, words: &[&str]) -> Result<String> {
-        let mut aegir = self.world.cluster.aegir(words)?;
-        let said = spawn_blocking(move || aegir.output()).await??;
-        ensure!(said.status.success(), "{words:?}: {said:?}");
-        Ok(String::from_utf8(said.stdout)?)
-    }
 }
 
 #[tokio::test]
@@ -115,18 +107,18 @@ async fn what_was_planned_is_carried_out_once() -> Result<()> {
     let id = keeper.plan().await?;
     let written = [keeper.file(), keeper.note(), keeper.mark()];
     ensure!(!written.iter().any(|path| path.exists()), "a plan changes nothing");
-    let log = keeper.aegir(&["log", &id]).await?;
+    let log = keeper.world.aegir(&["log", &id]).await?;
     for part in
         ["+ hello", "Would write", "/usr/bin/cp", "\"changed\": true", &format!("`aegir approve {id}`")]
     {
         ensure!(log.contains(part), "{part:?} is not in {log}");
     }
     let plan = keeper.world.client.operation(&id).await?.plan.context("no plan")?.to_string();
-    ensure!(keeper.aegir(&["show", &id]).await?.contains(&plan), "{plan}");
+    ensure!(keeper.world.aegir(&["show", &id]).await?.contains(&plan), "{plan}");
 
     let (status, problem) = keeper.approve(&id, &json!({"plan": "another"})).await?;
     ensure!(status == 409 && problem["code"] == "plan_changed", "{problem}");
-    let said = keeper.aegir(&["approve", &id, "--plan", &plan, "--follow"]).await?;
+    let said = keeper.world.aegir(&["approve", &id, "--plan", &plan, "--follow"]).await?;
     ensure!(said.contains("The Operation has ended: succeeded"), "{said}");
     for path in &written {
         ensure!(std::fs::read_to_string(path)? == "hello", "{}", path.display());
@@ -137,12 +129,12 @@ async fn what_was_planned_is_carried_out_once() -> Result<()> {
     ensure!(status == 200 && accepted["repeated"] == true && accepted["state"] == "succeeded", "{accepted}");
     // Planned again there is nothing to change, and that can be carried out too.
     let id = keeper.plan().await?;
-    let log = keeper.aegir(&["log", &id]).await?;
+    let log = keeper.world.aegir(&["log", &id]).await?;
     ensure!(log.contains("\"changed\": false"), "{log}");
     ensure!(keeper.carried_out(&id).await?.0 == State::Succeeded);
     // What deletes has a plan as well.
     let id = keeper.world.client.succeeds(&keeper.request("forget", true)).await?;
-    ensure!(keeper.aegir(&["log", &id]).await?.contains("Would remove") && keeper.note().exists());
+    ensure!(keeper.world.aegir(&["log", &id]).await?.contains("Would remove") && keeper.note().exists());
     ensure!(keeper.carried_out(&id).await?.0 == State::Succeeded && !keeper.note().exists());
     keeper.world.stop().await
 }
@@ -197,7 +189,7 @@ async fn what_has_changed_since_it_was_planned_is_not_carried_out() -> Result<()
         anyhow::Ok(())
     };
     timeout(Duration::from_secs(60), changed).await.context("the role is not read again")??;
-    let shown = keeper.aegir(&["show", &id, "--variables"]).await?;
+    let shown = keeper.world.aegir(&["show", &id, "--variables"]).await?;
     ensure!(shown.contains("keeper has changed since it ran") && shown.contains("site"), "{shown}");
     let (state, reason) = keeper.carried_out(&id).await?;
     ensure!(state == State::Rejected && reason.contains("role keeper has changed"), "{reason}");

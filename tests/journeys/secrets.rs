@@ -10,7 +10,7 @@ use crate::world::World;
 const SECRET: &str = r#"s3cr3t "quoted" wörd & more"#;
 
 /// Whether any file below a directory contains these bytes.
-fn contains(directory: &Path, needle: &[u8]) -> Result<Vec<String>> {
+pub(crate) fn contains(directory: &Path, needle: &[u8]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {

@@ -11,6 +11,7 @@ use aegir_testkit::cluster::Builder;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,6 +124,14 @@ impl World {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         ensure!(stat.is_empty() || stat.contains(") Z "), "{pid} still runs: {stat}");
         Ok(())
+    }
+
+    /// What the command line says, which must end well.
+    pub(crate) async fn aegir(&self, words: &[&str]) -> Result<String> {
+        let mut aegir = self.cluster.aegir(words)?;
+        let said = spawn_blocking(move || aegir.output()).await??;
+        ensure!(said.status.success(), "{words:?}: {said:?}");
+        Ok(String::from_utf8(said.stdout)?)
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: String) -> Result<(u16, Value)> {
