@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
         (Verb::Plan, PluginVerb::Delete) | (Verb::Delete, _) => true,
         (Verb::Plan | Verb::Apply, _) => false,
     };
-    let rescued = Rescued::of(options, &tool::workspace(&task.input, &settings), task);
+    let rescued = Rescued::of(options, tool::workspace(&task.input, &settings), task);
     rescued.refuse_if_there()?;
     let mut tool = Tool::prepare(options, &settings, task)?;
     let plan = Plan::make(&mut tool, delete, task)?;

@@ -45,6 +45,7 @@ pub(crate) fn site(cluster: &ApiServer) -> Runner {
         deletes: false,
         approved: None,
         path: None,
+        home: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The runner `opentofu`. Which program a test has stands in its name: see `aegir_testkit::opentofu`.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -25,6 +25,7 @@ pub(crate) fn runner(program: &str, states: &Path) -> Runner {
         deletes: false,
         approved: None,
         path: None,
+        home: None,
     }
 }
 
@@ -195,19 +196,42 @@ fn a_state_is_written_once_more_where_the_role_names_a_backend() {
 }
 
 #[test]
-fn a_state_that_is_about_to_be_lost_is_told_loudly() {
-    let states = tempfile::tempdir().unwrap();
+fn a_state_that_its_backend_does_not_take_is_kept_at_home() {
+    let (states, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (_role, mut runner) = with_backend(states.path());
+    runner.home = Some(home.path().to_owned());
+    runner.variables["greeting"] = json!("unwritten for good");
+    let failed = runner.run("apply");
+    failed.assert_hides(&[SECRET]);
+    let [name] = walk(home.path()).try_into().unwrap();
+    let path = home.path().join(".aegir-runner").join(name);
+    let shown = path.to_str().unwrap();
+    for words in ["attention_needed: ", "Failed to save state", shown, " tofu state push "] {
+        assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
+    }
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let refused = runner.run("plan");
+    assert!(
+        refused.failure().contains("attention_needed: ") && refused.failure().contains(shown),
+        "{refused:#?}"
+    );
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(runner.run("plan").assert_good().changed().len(), 2);
+}
+
+#[test]
+fn a_state_that_can_be_kept_nowhere_is_told_loudly() {
+    let (states, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_role, mut runner) = with_backend(states.path());
+    // There is nothing, and nothing can be made.
+    symlink("/proc/none", home.path().join(".aegir-runner")).unwrap();
+    runner.home = Some(home.path().to_owned());
     runner.variables["greeting"] = json!("unwritten for good");
     // It has to stay where it is, and the tests look for the secret there.
     runner.variables["password"] = json!("of-no-interest");
     let failed = runner.run("apply");
-    for words in [
-        "attention_needed: ",
-        "THE STATE IS ABOUT TO BE LOST",
-        "/configuration/errored.tfstate",
-        "the backend is away",
-    ] {
+    for words in ["attention_needed: ", "THE STATE IS LOST", "/.aegir-runner/"] {
         assert!(failed.failure().contains(words), "{words}: {}", failed.failure());
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Runner {
     pub(crate) approved: Option<String>,
     /// Of the runner; for a program that is not there.
     pub(crate) path: Option<String>,
+    /// Of dispatcherd's user; one that goes with the run when there is none.
+    pub(crate) home: Option<PathBuf>,
 }
 
 /// What a run came to.
@@ -85,7 +87,7 @@ impl Runner {
             .arg(verb)
             .env_clear()
             .env("PATH", self.path.clone().unwrap_or_else(|| std::env::var("PATH").unwrap()))
-            .env("HOME", place.path())
+            .env("HOME", self.home.as_deref().unwrap_or(place.path()))
             .env("LC_ALL", "C.UTF-8")
             .current_dir(path("work"))
             .stdin(Stdio::null())
