@@ -7,7 +7,9 @@ current one's through the web server.
 import http.client
 import json
 import os
+import re
 import ssl
+import stat
 import time
 from urllib.parse import urlsplit
 
@@ -70,6 +72,29 @@ def wrong(p, status, page, said):
     return None
 
 
+def written(path):
+    """How much is in a log by now."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def fatal(path, start):
+    """What has ended a script since, by PHP's log: its line only, because a stack trace holds values. The log is the site's
+    own, and so may be a link to what only root can read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), 'rb') as log:
+            about, of = os.fstat(log.fileno()), os.stat(os.path.dirname(path))
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != of.st_uid:
+                return ''
+            log.seek(start)
+            lines = re.findall(rb'PHP (?:Parse|Fatal) error: .*', log.read(MAX_PAGE))
+            return ' (%s)' % lines[-1][:1000].decode('utf-8', 'replace') if lines else ''
+    except OSError:
+        return ''
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -82,17 +107,19 @@ def main():
             'tls': {'type': 'bool', 'default': False},
             'pool': {'type': 'path'},
             'instance': {'type': 'path'},
+            'log': {'type': 'path'},
             'document_root': {'type': 'str', 'default': ''},
             'front': {'type': 'str', 'default': 'index.php'},
             'address': {'type': 'str', 'default': '*'},
             'port': {'type': 'int', 'default': 80},
         },
-        required_together=[('pool', 'instance')],
+        required_together=[('pool', 'instance', 'log')],
         supports_check_mode=True,
     )
     p = module.params
     if p['contains'] is not None:
         p['contains'] = json.loads(p['contains'])
+    start = written(p['log']) if p['pool'] else 0
     end = time.monotonic() + p['seconds']
     while True:
         try:
@@ -107,7 +134,8 @@ def main():
                              msg='%s answers with the expected page of %d bytes' % (p['site'], len(page)))
         if time.monotonic() >= end:
             where = 'its new instance' if p['pool'] else 'port %d of this host' % p['port']
-            module.fail_json(msg='%s on %s: %s' % (p['site'], where, problem))
+            module.fail_json(msg='%s on %s: %s%s' % (p['site'], where, problem,
+                                                     fatal(p['log'], start) if p['pool'] else ''))
         time.sleep(0.2)
 
 
