@@ -5,10 +5,13 @@
 mod bad_input;
 mod broker;
 mod deploy;
+mod hosting;
 mod journeys;
 mod localdev;
 mod network;
 mod pair;
 mod php;
+mod php_apart;
+mod php_code;
 mod restarts;
 mod units;

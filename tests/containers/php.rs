@@ -1,72 +1,27 @@
 //! A real PHP application on real servers: MediaWiki from Debian's archive, with nginx, php-fpm and MariaDB from there
 //! too. All of it by `aegir run`, with two power cuts: of the node while it restores, of a server while a site moves there.
 
-use std::process::Command;
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use crate::hosting::{Hosting, SITES, same, with};
+use crate::localdev::{Localdev, docker};
 
-use crate::deploy::get;
-use crate::localdev::{Localdev, docker, root};
-
-const SITES: &str = "/var/lib/aegir/sites";
 /// Of a wiki, beside its id: what all of its Operations get.
 const WIKI: [&str; 2] = ["wiki_name=It's $(a) {{ wiki }}", "platform=mediawiki"];
+const SERVICES: [&str; 3] = ["nginx", "php-fpm", "mariadb"];
 
-/// Two servers that offer all that a site needs, and the application's code.
-struct Hosting {
-    localdev: Localdev,
-    code: TempDir,
+/// Two servers that offer all that a site needs.
+fn servers() -> Result<Hosting> {
+    let hosting = Hosting::of(Localdev::pair()?)?;
+    for minions in [&["minion"][..], &["minion2"], &["minion", "minion2"]] {
+        let offer: Vec<_> = minions.iter().map(|minion| (*minion, &SERVICES[..])).collect();
+        hosting.describe(&minions.join("-"), &offer)?;
+    }
+    Ok(hosting)
 }
 
 impl Hosting {
-    fn up() -> Result<Self> {
-        let localdev = Localdev::pair()?;
-        // A content root of the localdev's dispatcherd is the repository.
-        let target = root().join("target");
-        std::fs::create_dir_all(&target)?;
-        let code = tempfile::Builder::new().prefix("mediawiki-").tempdir_in(target)?;
-        let hosting = Self { localdev, code };
-        for minions in [&["minion"][..], &["minion2"], &["minion", "minion2"]] {
-            let mut hosts = Vec::new();
-            for minion in minions {
-                let said =
-                    hosting.localdev.exec("web", &["cat", &format!("/exchange/hosts/{minion}.json")])?;
-                let mut host: Vec<Value> = serde_json::from_str(&said)?;
-                host[0]["services"] = json!({"nginx": {}, "php-fpm": {}, "mariadb": {}});
-                hosts.append(&mut host);
-            }
-            let write = format!("printf %s '{}' > /tmp/{}", Value::from(hosts), minions.join("-"));
-            hosting.localdev.exec("web", &["sh", "-c", &write])?;
-        }
-        Ok(hosting)
-    }
-
-    /// Asks for an Operation on these minions and gives its id.
-    fn submit(&self, operation: &str, target: &str, minions: &str, rest: &[&str]) -> Result<String> {
-        let hosts = format!("/tmp/{minions}");
-        let words = ["run", operation, "--target", target, "--hosts-file", &hosts, "--json"];
-        let said = self.localdev.aegir(&[&words[..], rest].concat())?;
-        let operation: Value = serde_json::from_str(&said).context("no JSON")?;
-        Ok(operation["id"].as_str().context("no id")?.to_owned())
-    }
-
-    /// Its latest attempt, which must have ended in this way.
-    fn ends(&self, id: &str, outcome: &str) -> Result<Value> {
-        let attempt = self.localdev.until_it_ends(id)?;
-        if attempt["outcome"] != outcome {
-            bail!("{attempt:#}\n{}", self.localdev.aegir(&["log", id])?);
-        }
-        Ok(attempt)
-    }
-
-    fn run(&self, operation: &str, target: &str, minions: &str, variables: &[&str]) -> Result<String> {
-        let id = self.submit(operation, target, minions, &with(variables))?;
-        self.ends(&id, "succeeded")?;
-        Ok(id)
-    }
-
     /// Something was killed under it: it succeeds after all, by itself or because somebody tries it again, once.
     fn again(&self, id: &str) -> Result<()> {
         let mut asked = false;
@@ -87,12 +42,6 @@ impl Hosting {
         })
     }
 
-    fn page(&self, minion: &str, site: &str, path: &str) -> Result<(u16, String)> {
-        let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = docker(&["inspect", "--format", address, &self.localdev.container(minion)])?;
-        get(&format!("http://{address}{path}"), site)
-    }
-
     /// What a page of the wiki says to its readers.
     fn reads(&self, minion: &str, site: &str, text: &str) -> Result<()> {
         let (code, page) = self.page(minion, site, "/index.php/Kept")?;
@@ -105,27 +54,6 @@ impl Hosting {
         Ok(())
     }
 
-    /// Writes a page by the wiki's own means, and a file where uploads are.
-    fn write(&self, minion: &str, site: &str, text: &str) -> Result<()> {
-        let script = format!(
-            "cd {SITES}/{site}/current/code && user=$(stat -c %U ../private) && \
-             printf %s '{text}' | runuser -u $user -- php maintenance/edit.php --user Admin Kept && \
-             printf %s '{text}' | runuser -u $user -- tee images/kept.txt"
-        );
-        self.localdev.exec(minion, &["sh", "-c", &script]).map(drop)
-    }
-
-    /// All that is on a server but what every program there changes, and what a module of Ansible's has left that ran when
-    /// the power was cut.
-    fn all_of(&self, minion: &str) -> Result<String> {
-        let list = "find /etc /home /opt /root /run/php /srv /tmp /usr/local /var -xdev \\( -path /var/lib/mysql -o \
-                    -path /var/log -o -path /var/lib/nginx -o -path /var/lib/aegir-minion -o -path \
-                    '/tmp/ansible_*' \\) -prune -o \
-                    ! -name '*-' ! -name '*.pid' ! -type d -printf '%p %s %m %U %l\\n' | sort; \
-                    mariadb --batch -e 'SHOW DATABASES; SELECT User, Host FROM mysql.user; SELECT * FROM mysql.db'";
-        self.localdev.exec(minion, &["sh", "-c", list])
-    }
-
     /// Every file of a site, and the rows of its pages.
     fn site(&self, minion: &str, site: &str) -> Result<String> {
         let list = format!(
@@ -135,28 +63,6 @@ impl Hosting {
         );
         self.localdev.exec(minion, &["sh", "-c", &list])
     }
-}
-
-fn with<'a>(variables: &[&'a str]) -> Vec<&'a str> {
-    variables.iter().flat_map(|variable| ["--var", variable]).collect()
-}
-
-/// MediaWiki as its package has it, in one directory. Translations are left out: nobody reads them here.
-fn fetch(hosting: &Hosting) -> Result<String> {
-    let script = "set -e; mkdir /tmp/code && cd /tmp/code && apt-get download mediawiki mediawiki-classes >&2; \
-                  for package in *.deb; do dpkg-deb -x $package .; done; cd usr/share/mediawiki; find . -type l -delete; \
-                  mkdir images extensions; mv extensions-core/ParserFunctions extensions/; rm -r extensions-core; \
-                  find . -path '*i18n*' -name '*.json' ! -name 'en*.json' -delete";
-    hosting.localdev.exec("minion", &["sh", "-c", script])?;
-    let from = format!("{}:/tmp/code/usr/share/mediawiki/.", hosting.localdev.container("minion"));
-    let to = hosting.code.path().join("code");
-    docker(&["cp", "--quiet", &from, &to.display().to_string()])?;
-    hosting.localdev.exec("minion", &["rm", "-r", "/tmp/code"])?;
-    // Whoever dispatcherd runs as must get in.
-    let opened = Command::new("chmod").args(["-R", "a+rX"]).arg(hosting.code.path()).status()?;
-    ensure!(opened.success());
-    let below = to.strip_prefix(root()).context("the code is not below the repository")?.to_owned();
-    Ok(format!("/var/www/html/{}", below.display()))
 }
 
 /// Role drupal asks drush for the right things. There is no real one in Debian's archive.
@@ -197,7 +103,7 @@ fn drupal(hosting: &Hosting) -> Result<()> {
 
 #[test]
 fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() -> Result<()> {
-    let hosting = Hosting::up()?;
+    let hosting = servers()?;
     let localdev = &hosting.localdev;
     let wiki = |operation: &str, site: &str, minions: &str, more: &[&str]| {
         hosting.run(
@@ -222,7 +128,7 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     hosting.run("minion.setup", "host:minion2", "minion2", &services)?;
     let seen: Value = serde_json::from_str(&localdev.aegir(&["documents", "host:minion2", "host"])?)?;
     ensure!(seen["services"]["nginx"]["running"] == true && seen["free_megabytes"].is_u64(), "{seen:#}");
-    let source = format!("source={}", fetch(&hosting)?);
+    let source = hosting.mediawiki()?;
     let platform = "platform:mediawiki";
     hosting.run("php_platform.deploy", platform, "minion-minion2", &[&source, "source_kind=directory"])?;
     drupal(&hosting)?;
@@ -320,9 +226,7 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     hosting.run("mediawiki.disable", "site:copy.test", "minion2", &[])?;
     ensure!(hosting.page("minion2", "copy.test", "/index.php/Kept")?.0 == 503);
     hosting.run("mediawiki.delete", "site:copy.test", "minion2", &["with_backups:=true"])?;
-    let left = hosting.all_of("minion2")?;
-    let more: Vec<_> = left.lines().filter(|line| !empty.lines().any(|before| before == *line)).collect();
-    ensure!(more.is_empty() && left.len() == empty.len(), "left behind: {more:#?}");
+    same(&empty, &hosting.all_of("minion2")?)?;
 
     // The neighbour did not notice any of it, and its platform can't be taken from it.
     ensure!(hosting.site("minion", "wiki.test")? == neighbour, "something of wiki.test was changed");
