@@ -61,7 +61,10 @@ def put_settings(directory, user, about, settings):
     database = about['database']
     lines = ['[client]', 'user=' + quoted(database['name']), 'password=' + quoted(settings['DB_PASSWORD'])]
     if database['address'] != 'localhost':
-        lines += ['host=' + quoted(database['address']), 'port=%d' % database['port'], 'protocol=tcp']
+        lines += ['host=' + quoted(database['address']), 'port=%d' % database['port'], 'protocol=tcp',
+                  # Since MariaDB 11.4 a client refuses a server without TLS, as that of Debian 12 is. PHP does not ask for
+                  # TLS either; where the server offers it this client still uses it.
+                  'ssl-verify-server-cert=0']
     write(os.path.join(place, 'client.cnf'), '\n'.join(lines) + '\n', 0o640, 0, user.pw_gid)
     # For installers that take a password by file.
     write(os.path.join(place, 'password'), settings['DB_PASSWORD'], 0o640, 0, user.pw_gid)
