@@ -8,6 +8,7 @@ mod deploy;
 mod hosting;
 mod journeys;
 mod localdev;
+mod machine;
 mod network;
 mod pair;
 mod php;

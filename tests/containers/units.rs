@@ -1,36 +1,23 @@
 //! The units under a real systemd, on both releases of Debian: what they start, what they must not interrupt, and what
 //! brings a daemon back.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::localdev::{docker, ended, root};
+use crate::localdev::ended;
+use crate::machine::Machine;
 
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// A container in which systemd is the first process. It is removed when this is dropped.
-struct Machine(String);
+/// A machine on which both daemons are installed, with one minion: itself.
+struct Installed(Machine);
 
-impl Machine {
+impl Installed {
     fn boot(release: &str) -> Result<Self> {
-        let image = format!("aegir-test-systemd:{release}");
-        let mut build = Command::new("docker");
-        build.args(["build", "--quiet", "--build-arg", &format!("DEBIAN={release}"), "--tag", &image]);
-        build.args(["--file", "tests/containers/systemd/Dockerfile", "."]).current_dir(root());
-        let built = build.stdout(Stdio::null()).output().context("can't start docker")?;
-        ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let name = format!("aegir-test-systemd-{release}-{}", std::process::id());
-        let machine = Self(name);
-        let options = "--detach --hostname localhost --env container=docker --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
-                       --security-opt apparmor=unconfined --cgroupns private --volume /sys/fs/cgroup:/sys/fs/cgroup:rw \
-                       --tmpfs /run --tmpfs /run/lock --tmpfs /tmp";
-        let mut words = vec!["run", "--name", &machine.0];
-        words.extend(options.split_whitespace());
-        words.push(&image);
-        docker(&words)?;
+        let machine = Self(Machine::boot(name, "Dockerfile", release, None)?);
         machine.is_up()?;
         machine.shell(
             "install --directory --owner aegir-dispatcherd --mode 0700 /var/lib/aegir-dispatcherd/.ssh && \
@@ -52,7 +39,7 @@ impl Machine {
     }
 
     fn shell(&self, script: &str) -> Result<String> {
-        docker(&["exec", &self.0, "sh", "-c", script])
+        self.0.shell(script)
     }
 
     fn property(&self, unit: &str, property: &str) -> Result<String> {
@@ -109,14 +96,8 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = docker(&["rm", "--force", "--volumes", &self.0]);
-    }
-}
-
 fn the_units_keep_what_they_promise(release: &str) -> Result<()> {
-    let machine = Machine::boot(release)?;
+    let machine = Installed::boot(release)?;
     // Start, and deploy.
     let site = machine.submit("static_site.deploy", "--var source=/srv/content/site")?;
     let ended = machine.end(&site)?;
@@ -164,7 +145,7 @@ fn the_units_keep_what_they_promise(release: &str) -> Result<()> {
 
     // A reboot ends it, and says so.
     let play = machine.play(3000)?;
-    docker(&["restart", "--time", "90", &machine.0])?;
+    machine.0.reboot()?;
     machine.is_up()?;
     let ended = machine.end(&play)?;
     ensure!(ended["outcome"] == "lost" && ended["reason"]["code"] == "runner_gone", "{ended:#}");
