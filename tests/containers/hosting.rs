@@ -57,17 +57,18 @@ impl Hosting {
         Ok(format!("source=/var/www/html/{}", below.display()))
     }
 
-    /// MediaWiki as its package has it, in one directory. Translations are left out: nobody reads them here.
-    pub(crate) fn mediawiki(&self) -> Result<String> {
-        let script = "set -e; mkdir /tmp/code && cd /tmp/code && apt-get download mediawiki mediawiki-classes >&2; \
+    /// MediaWiki as the package of a minion's Debian has it, in one directory. Translations are left out: nobody reads them
+    /// here.
+    pub(crate) fn mediawiki(&self, minion: &str) -> Result<String> {
+        let script = "set -e; mkdir /var/tmp/code && cd /var/tmp/code && apt-get download mediawiki mediawiki-classes >&2; \
                       for package in *.deb; do dpkg-deb -x $package .; done; cd usr/share/mediawiki; find . -type l \
                       -delete; mkdir images extensions; mv extensions-core/ParserFunctions extensions/; rm -r \
                       extensions-core; find . -path '*i18n*' -name '*.json' ! -name 'en*.json' -delete";
-        self.localdev.exec("minion", &["sh", "-c", script])?;
-        let from = format!("{}:/tmp/code/usr/share/mediawiki/.", self.localdev.container("minion"));
+        self.sh(minion, script)?;
+        let from = format!("{}:/var/tmp/code/usr/share/mediawiki/.", self.localdev.container(minion));
         let to = self.code.path().join("mediawiki");
         docker(&["cp", "--quiet", &from, &to.display().to_string()])?;
-        self.localdev.exec("minion", &["rm", "-r", "/tmp/code"])?;
+        self.sh(minion, "rm -r /var/tmp/code")?;
         self.source(&to)
     }
 
@@ -135,7 +136,8 @@ impl Hosting {
     pub(crate) fn write(&self, minion: &str, site: &str, text: &str) -> Result<()> {
         let script = format!(
             "cd {SITES}/{site}/current/code && user=$(stat -c %U ../private) && \
-             printf %s '{text}' | runuser -u $user -- php maintenance/edit.php --user Admin Kept && \
+             printf %s '{text}' | runuser -u $user -- env TMPDIR={SITES}/{site}/tmp php maintenance/edit.php \
+             --user Admin Kept && \
              printf %s '{text}' | runuser -u $user -- tee images/kept.txt"
         );
         self.sh(minion, &script).map(drop)

@@ -14,5 +14,6 @@ mod pair;
 mod php;
 mod php_apart;
 mod php_code;
+mod php_systemd;
 mod restarts;
 mod units;

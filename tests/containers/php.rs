@@ -128,7 +128,7 @@ fn a_wiki_is_installed_restored_cloned_moved_and_deleted_through_power_cuts() ->
     hosting.run("minion.setup", "host:minion2", "minion2", &services)?;
     let seen: Value = serde_json::from_str(&localdev.aegir(&["documents", "host:minion2", "host"])?)?;
     ensure!(seen["services"]["nginx"]["running"] == true && seen["free_megabytes"].is_u64(), "{seen:#}");
-    let source = hosting.mediawiki()?;
+    let source = hosting.mediawiki("minion")?;
     let platform = "platform:mediawiki";
     hosting.run("php_platform.deploy", platform, "minion-minion2", &[&source, "source_kind=directory"])?;
     drupal(&hosting)?;

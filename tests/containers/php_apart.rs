@@ -152,7 +152,7 @@ fn a_wiki_has_its_database_and_its_backups_on_another_server() -> Result<()> {
     for id in both {
         hosting.ends(&id, "succeeded")?;
     }
-    let source = hosting.mediawiki()?;
+    let source = hosting.mediawiki("minion")?;
     hosting.run("php_platform.deploy", "platform:mediawiki", "web", &[&source, "source_kind=directory"])?;
     // In a container the kernel refuses what PAM would set first, an identity for audits, and cron would run nothing.
     hosting.sh("minion", "sed -i 's/required *pam_loginuid/optional pam_loginuid/' /etc/pam.d/cron")?;
