@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::name::{DocumentName, Kind, OperationName, RunnerName, ServiceName, TaskName, VariableName};
 use crate::operation::LockMode;
 
+mod check;
 mod value;
 
 pub use value::{OutputManifest, VariableManifest};
@@ -105,26 +106,6 @@ impl Retries {
 pub const DEFAULT_LEASE_SECONDS: u64 = 900;
 
 impl OperationManifest {
-    /// What is wrong with how it is tried again, each after the name of the operation.
-    fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if self.retry == Retry::Never && (self.lease_seconds.is_some() || self.retries.is_some()) {
-            wrong.push(": lease_seconds and retries want `retry: safe`".to_owned());
-        }
-        if !self.lease_seconds.is_none_or(|seconds| (5..=86_400).contains(&seconds)) {
-            wrong.push(".lease_seconds: 5 to 86400 is expected".to_owned());
-        }
-        if let Some(retries) = self.retries {
-            if !(2..=10).contains(&retries.attempts) {
-                wrong.push(".retries.attempts: 2 to 10 is expected".to_owned());
-            }
-            if !(1..=86_400).contains(&retries.backoff_seconds) {
-                wrong.push(".retries.backoff_seconds: 1 to 86400 is expected".to_owned());
-            }
-        }
-        wrong
-    }
-
     /// How long an attempt may go on without word from relayd; `None` for one that may go on for ever.
     #[must_use]
     pub fn lease_seconds(&self) -> Option<u64> {
@@ -307,113 +288,7 @@ impl JsonSchema for Argument {
     }
 }
 
-impl Manifest {
-    /// What is wrong with it, in sentences; empty when nothing is. Files are not looked at.
-    #[must_use]
-    pub fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if self.schema != MANIFEST_SCHEMA {
-            wrong.push(format!("schema is {:?}, {MANIFEST_SCHEMA:?} is expected", self.schema));
-        }
-        for (name, operation) in &self.operations {
-            for task in operation.tasks.iter().filter(|task| !self.tasks.contains_key(*task)) {
-                wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
-            }
-            for lock in &operation.locks {
-                let problem = match self.variables.get(&lock.variable) {
-                    None => "which is not among variables",
-                    Some(variable) if variable.of_hosts() => "of which each host has its own",
-                    Some(_) => continue,
-                };
-                wrong.push(format!("operations.{name}.locks names {}, {problem}", lock.variable));
-            }
-            for (number, task) in operation.tasks.iter().enumerate() {
-                let words = self.tasks.get(task).and_then(|task| task.shell.as_ref());
-                for word in words.into_iter().flat_map(|shell| &shell.argv) {
-                    if let Argument::Output(of, _) = word
-                        && !operation.tasks[..number].contains(of)
-                    {
-                        wrong.push(format!("operations.{name}: {task} gets what {of} hands over, which does not come before it"));
-                    }
-                }
-            }
-            wrong.extend(operation.check().into_iter().map(|error| format!("operations.{name}{error}")));
-        }
-        for (name, task) in &self.tasks {
-            for variable in task.variables.iter().filter(|variable| !self.variables.contains_key(*variable)) {
-                wrong.push(format!("tasks.{name}.variables names {variable}, which is not among variables"));
-            }
-            wrong.extend(task.check().into_iter().map(|error| format!("tasks.{name}: {error}")));
-            let of_hosts =
-                |name: &&VariableName| self.variables.get(*name).is_some_and(VariableManifest::of_hosts);
-            if task.task_file(name).is_none()
-                && let Some(variable) = task.variables.iter().find(of_hosts)
-            {
-                wrong.push(format!("tasks.{name} gets {variable}, whose scope hosts is for task-files"));
-            }
-            wrong.extend(self.check_outputs_of(task).map(|error| format!("tasks.{name}: {error}")));
-        }
-        for (name, variable) in &self.variables {
-            wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
-        }
-        wrong
-    }
-
-    /// Which outputs of other tasks a program gets that these do not hand over.
-    fn check_outputs_of(&self, task: &TaskManifest) -> impl Iterator<Item = String> {
-        let argv = task.shell.iter().flat_map(|shell| &shell.argv);
-        argv.filter_map(|argument| match argument {
-            Argument::Text(_) | Argument::Variable(_) => None,
-            Argument::Output(of, document) => {
-                let declared = self.tasks.get(of).and_then(|task| task.outputs.get(document));
-                match declared {
-                    None => Some(format!("shell.argv uses {of}.{document}, and no task {of} has {document} among its outputs")),
-                    Some(output) if output.secret() => Some(format!(
-                        "shell.argv uses {of}.{document}, a secret, which everybody on the host could read there"
-                    )),
-                    Some(_) => None,
-                }
-            }
-        })
-    }
-}
-
 impl TaskManifest {
-    fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let runners = [self.ansible.is_some(), self.shell.is_some(), self.plugin.is_some()];
-        if runners.into_iter().filter(|there| *there).count() > 1 {
-            wrong.push("ansible, shell and plugin exclude each other".to_owned());
-        }
-        if self.uses.is_some() && (self.shell.is_some() || self.plugin.is_some()) {
-            wrong.push("uses is for task-files".to_owned());
-        }
-        if let Some(shell) = &self.shell {
-            if shell.argv.is_empty() {
-                wrong.push("shell.argv is empty: name a program".to_owned());
-            }
-            for argument in &shell.argv {
-                if let Argument::Variable(name) = argument
-                    && !self.variables.contains(name)
-                {
-                    wrong.push(format!("shell.argv uses {name}, which is not among the task's variables"));
-                }
-            }
-        }
-        for (name, output) in &self.outputs {
-            wrong.extend(output.check().into_iter().map(|error| format!("outputs.{name}{error}")));
-        }
-        if let Some(ansible) = &self.ansible {
-            if ansible.task_file.is_some() && ansible.playbook.is_some() {
-                wrong.push("ansible.task_file and ansible.playbook exclude each other".to_owned());
-            }
-            if ansible.task_file.as_deref().is_some_and(|file| file.contains('/') || file.starts_with('.')) {
-                wrong.push("ansible.task_file is a file's name in tasks/, without a directory".to_owned());
-            }
-        }
-        wrong
-    }
-
     /// Whether it needs no minion: it runs beside dispatcherd, and names no service.
     #[must_use]
     pub fn needs_no_host(&self) -> bool {
@@ -435,44 +310,5 @@ impl TaskManifest {
         }
         let named = self.ansible.as_ref().and_then(|ansible| ansible.task_file.clone());
         Some(named.unwrap_or_else(|| format!("{name}.yml")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_gets_only_what_other_tasks_hand_over_in_the_clear() {
-        let manifest = |word: Value| {
-            let manifest = json!({
-                "schema": MANIFEST_SCHEMA, "title": "T", "targets": [],
-                "operations": {"move": {"title": "Move", "tasks": ["dump", "load"]}},
-                "tasks": {
-                    "dump": {"outputs": {"path": {"type": "string"}, "key": {"type": "string", "secret": true}}},
-                    "load": {"shell": {"argv": ["load", word]}},
-                },
-            });
-            serde_json::from_value::<Manifest>(manifest).map_err(|error| error.to_string())
-        };
-        let wrong = |output: &str| manifest(json!({"output": output})).unwrap().check().join("; ");
-        assert_eq!(wrong("dump.path"), "");
-        assert!(wrong("dump.size").contains("no task dump has size among its outputs"));
-        assert!(wrong("dump.key").contains("a secret"));
-        let mut backwards = manifest(json!({"output": "dump.path"})).unwrap();
-        for operation in backwards.operations.values_mut() {
-            operation.tasks.reverse();
-        }
-        assert!(
-            backwards
-                .check()
-                .join("; ")
-                .contains("load gets what dump hands over, which does not come before")
-        );
-        for word in [json!({"output": "dump"}), json!({"outputs": "dump.path"}), json!(3)] {
-            assert!(manifest(word).unwrap_err().contains(ARGUMENT));
-        }
-        let argument = Argument::Output("dump".parse().unwrap(), "path".parse().unwrap());
-        assert_eq!(json!(argument), json!({"output": "dump.path"}));
     }
 }
