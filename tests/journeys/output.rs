@@ -75,6 +75,40 @@ async fn a_failing_task_ends_the_operation_with_its_exit_code() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_operation_waits_for_a_site_that_its_manifest_locks_beside_the_target() -> Result<()> {
+    let world = World::start().await?;
+    let gate = world.directory().join("gate");
+    let flood = json!({
+        "name": "noisy.flood",
+        "target": {"kind": "site", "name": "a.test"},
+        "variables": {"site": {"gate": gate, "count": 1}},
+    });
+    let first = world.client.submit(&flood).await?;
+    world.client.until(&first, |detail| detail.summary.state == State::Running).await?;
+    let copy = |to: &str, from: &str| {
+        json!({
+            "name": "noisy.copy",
+            "target": {"kind": "site", "name": to},
+            "variables": {"site": {"from": from}},
+        })
+    };
+    let second = world.client.submit(&copy("b.test", "a.test")).await?;
+    let detail = world.client.operation(&second).await?;
+    ensure!(detail.summary.state == State::Waiting, "{detail:?}");
+    ensure!(detail.waits_for.iter().any(|id| id.to_string() == first), "{detail:?}");
+    // What names another site does not wait, so nothing but the lock holds the second one up.
+    world.client.succeeds(&copy("c.test", "d.test")).await?;
+    ensure!(world.client.operation(&second).await?.summary.state == State::Waiting);
+    let (status, problem) = world.client.refused(&copy("b.test", "no site")).await?;
+    ensure!(status == 422 && problem["errors"][0]["pointer"] == "/variables/site/from", "{problem}");
+
+    std::fs::write(&gate, "")?;
+    ensure!(world.client.ended(&first).await?.summary.state == State::Succeeded);
+    ensure!(world.client.ended(&second).await?.summary.state == State::Succeeded);
+    world.stop().await
+}
+
+#[tokio::test]
 async fn cancel_reaches_a_waiting_a_queued_and_a_running_operation() -> Result<()> {
     let world = World::start().await?;
     let sleep = |site: &str| {

@@ -13,8 +13,10 @@ use serde_json::Value;
 use crate::api::FieldProblem;
 use crate::code::Code;
 use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
-use crate::manifest::{Manifest, OperationManifest, VariableManifest};
-use crate::name::{BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
+use crate::manifest::{LockManifest, Manifest, OperationManifest, VariableManifest};
+use crate::name::{
+    BackendName, HostName, Kind, NodeName, OperationName, RoleName, TargetId, TaskName, VariableName,
+};
 use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables, sealed};
 
 /// What a backend can do.
@@ -111,6 +113,11 @@ impl Catalog {
         }
         problems.extend(check_hosts(subject.hosts));
         problems.extend(role.check_variables(operation, subject.hosts, subject.variables));
+        for problem in role.check_locks(operation, subject.variables) {
+            if !problems.iter().any(|known| known.pointer == problem.pointer) {
+                problems.push(problem);
+            }
+        }
         for task in &operation.tasks {
             problems.extend(role.check_hosts_of(task, subject.hosts));
         }
@@ -222,11 +229,9 @@ impl Role {
             Some(Lock { kind: host_kind.clone(), id, mode: LockMode::Shared })
         }));
         for lock in &operation.locks {
-            let values = operation.tasks.iter().map(|task| self.resolve(task, variables));
-            let id = values.filter_map(|mut values| values.remove(&lock.variable)).next();
-            if let Some(id) = id.and_then(|id| id.value.as_str()?.parse().ok()) {
-                locks.push(Lock { kind: lock.kind.clone(), id, mode: lock.mode });
-            }
+            let ids = self.named(operation, &lock.variable, variables);
+            let ids = ids.filter_map(|named| named.value.as_str()?.parse().ok());
+            locks.extend(ids.map(|id| Lock { kind: lock.kind.clone(), id, mode: lock.mode }));
         }
         // Exclusive sorts after shared, so the last of its kind and id is the strongest.
         locks.sort();
@@ -236,6 +241,36 @@ impl Role {
             strongest.push(lock);
         }
         strongest
+    }
+
+    /// What a variable is for an operation's Tasks; not the same for all of them when some have a value of their own.
+    fn named<'a>(
+        &'a self,
+        operation: &'a OperationManifest,
+        name: &'a VariableName,
+        variables: &'a Variables,
+    ) -> impl Iterator<Item = Resolved> {
+        operation.tasks.iter().filter_map(|task| self.resolve(task, variables).remove(name))
+    }
+
+    /// A value that is to name what is locked, and can't: without its lock an Operation must not run.
+    fn check_locks<'a>(
+        &'a self,
+        operation: &'a OperationManifest,
+        variables: &'a Variables,
+    ) -> impl Iterator<Item = FieldProblem> {
+        operation.locks.iter().flat_map(move |LockManifest { kind, variable, .. }| {
+            self.named(operation, variable, variables).filter_map(move |Resolved { value, from }| {
+                let why = match value.as_str().map(str::parse::<TargetId>) {
+                    Some(Ok(_)) => return None,
+                    Some(Err(error)) => error.to_string(),
+                    None => "it is no text that can be read here".to_owned(),
+                };
+                let pointer = format!("/variables/{}/{variable}", escape(&from));
+                let message = format!("variable {variable} names the {kind} to lock: {why}");
+                Some(FieldProblem::new(pointer, Code::VariableInvalid, message))
+            })
+        })
     }
 
     fn check_variables(
@@ -492,5 +527,91 @@ mod tests {
         .unwrap();
         let resolved = role.resolve(&"say".parse().unwrap(), &variables);
         assert_eq!(resolved[&"text".parse().unwrap()].from, "tasks.say");
+    }
+
+    /// A catalog of one role, `r`.
+    fn catalog_of(manifest: Value) -> Catalog {
+        let manifest: Manifest = serde_json::from_value(manifest).unwrap();
+        assert_eq!(manifest.check(), Vec::<String>::new());
+        let role = Role { digest: String::new(), collection: None, manifest };
+        Catalog { roles: BTreeMap::from([("r".parse().unwrap(), role)]), ..catalog() }
+    }
+
+    /// What an application does with sites and platforms.
+    fn locking() -> Catalog {
+        let platform = json!({"kind": "platform", "variable": "platform", "mode": "shared"});
+        catalog_of(json!({
+            "schema": "aegir.role/0", "title": "T", "targets": ["site", "platform"],
+            "operations": {
+                "deploy": {"title": "Deploy", "tasks": ["deploy"], "locks": [platform]},
+                "clone": {"title": "Clone", "tasks": ["look", "clone", "again"],
+                          "locks": [{"kind": "site", "variable": "from", "mode": "exclusive"}, platform]},
+                "delete": {"title": "Delete", "tasks": ["look"]},
+            },
+            "tasks": {"look": {}, "deploy": {"variables": ["platform"]}, "again": {"variables": ["from"]},
+                      "clone": {"variables": ["from", "platform"]}},
+            "variables": {"platform": {"type": "string", "scope": "site"}, "from": {"type": "string", "scope": "site"}},
+        }))
+    }
+
+    #[test]
+    fn an_operation_locks_what_its_manifest_names() {
+        let catalog = locking();
+        let check = |action: &str, target: (&str, &str), variables: Value, expect: &[&str]| {
+            let name: OperationName = format!("r.{action}").parse().unwrap();
+            let (role, operation) = catalog.find(&name).unwrap();
+            let variables: Variables = serde_json::from_value(variables).unwrap();
+            let (kind, id): (Kind, TargetId) = (target.0.parse().unwrap(), target.1.parse().unwrap());
+            let hosts = [Host::named("web1".parse().unwrap())];
+            let subject =
+                Subject { name: &name, target: &kind, hosts: &hosts, variables: &variables, priority: 0 };
+            assert_eq!(catalog.check(&subject), []);
+            let target = Target { name: target.1.parse().unwrap(), kind, id };
+            let locks = role.locks(operation, &target, &hosts, &variables, &[]);
+            let locks = locks.iter().map(|lock| {
+                let mode = if lock.mode == LockMode::Exclusive { "exclusive" } else { "shared" };
+                format!("{} {} {mode}", lock.kind, lock.id)
+            });
+            assert_eq!(locks.collect::<Vec<_>>(), expect, "{action}");
+        };
+        let of = |values: Value| json!({ "site": values });
+        let host = "host web1 shared";
+        let platform = "platform p1 shared";
+        check(
+            "deploy",
+            ("site", "s1"),
+            of(json!({"platform": "p1"})),
+            &[host, platform, "site s1 exclusive"],
+        );
+        check("delete", ("platform", "p1"), json!({}), &[host, "platform p1 exclusive"]);
+        let both = of(json!({"platform": "p1", "from": "s2"}));
+        check("clone", ("site", "s1"), both, &[host, platform, "site s1 exclusive", "site s2 exclusive"]);
+        let itself = of(json!({"platform": "p1", "from": "s1"}));
+        check("clone", ("site", "s1"), itself, &[host, platform, "site s1 exclusive"]);
+        let apart = json!({"site": {"platform": "p1", "from": "s2"}, "tasks.again": {"from": "s3"}});
+        let all = [host, platform, "site s1 exclusive", "site s2 exclusive", "site s3 exclusive"];
+        check("clone", ("site", "s1"), apart, &all);
+    }
+
+    #[test]
+    fn what_names_nothing_to_lock_is_refused() {
+        let (catalog, kind) = (locking(), "site".parse().unwrap());
+        let hosts = [Host::named("web1".parse().unwrap())];
+        let name = "r.deploy".parse().unwrap();
+        let check = |variables: Value, pointer: &str| {
+            let variables: Variables = serde_json::from_value(variables).unwrap();
+            let subject =
+                Subject { name: &name, target: &kind, hosts: &hosts, variables: &variables, priority: 0 };
+            let problems = catalog.check(&subject);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(
+                (problems[0].pointer.as_str(), problems[0].code.as_str()),
+                (pointer, "variable_invalid")
+            );
+        };
+        check(json!({"site": {"platform": "a platform"}}), "/variables/site/platform");
+        check(json!({"site": {"platform": "../p1"}}), "/variables/site/platform");
+        check(json!({"operation": {"platform": {"sealed": "…"}}}), "/variables/operation/platform");
+        check(json!({"site": {"platform": 1}}), "/variables/site/platform");
     }
 }

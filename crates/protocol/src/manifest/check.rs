@@ -1,9 +1,11 @@
 //! What is wrong with a manifest. Files are not looked at.
 
+use serde_json::Value;
+
 use crate::manifest::{
     Argument, MANIFEST_SCHEMA, Manifest, OperationManifest, Retry, TaskManifest, VariableManifest,
 };
-use crate::name::VariableName;
+use crate::name::{TargetId, VariableName};
 
 impl Manifest {
     /// What is wrong with it, in sentences; empty when nothing is. Files are not looked at.
@@ -18,12 +20,11 @@ impl Manifest {
                 wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
             }
             for lock in &operation.locks {
-                let problem = match self.variables.get(&lock.variable) {
-                    None => "which is not among variables",
-                    Some(variable) if variable.of_hosts() => "of which each host has its own",
-                    Some(_) => continue,
-                };
-                wrong.push(format!("operations.{name}.locks names {}, {problem}", lock.variable));
+                let problem = self.check_lock(operation, &lock.variable);
+                wrong
+                    .extend(problem.map(|problem| {
+                        format!("operations.{name}.locks names {}, {problem}", lock.variable)
+                    }));
             }
             for (number, task) in operation.tasks.iter().enumerate() {
                 let words = self.tasks.get(task).and_then(|task| task.shell.as_ref());
@@ -55,6 +56,30 @@ impl Manifest {
             wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
         }
         wrong
+    }
+
+    /// Why the value of a variable would not always name what an operation is to lock.
+    fn check_lock(&self, operation: &OperationManifest, name: &VariableName) -> Option<&'static str> {
+        let Some(variable) = self.variables.get(name) else { return Some("which is not among variables") };
+        let got = |task| self.tasks.get(task).is_some_and(|task| task.variables.contains(name));
+        let is_id = |value: &Value| value.as_str().is_some_and(|id| id.parse::<TargetId>().is_ok());
+        if variable.of_hosts() {
+            Some("of which each host has its own")
+        } else if variable.0.get("type").and_then(Value::as_str) != Some("string") {
+            Some("whose type is not string, as that of an id is")
+        } else if variable.secret() {
+            Some("a secret, which relayd can't read")
+        } else if !operation.tasks.iter().any(got) {
+            Some("which none of its tasks gets")
+        } else {
+            match variable.default() {
+                None if variable.optional() => {
+                    Some("which may be absent: make it required, or give it a default")
+                }
+                Some(default) if !is_id(default) => Some("whose default is no id"),
+                None | Some(_) => None,
+            }
+        }
     }
 
     /// Which outputs of other tasks a program gets that these do not hand over.
@@ -137,7 +162,7 @@ impl TaskManifest {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::manifest::ARGUMENT;
@@ -174,5 +199,37 @@ mod tests {
         }
         let argument = Argument::Output("dump".parse().unwrap(), "path".parse().unwrap());
         assert_eq!(json!(argument), json!({"output": "dump.path"}));
+    }
+
+    #[test]
+    fn a_lock_can_be_taken_each_time() {
+        let wrong = |variable: Value, got: &[&str]| {
+            let manifest = json!({
+                "schema": MANIFEST_SCHEMA, "title": "T", "targets": ["site"],
+                "operations": {"clone": {"title": "Clone", "tasks": ["copy"],
+                                         "locks": [{"kind": "site", "variable": "from", "mode": "exclusive"}]}},
+                "tasks": {"copy": {"variables": got}, "look": {"variables": ["from"]}},
+                "variables": {"from": variable},
+            });
+            serde_json::from_value::<Manifest>(manifest).unwrap().check().join("; ")
+        };
+        let string = |more: Value| {
+            let mut variable = json!({"type": "string", "scope": "site"});
+            variable.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            variable
+        };
+        assert_eq!(wrong(string(json!({})), &["from"]), "");
+        assert_eq!(wrong(string(json!({"default": "s1", "optional": true})), &["from"]), "");
+        for (variable, got, part) in [
+            (string(json!({})), &[][..], "which none of its tasks gets"),
+            (string(json!({"secret": true})), &["from"], "a secret"),
+            (string(json!({"optional": true})), &["from"], "which may be absent"),
+            (string(json!({"default": "no id"})), &["from"], "whose default is no id"),
+            (json!({"type": "integer", "scope": "site"}), &["from"], "whose type is not string"),
+            (json!({"scope": "site"}), &["from"], "whose type is not string"),
+        ] {
+            let said = wrong(variable, got);
+            assert!(said.contains(part) && said.starts_with("operations.clone.locks names from, "), "{said}");
+        }
     }
 }
