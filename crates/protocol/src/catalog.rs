@@ -149,14 +149,14 @@ fn check_hosts(hosts: &[Host]) -> Vec<FieldProblem> {
 impl Role {
     fn check_hosts_of(&self, task: &TaskName, hosts: &[Host]) -> Option<FieldProblem> {
         let declared = self.manifest.tasks.get(task)?;
-        if declared.needs_no_host() || hosts.iter().any(|host| offers(host, declared.service.as_ref())) {
+        if declared.needs_no_host() || !self.hosts_of(task, hosts).is_empty() {
             return None;
         }
-        let message = match &declared.service {
-            Some(service) => {
-                format!("task {task} needs a host with the service {service}; none of the hosts offers it")
-            }
-            None => format!("task {task} needs at least one host"),
+        let service = &declared.service;
+        let message = if service.is_empty() {
+            format!("task {task} needs at least one host")
+        } else {
+            format!("task {task} needs a host with the service {service}; none of the hosts offers it")
         };
         Some(FieldProblem::new("/hosts", Code::NoHostForTask, message))
     }
@@ -164,8 +164,8 @@ impl Role {
     /// The hosts that a Task runs on.
     #[must_use]
     pub fn hosts_of<'a>(&self, task: &TaskName, hosts: &'a [Host]) -> Vec<&'a Host> {
-        let service = self.manifest.tasks.get(task).and_then(|task| task.service.as_ref());
-        hosts.iter().filter(|host| offers(host, service)).collect()
+        let declared = self.manifest.tasks.get(task);
+        hosts.iter().filter(|host| declared.is_none_or(|task| task.service.offered_by(host))).collect()
     }
 
     /// The variables of a Task with their values: the manifest's default, outranked by the value in the
@@ -371,10 +371,6 @@ impl Role {
         };
         own || scope == OPERATION_SCOPE || task.is_some_and(|task| self.manifest.tasks.contains_key(&task))
     }
-}
-
-fn offers(host: &Host, service: Option<&crate::name::ServiceName>) -> bool {
-    service.is_none_or(|service| host.services.contains_key(service))
 }
 
 /// The first key, the variable's own name included, that Ansible would not take for data.
@@ -613,5 +609,64 @@ mod tests {
         check(json!({"site": {"platform": "../p1"}}), "/variables/site/platform");
         check(json!({"operation": {"platform": {"sealed": "…"}}}), "/variables/operation/platform");
         check(json!({"site": {"platform": 1}}), "/variables/site/platform");
+    }
+
+    #[test]
+    fn a_task_is_for_the_hosts_that_offer_its_service() {
+        let catalog = catalog_of(json!({
+            "schema": "aegir.role/0", "title": "T", "targets": ["site"],
+            "operations": {"all": {"title": "All", "tasks": ["web"]}, "beside": {"title": "Beside", "tasks": ["beside", "cloud"]}},
+            "tasks": {
+                "any": {}, "web": {"service": ["nginx", "apache"]}, "database": {"service": "mariadb"},
+                "beside": {"shell": {"argv": ["/bin/true"], "where": "dispatcher"}},
+                "cloud": {"plugin": {"runner": "note"}},
+                "near": {"plugin": {"runner": "note"}, "service": "mariadb"},
+            },
+        }));
+        let role = &catalog.roles[&"r".parse().unwrap()];
+        let host = |(name, services): (&str, &[&str])| Host {
+            services: services.iter().map(|name| (name.parse().unwrap(), BTreeMap::new())).collect(),
+            ..Host::named(name.parse().unwrap())
+        };
+        let check = |task: &str, hosts: &[(&str, &[&str])], expect: Result<&[&str], &str>| {
+            let hosts: Vec<_> = hosts.iter().copied().map(host).collect();
+            let task = task.parse().unwrap();
+            let of: Vec<_> = role.hosts_of(&task, &hosts).iter().map(|host| host.name.as_str()).collect();
+            let problem = role.check_hosts_of(&task, &hosts);
+            match (expect, problem) {
+                (Ok(expect), None) => assert_eq!(of, expect, "{task}"),
+                (Err(part), Some(problem)) => {
+                    assert_eq!(
+                        (problem.pointer.as_str(), problem.code.as_str()),
+                        ("/hosts", "no_host_for_task")
+                    );
+                    assert!(problem.message.contains(part), "{}", problem.message);
+                }
+                (expect, problem) => panic!("{task}: {problem:?}, not {expect:?}"),
+            }
+        };
+        let (web1, web2): ((_, &[_]), (_, &[_])) =
+            (("web1", &["nginx", "php-fpm"]), ("web2", &["apache", "ssh"]));
+        let (db, bare): ((_, &[_]), (_, &[_])) = (("db", &["mariadb"]), ("bare", &[]));
+        check("any", &[web1, db, bare], Ok(&["web1", "db", "bare"]));
+        check("any", &[], Err("needs at least one host"));
+        check("web", &[web1, db, web2, bare], Ok(&["web1", "web2"]));
+        check("web", &[db, bare], Err("the service nginx or apache"));
+        check("database", &[web1, db], Ok(&["db"]));
+        check("database", &[web1], Err("the service mariadb"));
+        check("near", &[], Err("the service mariadb"));
+        check("near", &[web1, db], Ok(&["db"]));
+        for task in ["beside", "cloud"] {
+            check(task, &[], Ok(&[]));
+        }
+        // One is written as it was, for those who read catalogs and know no lists.
+        assert_eq!(json!(role.manifest.tasks[&"database".parse().unwrap()])["service"], "mariadb");
+        assert_eq!(
+            json!(role.manifest.tasks[&"web".parse().unwrap()])["service"],
+            json!(["nginx", "apache"])
+        );
+        for wrong in [json!([]), json!(3), json!(["-x"])] {
+            assert!(serde_json::from_value::<crate::manifest::Services>(wrong).is_err());
+        }
     }
 }

@@ -6,12 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::name::{DocumentName, Kind, OperationName, RunnerName, ServiceName, TaskName, VariableName};
+use crate::name::{DocumentName, Kind, OperationName, RunnerName, TaskName, VariableName};
 use crate::operation::LockMode;
 
 mod check;
+mod services;
 mod value;
 
+pub use services::Services;
 pub use value::{OutputManifest, VariableManifest};
 
 /// The `schema` that a manifest of this version names.
@@ -148,9 +150,9 @@ pub struct TaskManifest {
     /// variables too, under both roles' names, and hands over its outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<OperationName>,
-    /// On the hosts that offer this service; on all hosts when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceName>,
+    /// On the hosts that offer this service, or one of these; on all hosts when absent.
+    #[serde(default, skip_serializing_if = "Services::is_empty")]
+    pub service: Services,
     /// How long it may take, in seconds; dispatcherd's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
@@ -293,7 +295,7 @@ impl TaskManifest {
     #[must_use]
     pub fn needs_no_host(&self) -> bool {
         match (&self.plugin, &self.shell) {
-            (Some(_), _) => self.service.is_none(),
+            (Some(_), _) => self.service.is_empty(),
             (None, Some(shell)) => shell.on == Place::Dispatcher,
             (None, None) => false,
         }

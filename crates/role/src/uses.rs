@@ -83,7 +83,9 @@ fn take(
         into.outputs.entry(name.clone()).or_insert_with(|| output.clone());
     }
     into.title = into.title.take().or_else(|| from.title.clone());
-    into.service = into.service.take().or_else(|| from.service.clone());
+    if into.service.is_empty() {
+        into.service = from.service.clone();
+    }
     into.timeout_seconds = into.timeout_seconds.or(from.timeout_seconds);
     into.quiet_seconds = into.quiet_seconds.or(from.quiet_seconds);
     Ok(from.uses.clone())
@@ -165,7 +167,7 @@ mod tests {
             task.variables.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
             ["profile", "root", "source"]
         );
-        assert_eq!((task.service.as_ref().unwrap().as_str(), task.timeout_seconds), ("nginx", Some(60)));
+        assert_eq!((task.service.to_string(), task.timeout_seconds), ("nginx".to_owned(), Some(60)));
         assert_eq!(task.outputs.len(), 1);
         // What the role says itself stays, and what the task does not need does not come.
         assert_eq!(whole.variables[&"root".parse().unwrap()].default(), Some(&json!("web")));
