@@ -63,6 +63,12 @@ impl FieldProblem {
     }
 }
 
+/// A key of a request as a JSON pointer's token (RFC 6901, section 3). Of one that no name can be as long as, its start.
+#[must_use]
+pub fn pointer_token(key: &str) -> String {
+    key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
 /// `GET /api/v1/operations`: newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationList {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::FieldProblem;
+use crate::api::{FieldProblem, pointer_token};
 use crate::code::Code;
 use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
 use crate::manifest::{LockManifest, Manifest, OperationManifest, VariableManifest};
@@ -266,7 +266,7 @@ impl Role {
                     Some(Err(error)) => error.to_string(),
                     None => "it is no text that can be read here".to_owned(),
                 };
-                let pointer = format!("/variables/{}/{variable}", escape(&from));
+                let pointer = format!("/variables/{}/{variable}", pointer_token(&from));
                 let message = format!("variable {variable} names the {kind} to lock: {why}");
                 Some(FieldProblem::new(pointer, Code::VariableInvalid, message))
             })
@@ -282,12 +282,12 @@ impl Role {
         let mut problems = Vec::new();
         for (scope, values) in variables {
             for (name, value) in values {
-                let pointer = format!("/variables/{}/{}", escape(scope), escape(name));
-                problems.extend(self.check_value(scope, hosts, name, value, &pointer));
+                let pointer = format!("/variables/{}/{}", pointer_token(scope), pointer_token(name));
+                problems.extend(self.check_value(operation, scope, hosts, name, value, &pointer));
             }
         }
         let mut missing = |task: &TaskName, name: &VariableName, scope: &str| {
-            let pointer = format!("/variables/{}/{name}", escape(scope));
+            let pointer = format!("/variables/{}/{name}", pointer_token(scope));
             if !problems.iter().any(|problem: &FieldProblem| problem.pointer == pointer) {
                 let message =
                     format!("variable {name} is missing: task {task} needs it in the scope {scope}");
@@ -319,21 +319,23 @@ impl Role {
 
     fn check_value(
         &self,
+        operation: &OperationManifest,
         scope: &str,
         hosts: &[Host],
         name: &str,
         value: &Value,
         pointer: &str,
-    ) -> Option<FieldProblem> {
-        let problem = |code, message: String| Some(FieldProblem::new(pointer, code, message));
+    ) -> Vec<FieldProblem> {
+        let problem = |code, message: String| vec![FieldProblem::new(pointer, code, message)];
         let shown: String = name.chars().take(64).collect();
         if let Some(key) = reserved(name, value) {
             let message =
                 format!("{key:?} has a meaning of its own in Ansible and can't be set by a frontend");
             return problem(Code::VariableReserved, message);
         }
-        let variable = name.parse::<VariableName>().ok().and_then(|name| self.manifest.variables.get(&name));
-        let Some(variable) = variable else {
+        let declared =
+            name.parse().ok().and_then(|name: VariableName| self.manifest.variables.get_key_value(&name));
+        let Some((name, variable)) = declared else {
             let known = list(self.manifest.variables.keys());
             let message = format!("the role declares no variable {shown:?}: it has {known}");
             return problem(Code::VariableUndeclared, message);
@@ -347,18 +349,46 @@ impl Role {
                 format!("variable {name} belongs to the scope {own} (or {OPERATION_SCOPE}, or tasks.NAME)");
             return problem(Code::VariableUndeclared, message);
         }
+        if let Some(message) = self.not_taken(operation, scope, name) {
+            return problem(Code::VariableUndeclared, message);
+        }
         if sealed(value).is_some() {
             let message = format!("variable {name} is of each host, and can't be a secret");
-            return if variable.of_hosts() { problem(Code::SecretInvalid, message) } else { None };
+            return if variable.of_hosts() { problem(Code::SecretInvalid, message) } else { Vec::new() };
         }
         if variable.secret() {
             let message =
                 format!("variable {name} is a secret: send it as {{\"secret\": …}}, so that it is sealed");
             return problem(Code::SecretInvalid, message);
         }
-        let validator = jsonschema::validator_for(&variable.schema()).ok()?;
-        let error = validator.validate(value).err()?;
-        problem(Code::VariableInvalid, format!("variable {name}: {error}"))
+        let faults = variable.faults(value).into_iter();
+        let problem = |(at, what)| {
+            let message = format!("variable {name}: {what}");
+            FieldProblem::new(format!("{pointer}{at}"), Code::VariableInvalid, message)
+        };
+        faults.map(problem).collect()
+    }
+
+    /// Why a value that is meant for this Operation would be dropped. The scopes of entities are sent whole, whatever an
+    /// Operation takes of them; `operation` and `tasks.NAME` are about this one.
+    fn not_taken(&self, operation: &OperationManifest, scope: &str, name: &VariableName) -> Option<String> {
+        let gets =
+            |task: &TaskName| self.manifest.tasks.get(task).is_some_and(|task| task.variables.contains(name));
+        let mut tasks = operation.tasks.iter();
+        match scope.strip_prefix("tasks.") {
+            None if scope != OPERATION_SCOPE || tasks.any(gets) => None,
+            None => Some(format!("no task of this operation takes the variable {name}: leave it out")),
+            Some(named) => match tasks.find(|task| task.as_str() == named) {
+                None => Some(format!(
+                    "task {named} is none of this operation's: it has {}",
+                    list(&operation.tasks)
+                )),
+                Some(task) if !gets(task) => {
+                    Some(format!("task {task} does not take the variable {name}: leave it out"))
+                }
+                Some(_) => None,
+            },
+        }
     }
 
     fn scope_fits(&self, scope: &str, hosts: &[Host], variable: &VariableManifest) -> bool {
@@ -385,11 +415,6 @@ fn reserved<'a>(name: &'a str, value: &'a Value) -> Option<&'a str> {
         Value::Array(items) => items.iter().find_map(|item| reserved("", item)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
-}
-
-/// A key as a JSON pointer's token (RFC 6901, section 3).
-fn escape(key: &str) -> String {
-    key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]
@@ -668,5 +693,65 @@ mod tests {
         for wrong in [json!([]), json!(3), json!(["-x"])] {
             assert!(serde_json::from_value::<crate::manifest::Services>(wrong).is_err());
         }
+    }
+
+    #[test]
+    fn each_fault_within_a_value_is_pointed_at() {
+        let catalog = catalog_of(json!({
+            "schema": "aegir.role/0", "title": "T", "targets": ["site"],
+            "operations": {"run": {"title": "Run", "tasks": ["run"]}},
+            "tasks": {"run": {"variables": ["pool", "names"]}},
+            "variables": {
+                "pool": {"type": "object", "scope": "site", "required": ["size"], "additionalProperties": false,
+                         "properties": {"size": {"type": "integer", "minimum": 1}, "a/b": {"type": "string"}}},
+                "names": {"type": "array", "items": {"type": "string"}, "scope": "site", "default": []},
+            },
+        }));
+        let (name, kind) = ("r.run".parse().unwrap(), "site".parse().unwrap());
+        let hosts = [Host::named("web1".parse().unwrap())];
+        let check = |variables: Value, expect: &[(&str, &str)]| {
+            let variables: Variables = serde_json::from_value(variables).unwrap();
+            let subject =
+                Subject { name: &name, target: &kind, hosts: &hosts, variables: &variables, priority: 0 };
+            let problems = catalog.check(&subject);
+            assert_eq!(problems.len(), expect.len(), "{problems:?}");
+            for (pointer, part) in expect {
+                let found = problems.iter().any(|problem| {
+                    problem.pointer == *pointer
+                        && problem.code == "variable_invalid"
+                        && problem.message.contains(part)
+                });
+                assert!(found, "{pointer}: {part} is not in {problems:?}");
+            }
+        };
+        check(json!({"site": {"pool": {"size": 3}}}), &[]);
+        check(
+            json!({"site": {"pool": {"size": 0, "a/b": 1}, "names": ["x", 2, 3]}}),
+            &[
+                ("/variables/site/pool/size", "less than the minimum of 1"),
+                ("/variables/site/pool/a~1b", "not of type \"string\""),
+                ("/variables/site/names/1", "not of type \"string\""),
+                ("/variables/site/names/2", "not of type \"string\""),
+            ],
+        );
+        let pool = "/variables/site/pool";
+        check(
+            json!({"site": {"pool": {"sise": 1}}}),
+            &[(pool, "\"size\" is a required"), (pool, "'sise' was unexpected")],
+        );
+    }
+
+    #[test]
+    fn what_is_meant_for_this_operation_and_taken_by_nothing_is_refused() {
+        let text = |scope: &str| json!({"site": {"text": "x"}, scope: {"rack": 1}});
+        let undeclared = |pointer| [(pointer, Code::VariableUndeclared)];
+        // Frontends send whole entities, whatever an operation takes of them.
+        let whole = json!({"site": {"text": "x"}});
+        assert_eq!(problems("example.place", "site", whole), problems("example.place", "site", json!({})));
+        check("example.print", "site", text("operation"), &undeclared("/variables/operation/rack"));
+        check("example.print", "site", text("tasks.place"), &undeclared("/variables/tasks.place/rack"));
+        check("example.print", "site", text("tasks.say"), &undeclared("/variables/tasks.say/rack"));
+        check("example.print", "site", text("tasks.none"), &undeclared("/variables/tasks.none/rack"));
+        check("example.print", "site", json!({"tasks.say": {"text": "x"}, "operation": {"text": "y"}}), &[]);
     }
 }

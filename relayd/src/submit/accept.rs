@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{FieldProblem, Problem};
+use aegir_protocol::api::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::catalog::{Catalog, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
@@ -147,7 +147,7 @@ fn check_secrets(request: &Request, catalog: &Catalog) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
     for (scope, values) in &request.variables {
         for (name, value) in values {
-            let pointer = || format!("/variables/{}/{}", escape(scope), escape(name));
+            let pointer = || format!("/variables/{}/{}", pointer_token(scope), pointer_token(name));
             let Some(plain) = secret(value) else {
                 if let Some(sealed) = sealed(value)
                     && !looks_sealed(sealed)
@@ -205,11 +205,6 @@ fn seal(variables: &Variables, catalog: &Catalog) -> Result<Variables, Problem> 
         *value = sealed;
     }
     Ok(variables)
-}
-
-/// A key as a JSON pointer's token (RFC 6901, section 3).
-pub(super) fn escape(key: &str) -> String {
-    key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aegir_amqp::dead::{Body, Kept};
 use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher, SettleError};
-use aegir_protocol::api::{FieldProblem, Problem};
+use aegir_protocol::api::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{Message as _, decode, encode};
 use aegir_protocol::request::{Accepted, Reply, Request, secret};
@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{escape, problem};
+use super::accept::problem;
 use crate::relay::Relay;
 
 /// How many requests are worked on at the same time.
@@ -84,7 +84,7 @@ impl Requests {
         let mut secrets = Vec::new();
         for (scope, values) in &request.variables {
             for (name, _) in values.iter().filter(|(_, value)| secret(value).is_some()) {
-                let pointer = format!("/variables/{}/{}", escape(scope), escape(name));
+                let pointer = format!("/variables/{}/{}", pointer_token(scope), pointer_token(name));
                 let message = "a secret in the clear: send it sealed, or send the request by HTTP";
                 secrets.push(FieldProblem::new(pointer, Code::SecretInTheClear, message));
             }

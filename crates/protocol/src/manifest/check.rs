@@ -50,7 +50,7 @@ impl Manifest {
             {
                 wrong.push(format!("tasks.{name} gets {variable}, whose scope hosts is for task-files"));
             }
-            wrong.extend(self.check_outputs_of(task).map(|error| format!("tasks.{name}: {error}")));
+            wrong.extend(self.check_arguments_of(task).map(|error| format!("tasks.{name}: {error}")));
         }
         for (name, variable) in &self.variables {
             wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
@@ -82,11 +82,14 @@ impl Manifest {
         }
     }
 
-    /// Which outputs of other tasks a program gets that these do not hand over.
-    fn check_outputs_of(&self, task: &TaskManifest) -> impl Iterator<Item = String> {
+    /// What a program gets as an argument that it can't get.
+    fn check_arguments_of(&self, task: &TaskManifest) -> impl Iterator<Item = String> {
         let argv = task.shell.iter().flat_map(|shell| &shell.argv);
         argv.filter_map(|argument| match argument {
-            Argument::Text(_) | Argument::Variable(_) => None,
+            Argument::Text(_) => None,
+            Argument::Variable(name) => self.variables.get(name).filter(|variable| variable.secret()).map(|_| {
+                format!("shell.argv uses {name}, a secret, which everybody on the host could read there: let the program read $AEGIR_SECRETS/{name}")
+            }),
             Argument::Output(of, document) => {
                 let declared = self.tasks.get(of).and_then(|task| task.outputs.get(document));
                 match declared {
@@ -132,6 +135,11 @@ impl TaskManifest {
         }
         if self.uses.is_some() && (self.shell.is_some() || self.plugin.is_some()) {
             wrong.push("uses is for task-files".to_owned());
+        }
+        for (limit, seconds) in [("timeout", self.timeout_seconds), ("quiet", self.quiet_seconds)] {
+            if seconds == Some(0) {
+                wrong.push(format!("{limit}_seconds is 0: 1 or more is expected"));
+            }
         }
         if let Some(shell) = &self.shell {
             if shell.argv.is_empty() {
@@ -231,5 +239,34 @@ mod tests {
             let said = wrong(variable, got);
             assert!(said.contains(part) && said.starts_with("operations.clone.locks names from, "), "{said}");
         }
+    }
+
+    #[test]
+    fn what_would_fail_when_a_task_runs_is_said_before() {
+        let wrong = |task: Value| {
+            let manifest = json!({
+                "schema": MANIFEST_SCHEMA, "title": "T", "targets": ["site"],
+                "operations": {"run": {"title": "Run", "tasks": ["run"]}}, "tasks": {"run": task},
+                "variables": {"password": {"type": "string", "scope": "site", "secret": true},
+                              "word": {"type": "string", "scope": "site"}},
+            });
+            serde_json::from_value::<Manifest>(manifest).unwrap().check().join("; ")
+        };
+        let program = |name: &str| json!({"variables": ["password", "word"], "shell": {"argv": ["load", {"variable": name}]}});
+        assert_eq!(wrong(program("word")), "");
+        assert_eq!(
+            wrong(program("password")),
+            "tasks.run: shell.argv uses password, a secret, which everybody on the host could read there: let the \
+             program read $AEGIR_SECRETS/password"
+        );
+        assert_eq!(wrong(json!({"timeout_seconds": 1, "quiet_seconds": 1})), "");
+        assert_eq!(
+            wrong(json!({"timeout_seconds": 0})),
+            "tasks.run: timeout_seconds is 0: 1 or more is expected"
+        );
+        assert_eq!(
+            wrong(json!({"quiet_seconds": 0})),
+            "tasks.run: quiet_seconds is 0: 1 or more is expected"
+        );
     }
 }

@@ -29,7 +29,33 @@ fn schema(map: &Map<String, Value>) -> Value {
     Value::Object(theirs.map(|(keyword, value)| (keyword.clone(), value.clone())).collect())
 }
 
+/// The most faults that are said of one value.
+const MOST_FAULTS: usize = 16;
+/// A message that is longer, in bytes, says `value` in place of the value.
+const LONGEST_FAULT: usize = 500;
+
+/// Each fault of a value: where in it, as a JSON pointer, and what was expected there. A masked one is not shown.
+fn faults(map: &Map<String, Value>, value: &Value, masked: bool) -> Vec<(String, String)> {
+    // One that is no schema was left out of the catalog.
+    let validator = match jsonschema::validator_for(&schema(map)) {
+        Ok(validator) => validator,
+        Err(error) => return vec![(String::new(), format!("no JSON Schema: {error}"))],
+    };
+    let faults = validator.iter_errors(value).take(MOST_FAULTS).map(|error| {
+        let said = if masked { String::new() } else { error.to_string() };
+        let short = !said.is_empty() && said.len() <= LONGEST_FAULT;
+        (error.instance_path().to_string(), if short { said } else { error.masked().to_string() })
+    });
+    faults.collect()
+}
+
 impl VariableManifest {
+    /// What is wrong with a value that is no secret: where in it, as a JSON pointer, and what was expected there.
+    #[must_use]
+    pub fn faults(&self, value: &Value) -> Vec<(String, String)> {
+        faults(&self.0, value, self.secret())
+    }
+
     /// The scope that its value comes from: `site`, `platform`, …
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
@@ -113,15 +139,11 @@ impl OutputManifest {
     /// # Errors
     /// Where in the value, as a JSON pointer, and what was expected there.
     pub fn fits(&self, value: &Value) -> Result<(), String> {
-        // One that is no schema was left out of the catalog.
-        let validator = jsonschema::validator_for(&schema(&self.0))
-            .map_err(|error| format!("no JSON Schema: {error}"))?;
-        validator.validate(value).map_err(|error| {
-            let at = error.instance_path().to_string();
-            // What a secret is does not go into a message.
-            let what = if self.secret() { error.masked().to_string() } else { error.to_string() };
-            if at.is_empty() { what } else { format!("{at}: {what}") }
-        })
+        // What a secret is does not go into a message.
+        let faults = faults(&self.0, value, self.secret()).into_iter();
+        let said = faults.map(|(at, what)| if at.is_empty() { what } else { format!("{at}: {what}") });
+        let said: Vec<_> = said.collect();
+        if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
     }
 
     /// What is wrong with it, each after its name.
@@ -159,6 +181,11 @@ mod tests {
             sizes.fits(&json!({"bytes": "x"})).unwrap_err(),
             r#"/bytes: "x" is not of type "integer""#
         );
+        let both = output(json!({"required": ["b"], "properties": {"a": {"type": "integer"}}}));
+        let said = both.fits(&json!({"a": "x"})).unwrap_err();
+        assert!(said.contains("/a: ") && said.contains(r#""b" is a required property"#), "{said}");
+        let long = sizes.fits(&json!({"bytes": "x".repeat(1000)})).unwrap_err();
+        assert_eq!(long, r#"/bytes: value is not of type "integer""#);
         let word = output(json!({"type": "string", "secret": true, "minLength": 40}));
         assert!(!word.fits(&json!("hunter2 hunter2")).unwrap_err().contains("hunter2"));
     }
