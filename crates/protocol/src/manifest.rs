@@ -24,6 +24,7 @@ pub const MANIFEST_SCHEMA: &str = "aegir.role/0";
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// `aegir.role/0`.
+    #[schemars(extend("const" = MANIFEST_SCHEMA))]
     pub schema: String,
     /// For people, in two or three words.
     pub title: String,
@@ -155,9 +156,11 @@ pub struct TaskManifest {
     pub service: Services,
     /// How long it may take, in seconds; dispatcherd's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub timeout_seconds: Option<u64>,
     /// How long it may print nothing, in seconds; dispatcherd's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub quiet_seconds: Option<u64>,
     /// The variables that it gets. It gets no others.
     #[serde(default)]

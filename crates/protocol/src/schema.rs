@@ -5,12 +5,19 @@ use schemars::{JsonSchema, Schema};
 
 use crate::{api, catalog, dead_letter, manifest, message, operation, record, request, runner};
 
+fn of<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+}
+
+/// That of a role's manifest, for editors.
+#[must_use]
+pub fn role() -> Schema {
+    of::<manifest::Manifest>()
+}
+
 /// Every schema by its file name without `.json`.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Schema)> {
-    fn of<T: JsonSchema>() -> Schema {
-        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
-    }
     vec![
         ("request", of::<request::Request>()),
         ("reply", of::<request::Reply>()),
@@ -28,7 +35,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("echoed", of::<message::Echoed>()),
         ("heartbeat", of::<message::Heartbeat>()),
         ("catalog", of::<catalog::Catalog>()),
-        ("role", of::<manifest::Manifest>()),
+        ("role", role()),
         ("runner.input", of::<runner::Input>()),
         ("runner.line", of::<runner::Line>()),
         ("record.started", of::<record::Started>()),

@@ -6,6 +6,8 @@
 pub mod files;
 mod load;
 mod new;
+#[cfg(test)]
+mod schema;
 mod used;
 mod uses;
 

@@ -40,6 +40,9 @@ const FILES: [(&str, &str); 8] = files![
     "tests/run",
 ];
 
+/// What an editor checks the manifest against, beside it.
+const SCHEMA: &str = "meta/aegir.schema.json";
+
 /// Makes a role of this name in a directory, and says where it is.
 ///
 /// # Errors
@@ -62,6 +65,9 @@ pub fn new(name: &RoleName, directory: &Path) -> Result<PathBuf, NewError> {
         let text = text.replace("THE_ROLE", name.as_str()).replace("THE_TITLE", &title(name));
         write(&path, &text).map_err(failed(&path))?;
     }
+    let path = role.join(SCHEMA);
+    let schema = serde_json::to_string_pretty(&aegir_protocol::schema::role()).map_err(io::Error::from);
+    schema.and_then(|schema| write(&path, &(schema + "\n"))).map_err(failed(&path))?;
     Ok(role)
 }
 
@@ -94,6 +100,11 @@ mod tests {
         assert_eq!(crate::check(&role, &[]), Vec::<String>::new());
         let manifest = std::fs::read_to_string(role.join(crate::MANIFEST)).unwrap();
         assert!(manifest.contains("title: My shop\n") && !manifest.contains("THE_"), "{manifest}");
+        // An editor finds the schema by the first line.
+        let schema =
+            manifest.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=").unwrap();
+        let schema = std::fs::read_to_string(role.join("meta").join(schema)).unwrap();
+        assert_eq!(schema.parse::<serde_json::Value>().unwrap(), *aegir_protocol::schema::role().as_value());
         assert!(matches!(new(&name, &directory.path().join("roles")), Err(NewError::Exists(_))));
     }
 }

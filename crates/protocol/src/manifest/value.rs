@@ -1,21 +1,104 @@
 //! What a manifest says of a value: a JSON Schema (2020-12) and keywords of our own beside it.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A variable: a JSON Schema (2020-12) with four more keywords. `scope` (required) says where the value comes
 /// from, `secret` that it must be sealed, `optional` that it may be absent, `unit` what a number counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VariableManifest(pub Map<String, Value>);
 
 /// A document that a Task hands over: a JSON Schema (2020-12) with four more keywords. `secret` says that it is a text
 /// which is sealed before it is recorded, `optional` that it may be absent, `unit` what a number counts, and
 /// `fresh_seconds` for how long it is to be believed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OutputManifest(pub Map<String, Value>);
+
+/// What a variable's scope can be: a kind of entity, `operation`, `hosts`, or a service's settings.
+const SCOPE: &str = r"^([a-z][a-z0-9_]{0,62}|services\.[A-Za-z0-9][A-Za-z0-9._-]{0,62})$";
+
+/// The schema of a JSON Schema with keywords of our own: other ones it must not have, for a `sekret` would go unnoticed.
+fn form(description: &str, own: &Value, required: &[&str]) -> Schema {
+    json_schema!({
+        "description": description,
+        "type": "object",
+        "allOf": [{ "$ref": "https://json-schema.org/draft/2020-12/schema" }],
+        "properties": own,
+        "required": required,
+        "unevaluatedProperties": false,
+    })
+}
+
+impl JsonSchema for VariableManifest {
+    fn schema_name() -> Cow<'static, str> {
+        "VariableManifest".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let own = json!({
+            "scope": { "description": "Which entity the value belongs to: `site`, `platform`, `host`, …; `operation`; `hosts`, when each host has its own; `services.NAME`.",
+                       "type": "string", "pattern": SCOPE },
+            "secret": { "description": "Whether it must be sealed.", "type": "boolean" },
+            "optional": { "description": "Whether it may be absent without a default.", "type": "boolean" },
+            "unit": { "description": "What a number counts: `megabytes`, `seconds`, …", "type": "string" },
+        });
+        form("A variable: a JSON Schema (2020-12) with four more keywords.", &own, &["scope"])
+    }
+}
+
+impl JsonSchema for OutputManifest {
+    fn schema_name() -> Cow<'static, str> {
+        "OutputManifest".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let own = json!({
+            "secret": { "description": "Whether it is a text that is sealed before it is recorded.", "type": "boolean" },
+            "optional": { "description": "Whether the Task may succeed without it.", "type": "boolean" },
+            "unit": { "description": "What a number counts: `megabytes`, `seconds`, …", "type": "string" },
+            "fresh_seconds": { "description": "For how long it is to be believed, in seconds; for ever when absent.",
+                               "type": "integer", "minimum": 1 },
+        });
+        form("A document that a Task hands over: a JSON Schema (2020-12) with four more keywords.", &own, &[])
+    }
+}
+
+fn validator_of<T: JsonSchema>() -> Validator {
+    let form = T::json_schema(&mut SchemaGenerator::default());
+    jsonschema::validator_for(form.as_value()).expect("the form of a manifest's values is a schema")
+}
+
+static VARIABLE: LazyLock<Validator> = LazyLock::new(validator_of::<VariableManifest>);
+static OUTPUT: LazyLock<Validator> = LazyLock::new(validator_of::<OutputManifest>);
+
+/// What is wrong with how a value is declared, each after its name.
+fn unfit(map: &Map<String, Value>, form: &Validator) -> Vec<String> {
+    let value = Value::Object(map.clone());
+    let unknown = |error: &jsonschema::ValidationError<'_>| error.kind().keyword() == "unevaluatedProperties";
+    let (unknown, mut wrong): (Vec<_>, Vec<_>) = form.iter_errors(&value).partition(unknown);
+    // Beside a wrong keyword the right ones count as unknown, too.
+    if wrong.is_empty() {
+        wrong = unknown;
+    }
+    let said = |error: jsonschema::ValidationError<'_>| {
+        format!("{}: {error}", error.instance_path().to_string().replace('/', "."))
+    };
+    let mut wrong: Vec<_> = wrong.into_iter().map(said).collect();
+    // What the form does not say, such as a pattern that is none.
+    if wrong.is_empty()
+        && let Err(error) = jsonschema::validator_for(&schema(map))
+    {
+        wrong.push(format!(" is not a JSON Schema: {error}"));
+    }
+    wrong
+}
 
 /// What is no keyword of JSON Schema.
 const OURS: [&str; 5] = ["scope", "secret", "optional", "unit", "fresh_seconds"];
@@ -94,14 +177,18 @@ impl VariableManifest {
 
     /// What is wrong with it, each after its name.
     pub(super) fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if self.scope().is_none() {
-            wrong.push(" has no scope: say which entity it belongs to, such as site".to_owned());
+        match self.scope() {
+            None => return vec![" has no scope: say which entity it belongs to, such as site".to_owned()],
+            Some(scope) if scope.starts_with("hosts.") => {
+                return vec![format!(
+                    ".scope: a host's name, as in {scope}, has no place in a manifest; with `hosts` each host has a value of its own"
+                )];
+            }
+            Some(_) => {}
         }
-        if let Err(error) = jsonschema::validator_for(&self.schema()) {
-            wrong.push(format!(" is not a JSON Schema: {error}"));
-        } else if let Some(default) = self.default()
-            && !jsonschema::is_valid(&self.schema(), default)
+        let mut wrong = unfit(&self.0, &VARIABLE);
+        if wrong.is_empty()
+            && self.default().is_some_and(|default| !jsonschema::is_valid(&self.schema(), default))
         {
             wrong.push(": the default does not fit the schema".to_owned());
         }
@@ -148,15 +235,9 @@ impl OutputManifest {
 
     /// What is wrong with it, each after its name.
     pub(super) fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if let Err(error) = jsonschema::validator_for(&schema(&self.0)) {
-            wrong.push(format!(" is not a JSON Schema: {error}"));
-        }
+        let mut wrong = unfit(&self.0, &OUTPUT);
         if self.secret() && self.0.get("type").and_then(Value::as_str) != Some("string") {
             wrong.push(" is a secret, so its type must be string".to_owned());
-        }
-        if self.0.contains_key("fresh_seconds") && self.fresh_seconds().is_none_or(|seconds| seconds == 0) {
-            wrong.push(".fresh_seconds: a whole number of seconds, 1 or more, is expected".to_owned());
         }
         wrong
     }
@@ -199,5 +280,31 @@ mod tests {
         assert_eq!(wrong(json!({"fresh_seconds": 0})), 1);
         assert_eq!(wrong(json!({"fresh_seconds": "1h"})), 1);
         assert_eq!(wrong(json!({"fresh_seconds": 3600})), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_variable_is_said() {
+        let wrong = |value| serde_json::from_value::<VariableManifest>(value).unwrap().check().join("; ");
+        for (variable, part) in [
+            (
+                json!({"type": "string", "scope": "site", "unit": "bytes", "secret": true, "optional": false}),
+                "",
+            ),
+            (
+                json!({"scope": "services.php-fpm", "$comment": "x", "format": "uri", "items": true, "oneOf": [{}]}),
+                "",
+            ),
+            (json!({"type": "string"}), "has no scope"),
+            (json!({"scope": "hosts.web1"}), ".scope: a host's name, as in hosts.web1"),
+            (json!({"scope": "Site"}), ".scope: \"Site\" does not match"),
+            (json!({"type": "strnig", "scope": "site"}), ".type: \"strnig\""),
+            (json!({"scope": "site", "sekret": true}), "'sekret' was unexpected"),
+            (json!({"scope": "site", "secret": "yes"}), ".secret: \"yes\" is not of type"),
+            (json!({"scope": "site", "pattern": "("}), "is not a JSON Schema"),
+            (json!({"scope": "site", "type": "string", "default": 1}), "the default does not fit"),
+        ] {
+            let said = wrong(variable);
+            assert!(if part.is_empty() { said.is_empty() } else { said.contains(part) }, "{part:?}: {said}");
+        }
     }
 }
