@@ -8,8 +8,8 @@ mod load;
 mod new;
 #[cfg(test)]
 mod schema;
-mod used;
+mod undeclared;
 mod uses;
 
-pub use load::{Found, Located, MANIFEST, Places, check, load};
+pub use load::{Found, Located, MANIFEST, Places, check, load, roles_in};
 pub use new::{NewError, new};

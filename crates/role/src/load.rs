@@ -11,7 +11,7 @@ use aegir_service::room::passes;
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{self, FilesError};
-use crate::{used, uses};
+use crate::{undeclared, uses};
 
 /// Where a role's manifest stands.
 pub const MANIFEST: &str = "meta/aegir.yml";
@@ -176,6 +176,14 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
     own.and_then(|own| one(&own, &manifests, &mut Digests::new(), &mut found).err()).unwrap_or_default()
 }
 
+/// The roles in a directory of roles, sorted.
+///
+/// # Errors
+/// When it can't be read.
+pub fn roles_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(in_directory(directory, None)?.into_iter().map(|(_, place)| place.path).collect())
+}
+
 fn in_directory(
     directory: &Path,
     collection: Option<&(String, PathBuf)>,
@@ -251,10 +259,9 @@ fn one(
     let mut wrong: Vec<_> =
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();
     wrong.extend(missing_task_files(path, &manifest));
-    wrong.extend(used::check(path, name, &manifest));
-    let others =
-        manifests.iter().map(|(name, (place, manifest))| (name.clone(), (place.path.as_path(), manifest)));
-    wrong.extend(used::check_outputs_of_used(&manifest, &others.collect()));
+    let beside = manifests.iter().map(|(name, (place, _))| (name.clone(), place.path.clone())).collect();
+    wrong.extend(undeclared::check(undeclared::Files { name, path, beside: &beside }, &manifest));
+    wrong.extend(undeclared::check_used(&manifest, &beside, &said));
     let (collection, content) = match collection {
         Some((collection, content)) => (Some(collection.clone()), content),
         None => (None, path),

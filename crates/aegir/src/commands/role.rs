@@ -32,7 +32,8 @@ pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
 fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
     let mut text = String::new();
     let mut wrong = 0;
-    for role in roles {
+    let each: Vec<_> = roles.iter().flat_map(|given| meant(given)).collect();
+    for role in &each {
         let mut problems = aegir_role::check(role, beside);
         problems.extend(lint(role)?);
         wrong += problems.len();
@@ -45,6 +46,13 @@ fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
     }
     print(text.as_bytes())?;
     Ok(if wrong == 0 { Exit::Success } else { Exit::Failed }.into())
+}
+
+/// The role in a directory, or where there is none, those in the directories below.
+fn meant(given: &Path) -> Vec<PathBuf> {
+    let below = || aegir_role::roles_in(given).ok().filter(|roles| !roles.is_empty());
+    let is_role = given.join(MANIFEST).is_file();
+    (!is_role).then(below).flatten().unwrap_or_else(|| vec![given.to_owned()])
 }
 
 /// What ansible-lint says of a role, a line each; nothing where it is not installed.
@@ -65,11 +73,48 @@ fn lint(role: &Path) -> Result<Vec<String>, Error> {
     if output.status.success() {
         return Ok(Vec::new());
     }
-    let said = String::from_utf8_lossy(&output.stdout);
-    let said: Vec<_> = said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let (outside, said): (Vec<_>, Vec<_>) =
+        stdout.lines().filter(|line| !line.is_empty()).partition(|line| is_outside(line));
+    if said.is_empty() && !outside.is_empty() {
+        return Ok(Vec::new());
+    }
+    let said: Vec<_> = said.into_iter().map(str::to_owned).collect();
     if said.is_empty() {
         let errors = String::from_utf8_lossy(&output.stderr);
         return Ok(vec![format!("ansible-lint: {}: {}", output.status, errors.trim())]);
     }
     Ok(said)
+}
+
+/// Whether a finding is about a file of somebody else: one that the role's own import, such as those of a role beside it.
+fn is_outside(finding: &str) -> bool {
+    finding.starts_with("../") || finding.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ansible_lint_says_of_other_files_is_left_out() {
+        assert!(is_outside("../php_site/tasks/install.yml:3: name[missing]: All tasks should be named."));
+        assert!(is_outside("/etc/ansible/roles/other/tasks/main.yml:1: yaml[truthy]: …"));
+        assert!(!is_outside("tasks/install.yml:3: name[missing]: All tasks should be named."));
+    }
+
+    #[test]
+    fn a_directory_of_roles_means_each_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        for role in ["b", "a"] {
+            std::fs::create_dir_all(directory.path().join(role).join("meta")).unwrap();
+            std::fs::write(directory.path().join(role).join(MANIFEST), "").unwrap();
+        }
+        std::fs::create_dir(directory.path().join("c")).unwrap();
+        let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+        assert_eq!(meant(directory.path()), [a.clone(), b]);
+        assert_eq!(meant(&a), [a]);
+        let none = directory.path().join("c");
+        assert_eq!(meant(&none), [none]);
+    }
 }

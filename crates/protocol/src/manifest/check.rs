@@ -15,6 +15,13 @@ impl Manifest {
         if self.schema != MANIFEST_SCHEMA {
             wrong.push(format!("schema is {:?}, {MANIFEST_SCHEMA:?} is expected", self.schema));
         }
+        if self.operations.is_empty() && self.tasks.is_empty() {
+            wrong.push("it has neither operations nor tasks, so nobody could use it".to_owned());
+        }
+        // Other roles may build on the tasks of one without operations.
+        if self.targets.is_empty() && !self.operations.is_empty() {
+            wrong.push("targets is empty: name the kinds of things that its operations are for".to_owned());
+        }
         for (name, operation) in &self.operations {
             for task in operation.tasks.iter().filter(|task| !self.tasks.contains_key(*task)) {
                 wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
@@ -179,7 +186,7 @@ mod tests {
     fn a_program_gets_only_what_other_tasks_hand_over_in_the_clear() {
         let manifest = |word: Value| {
             let manifest = json!({
-                "schema": MANIFEST_SCHEMA, "title": "T", "targets": [],
+                "schema": MANIFEST_SCHEMA, "title": "T", "targets": ["site"],
                 "operations": {"move": {"title": "Move", "tasks": ["dump", "load"]}},
                 "tasks": {
                     "dump": {"outputs": {"path": {"type": "string"}, "key": {"type": "string", "secret": true}}},
@@ -267,6 +274,21 @@ mod tests {
         assert_eq!(
             wrong(json!({"quiet_seconds": 0})),
             "tasks.run: quiet_seconds is 0: 1 or more is expected"
+        );
+    }
+
+    #[test]
+    fn a_role_can_be_used_by_somebody() {
+        let wrong = |targets: Value, operations: Value, tasks: Value| {
+            let manifest = json!({"schema": MANIFEST_SCHEMA, "title": "T", "targets": targets, "operations": operations, "tasks": tasks});
+            serde_json::from_value::<Manifest>(manifest).unwrap().check().join("; ")
+        };
+        let run = json!({"run": {"title": "Run", "tasks": ["run"]}});
+        assert_eq!(wrong(json!(["site"]), run.clone(), json!({"run": {}})), "");
+        assert_eq!(wrong(json!([]), json!({}), json!({"run": {}})), "");
+        assert!(wrong(json!([]), run, json!({"run": {}})).starts_with("targets is empty"));
+        assert!(
+            wrong(json!(["site"]), json!({}), json!({})).starts_with("it has neither operations nor tasks")
         );
     }
 }

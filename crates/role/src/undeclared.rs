@@ -1,0 +1,642 @@
+//! What the files of a role use and do not have: variables and outputs that its manifest does not declare, and task-files
+//! that are not there.
+//!
+//! Read as text: what stands in `{{ }}` and `{% %}`, and in keys such as `when` that are expressions as a whole. Files that
+//! a task-file includes by a fixed name, and templates, are read too. What is put together while the play runs can't be
+//! seen here; it fails then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use aegir_protocol::manifest::{Manifest, TaskManifest};
+use aegir_protocol::name::{RoleName, TaskName, VariableName};
+use yaml_serde::Value;
+
+/// Keys whose text is an expression without braces.
+const EXPRESSIONS: [&str; 7] = ["when", "changed_when", "failed_when", "until", "that", "var", "break_when"];
+/// Keys of a step that name another task-file.
+const INCLUDES: [&str; 2] = ["include_tasks", "import_tasks"];
+
+/// A role's files, and where those of roles beside it are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Files<'a> {
+    pub(crate) name: &'a RoleName,
+    pub(crate) path: &'a Path,
+    pub(crate) beside: &'a BTreeMap<RoleName, PathBuf>,
+}
+
+/// Each word with the role's prefix, or `aegir.outputs.…`, and the first file that has it.
+type Words = BTreeMap<String, PathBuf>;
+
+/// What is found in the files of one task.
+#[derive(Debug, Default)]
+struct Seen {
+    used: Words,
+    /// Of these, and of outputs in general (`aegir.outputs`), a file asks whether they are there.
+    asked: BTreeSet<String>,
+    /// What the files set themselves.
+    set: BTreeSet<String>,
+    files: BTreeSet<PathBuf>,
+    broken: Vec<String>,
+}
+
+/// What a role sets itself.
+#[derive(Debug, Default)]
+struct Own {
+    set: BTreeSet<String>,
+    /// What each variable of `vars/` and `defaults/` uses in turn.
+    uses: BTreeMap<String, Words>,
+}
+
+/// What the manifest does not say, in sentences.
+pub(crate) fn check(role: Files<'_>, manifest: &Manifest) -> Vec<String> {
+    let (own, vault) = (own_variables(role), has_a_vault(role.path));
+    let mut wrong = Vec::new();
+    let mut reached = BTreeSet::new();
+    for (task_name, task) in &manifest.tasks {
+        let Some(file) = task.task_file(task_name) else { continue };
+        let mut seen = Seen { set: own.set.clone(), ..Seen::default() };
+        seen.task_file(role, Path::new("tasks").join(file));
+        seen.follow(&own);
+        wrong.append(&mut seen.broken);
+        wrong.extend(too_early(&seen, task_name, manifest));
+        let used = seen.used.iter().filter(|(word, _)| !vault && !seen.set.contains(*word));
+        for (word, file) in used {
+            let said = problem(word, role.name, task_name, task, manifest);
+            wrong.extend(said.map(|said| format!("{}: {said}", file.display())));
+        }
+        reached.extend(seen.used.into_keys());
+    }
+    let unreached = own.uses.values().flatten().filter(|(word, _)| !vault && !reached.contains(*word));
+    for (word, file) in unreached.filter(|(word, _)| !own.set.contains(*word)) {
+        let undeclared = variable(word, role.name).filter(|name| !manifest.variables.contains_key(name));
+        let said = |name| format!("{}: {word} is used, and no variable {name} is declared", file.display());
+        wrong.extend(undeclared.map(said));
+    }
+    wrong.sort();
+    wrong.dedup();
+    wrong
+}
+
+/// What the task-files of other roles, which this role's tasks build on, take from `aegir.outputs` and this role does not hand
+/// over: they find what its own tasks do, whatever their manifest says. What they ask for before they use it may be missing.
+pub(crate) fn check_used(
+    manifest: &Manifest,
+    beside: &BTreeMap<RoleName, PathBuf>,
+    others: &BTreeMap<RoleName, &Manifest>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (task_name, task) in &manifest.tasks {
+        let mut next = task.uses.as_ref();
+        while let Some(used) = next {
+            let (Some(path), Some(other)) = (beside.get(&used.role), others.get(&used.role)) else { break };
+            let Some(declared) = other.tasks.get(&used.action) else { break };
+            let mut seen = Seen::default();
+            if let Some(file) = declared.task_file(&used.action) {
+                seen.task_file(Files { name: &used.role, path, beside }, Path::new("tasks").join(file));
+            }
+            for (word, asked) in seen.used.keys().map(|word| (word, seen.asks_for(word))) {
+                if let Some((of, document)) = output(word)
+                    && !asked
+                    && !hands_over(manifest, of, document)
+                {
+                    wrong.push(format!(
+                        "task {task_name} uses {word}, and no task {of} has {document} among its outputs, which {used} takes from it"
+                    ));
+                }
+            }
+            next = declared.uses.as_ref();
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    wrong
+}
+
+/// What a task counts on, and the tasks before it in an operation do not hand over.
+fn too_early(seen: &Seen, task: &TaskName, manifest: &Manifest) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, operation) in &manifest.operations {
+        let at = operation.tasks.iter().position(|listed| listed == task);
+        let before = &operation.tasks[..at.unwrap_or(0)];
+        for (word, file) in seen.used.iter().filter(|_| at.is_some()) {
+            let Some((of, document)) = output(word) else { continue };
+            let asked = seen.asks_for(word);
+            let comes_before = before.iter().any(|task| task.as_str() == of);
+            // One that nobody hands over is said elsewhere.
+            if !asked && !comes_before && hands_over(manifest, of, document) {
+                wrong.push(format!(
+                    "{}: task {task} uses {word}, and in the operation {name} {of} does not come before it",
+                    file.display()
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// The task and the document of `aegir.outputs.TASK.DOCUMENT`.
+fn output(word: &str) -> Option<(&str, &str)> {
+    word.strip_prefix("aegir.outputs.")?.split_once('.')
+}
+
+fn hands_over(manifest: &Manifest, task: &str, document: &str) -> bool {
+    let declared = task.parse().ok().and_then(|task: TaskName| manifest.tasks.get(&task));
+    declared.is_some_and(|task| task.outputs.keys().any(|declared| declared.as_str() == document))
+}
+
+/// The variable that a word stands for. Two underscores are a role's own business.
+fn variable(word: &str, role: &RoleName) -> Option<VariableName> {
+    word.strip_prefix(role.as_str())?.strip_prefix('_')?.parse().ok()
+}
+
+/// What is wrong with a word, if anything is.
+fn problem(
+    word: &str,
+    role: &RoleName,
+    task_name: &TaskName,
+    task: &TaskManifest,
+    manifest: &Manifest,
+) -> Option<String> {
+    if let Some((of, document)) = output(word) {
+        return (!hands_over(manifest, of, document)).then(|| {
+            format!("task {task_name} uses {word}, and no task {of} has {document} among its outputs")
+        });
+    }
+    let variable = variable(word, role)?;
+    if task.variables.contains(&variable) {
+        return None;
+    }
+    Some(if manifest.variables.contains_key(&variable) {
+        format!(
+            "task {task_name} uses {word} and does not get it: add {variable} to tasks.{task_name}.variables"
+        )
+    } else {
+        format!("task {task_name} uses {word}, and no variable {variable} is declared")
+    })
+}
+
+/// What `defaults/` and `vars/` of the role set, and any of its task-files: which of those a play includes may be known
+/// only when it runs.
+fn own_variables(role: Files<'_>) -> Own {
+    let mut all = Seen::default();
+    for file in files_below(role.path, Path::new("tasks")) {
+        all.task_file(role, file);
+    }
+    let mut own = Own { set: all.set, uses: BTreeMap::new() };
+    let files = ["defaults", "vars"].into_iter().flat_map(|place| files_below(role.path, Path::new(place)));
+    for file in files {
+        let text = std::fs::read_to_string(role.path.join(&file)).unwrap_or_default();
+        let Ok(Value::Mapping(mapping)) = yaml_serde::from_str(&text) else { continue };
+        for (name, value) in &mapping {
+            let Some(name) = name.as_str() else { continue };
+            let mut seen = Seen::default();
+            seen.value(role, &file, value, false);
+            // What a loop in a template names is no variable.
+            seen.used.retain(|word, _| !seen.set.contains(word));
+            own.set.insert(name.to_owned());
+            own.uses.entry(name.to_owned()).or_default().extend(seen.used);
+        }
+    }
+    own
+}
+
+/// The files in a directory of the role, and below it, by their paths in the role.
+fn files_below(role: &Path, directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(role.join(directory)).into_iter().flatten().flatten();
+    let below = entries.flat_map(|entry| {
+        let path = directory.join(entry.file_name());
+        // A link leads to a file that is here as well, or to one that is none of the role's.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_below(role, &path),
+            Ok(kind) if kind.is_file() => vec![path],
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    });
+    below.collect()
+}
+
+/// Whether a file of variables is encrypted, so that nobody can say what the role sets.
+fn has_a_vault(role: &Path) -> bool {
+    let files =
+        ["defaults", "vars"].into_iter().flat_map(|directory| files_below(role, Path::new(directory)));
+    files
+        .into_iter()
+        .any(|file| std::fs::read(role.join(file)).is_ok_and(|bytes| bytes.starts_with(b"$ANSIBLE_VAULT")))
+}
+
+impl Seen {
+    /// Whether a file asks if an output is there.
+    fn asks_for(&self, word: &str) -> bool {
+        [word, "aegir.outputs"].iter().any(|word| self.asked.contains(*word))
+    }
+
+    fn task_file(&mut self, role: Files<'_>, file: PathBuf) {
+        // One that is missing is said elsewhere, or may be no file of this role.
+        let Ok(text) = std::fs::read_to_string(role.path.join(&file)) else { return };
+        if !self.files.insert(file.clone()) {
+            return;
+        }
+        match yaml_serde::from_str::<Value>(&text) {
+            Ok(steps) => self.value(role, &file, &steps, false),
+            Err(error) => self.broken.push(format!("{}: {error}", file.display())),
+        }
+    }
+
+    fn value(&mut self, role: Files<'_>, file: &Path, value: &Value, expression: bool) {
+        match value {
+            Value::String(text) if expression => self.expression(role, file, text),
+            Value::String(text) => self.template(role, file, text),
+            Value::Sequence(items) => {
+                for item in items {
+                    self.value(role, file, item, expression);
+                }
+            }
+            Value::Mapping(mapping) => {
+                for (key, value) in mapping {
+                    let key = key.as_str().unwrap_or_default();
+                    self.template(role, file, key);
+                    self.key(role, file, key.rsplit('.').next().unwrap_or_default(), value);
+                    self.value(role, file, value, EXPRESSIONS.contains(&key));
+                }
+            }
+            Value::Tagged(tagged) => {
+                // `!unsafe` says that it is no template.
+                if tagged.tag != "unsafe" {
+                    self.value(role, file, &tagged.value, expression);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// What a key of a step, without its collection, says of other files and of names.
+    fn key(&mut self, role: Files<'_>, file: &Path, key: &str, value: &Value) {
+        let text = |key: &str| value.as_str().or_else(|| value.get(key)?.as_str());
+        match key {
+            "register" | "loop_var" | "index_var" => self.set.extend(value.as_str().map(str::to_owned)),
+            "set_fact" | "vars" => {
+                let keys = value.as_mapping().into_iter().flat_map(|mapping| mapping.keys());
+                self.set.extend(keys.filter_map(Value::as_str).map(str::to_owned));
+            }
+            "template" => {
+                let source = text("src").filter(|source| is_fixed(source));
+                let Some(file) = source.map(|source| Path::new("templates").join(source)) else { return };
+                if let Ok(text) = std::fs::read_to_string(role.path.join(&file)) {
+                    self.template(role, &file, &text);
+                }
+            }
+            key if INCLUDES.contains(&key) => {
+                let Some(named) = text("file").filter(|file| is_fixed(file)) else { return };
+                // Ansible looks beside the file that includes it as well.
+                let places = [Path::new("tasks").join(named), file.with_file_name(named)];
+                match places.into_iter().find(|place| role.path.join(place).is_file()) {
+                    Some(found) => self.task_file(role, found),
+                    None => self.broken.push(format!(
+                        "{}: {key} names {named}, and there is no file tasks/{named}",
+                        file.display()
+                    )),
+                }
+            }
+            "include_role" | "import_role" => {
+                let fixed = |key: &str| value.get(key)?.as_str().filter(|text| is_fixed(text));
+                let (Some(other), Some(from)) = (fixed("name"), fixed("tasks_from")) else { return };
+                let path = if other == role.name.as_str() {
+                    Some(role.path)
+                } else {
+                    // One that is not here may be an Ansible role without a manifest.
+                    other.parse().ok().and_then(|other: RoleName| Some(role.beside.get(&other)?.as_path()))
+                };
+                let there = |path: &Path| {
+                    let ends = ["", ".yml", ".yaml"];
+                    ends.iter().any(|end| path.join("tasks").join(format!("{from}{end}")).is_file())
+                };
+                if path.is_some_and(|path| !there(path)) {
+                    self.broken.push(format!(
+                        "{}: {key} names {from} of the role {other}, which has no such file in tasks/",
+                        file.display()
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a variable of the role's own uses, whoever uses that one uses.
+    fn follow(&mut self, own: &Own) {
+        let mut waiting: Vec<_> = self.used.keys().cloned().collect();
+        while let Some(name) = waiting.pop() {
+            for (word, file) in own.uses.get(&name).into_iter().flatten() {
+                if !self.used.contains_key(word) {
+                    self.used.insert(word.clone(), file.clone());
+                    waiting.push(word.clone());
+                }
+            }
+        }
+    }
+
+    /// A text in which only what stands in braces is an expression.
+    fn template(&mut self, role: Files<'_>, file: &Path, text: &str) {
+        let text = without(&without(text, "{#", "#}"), "{% raw %}", "{% endraw %}");
+        let mut rest = text.as_str();
+        while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+            let end = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
+            let inside = &rest[start + 2..];
+            let length = inside.find(end).unwrap_or(inside.len());
+            self.expression(role, file, &inside[..length]);
+            rest = &inside[length..];
+        }
+    }
+
+    fn expression(&mut self, role: Files<'_>, file: &Path, text: &str) {
+        let outside = without_quoted(text);
+        let own = format!("{}_", role.name);
+        self.set.extend(locals(&outside));
+        for (word, before, behind) in words(&outside) {
+            // A filter or a test, a function, the name of an argument.
+            let follows = |sign: &str| before.trim_end().ends_with(sign);
+            let is_argument = behind.starts_with('=') && !behind.starts_with("==");
+            if follows("|") || follows(" is") || follows(" is not") || behind.starts_with('(') || is_argument
+            {
+                continue;
+            }
+            let word = if word == "aegir.outputs" || word.starts_with("aegir.outputs.") {
+                let parts: Vec<_> = word.splitn(5, '.').take(4).collect();
+                let rest = behind.strip_prefix('|').map(str::trim_start);
+                if parts.len() < 4 {
+                    // Which ones is for the play to say.
+                    self.asked.insert("aegir.outputs".to_owned());
+                    continue;
+                }
+                let word = parts.join(".");
+                if rest.is_some_and(|rest| rest.starts_with("default"))
+                    || ["is defined", "is not defined", "is undefined"]
+                        .iter()
+                        .any(|asks| behind.starts_with(asks))
+                {
+                    self.asked.insert(word.clone());
+                }
+                word
+            } else {
+                let first = word.split('.').next().unwrap_or_default();
+                if !first.starts_with(&own) {
+                    continue;
+                }
+                first.to_owned()
+            };
+            self.used.entry(word).or_insert_with(|| file.to_owned());
+        }
+    }
+}
+
+/// The words of an expression, each with what stands before and behind it.
+fn words(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find(part)?;
+        let end = text[start..].find(|c| !part(c)).map_or(text.len(), |length| start + length);
+        at = end;
+        Some((&text[start..end], &text[..start], text[end..].trim_start()))
+    })
+}
+
+/// What `for … in` and `set …` name.
+fn locals(expression: &str) -> Vec<String> {
+    let expression = expression.trim().trim_matches('-').trim();
+    let names = if let Some(rest) = expression.strip_prefix("for ") {
+        rest.split(" in ").next().unwrap_or_default()
+    } else if let Some(rest) = expression.strip_prefix("set ") {
+        rest.split('=').next().unwrap_or_default()
+    } else {
+        return Vec::new();
+    };
+    names.split(',').map(|name| name.trim().to_owned()).collect()
+}
+
+/// A text without what stands between two signs, and without these.
+fn without(text: &str, open: &str, close: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(open) {
+        kept.push_str(&rest[..start]);
+        let inside = &rest[start + open.len()..];
+        rest = inside.find(close).map_or("", |end| &inside[end + close.len()..]);
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// Whether a path is no template, and does not lead out of the role.
+fn is_fixed(path: &str) -> bool {
+    !path.contains("{{") && !path.starts_with('/') && !path.split('/').any(|part| part == "..")
+}
+
+/// An expression without its quoted texts.
+fn without_quoted(text: &str) -> String {
+    let mut outside = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut escaped = false;
+    for c in text.chars() {
+        match quote {
+            Some(open) => {
+                if c == open && !escaped {
+                    quote = None;
+                    outside.push(' ');
+                }
+                escaped = c == '\\' && !escaped;
+            }
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => outside.push(c),
+        }
+    }
+    outside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "
+schema: aegir.role/0
+title: T
+targets: [site]
+operations: {run: {title: Run, tasks: [dump, load]}}
+tasks:
+  dump: {variables: [path], outputs: {backup: {type: string}}}
+  load: {variables: [path]}
+variables:
+  path: {type: string, scope: site}
+  word: {type: string, scope: site}
+";
+
+    /// The role `shop`, beside which a role `base` is in the same directory.
+    fn check_files(path: &Path, manifest: &Manifest) -> Vec<String> {
+        let beside = BTreeMap::from([("base".parse().unwrap(), path.to_owned())]);
+        check(Files { name: &"shop".parse().unwrap(), path, beside: &beside }, manifest)
+    }
+
+    #[track_caller]
+    fn wrong(files: &[(&str, &str)], expected: &[&str]) {
+        let role = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            let path = role.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let manifest = yaml_serde::from_str(MANIFEST).unwrap();
+        assert_eq!(check_files(role.path(), &manifest), expected);
+    }
+
+    #[test]
+    fn what_is_declared_set_or_no_variable_is_fine() {
+        let dump = r#"
+- ansible.builtin.stat: {path: "{{ shop_path }}/shop_thing"}
+  register: shop_found
+- ansible.builtin.set_fact: {shop_size: "{{ shop_found.stat.size }}"}
+- ansible.builtin.debug: {msg: "{{ shop_size }} {{ shop_default }} {{ 'shop_text' ~ shop_local }} {{ aegir.target.name }}"}
+  vars: {shop_local: 1}
+  when: shop_found.stat.exists and other_shop_thing is not defined
+- ansible.builtin.debug: {msg: !unsafe "{{ shop_nothing }}"}
+- ansible.builtin.include_tasks: "{{ shop_path }}.yml"
+- ansible.builtin.debug: {var: shop_elsewhere + shop__own}
+- ansible.builtin.template: {src: page.j2, dest: /x}
+- ansible.builtin.debug: {msg: "{{ [1] | shop_sum }} {{ shop_now() }} {{ dict(shop_key=1) }} {{ 1 is shop_odd }}"}
+"#;
+        let load = "- ansible.builtin.debug: {msg: '{{ aegir.outputs.dump.backup }}'}\n";
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("tasks/load.yml", load),
+                (
+                    "templates/page.j2",
+                    "{# {{ shop_old }} #}{% for shop_one in [1] %}{{ shop_one }}{% endfor %}{% set shop_two = 2 %}{{ shop_two }}{% raw %}{{ shop_raw }}{% endraw %}",
+                ),
+                ("tasks/included.yml", "- ansible.builtin.set_fact: {shop_elsewhere: 1}\n"),
+                ("defaults/main.yml", "shop_default: 1\n"),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_is_not_declared_is_said_with_its_file() {
+        let dump = r#"
+- ansible.builtin.template: {src: page.j2, dest: /x}
+- ansible.builtin.include_tasks: more.yml
+- ansible.builtin.debug: {msg: "{{ shop_wrod }}"}
+"#;
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("tasks/more.yml", "- ansible.builtin.debug:\n  when: shop_word | length > 0\n"),
+                ("tasks/load.yml", "- ansible.builtin.debug: {var: aegir.outputs.dump.backdrop.path}\n"),
+                ("templates/page.j2", "{% if shop_other %}shop_nothing{% endif %}"),
+            ],
+            &[
+                "tasks/dump.yml: task dump uses shop_wrod, and no variable wrod is declared",
+                "tasks/load.yml: task load uses aegir.outputs.dump.backdrop, and no task dump has backdrop among its outputs",
+                "tasks/more.yml: task dump uses shop_word and does not get it: add word to tasks.dump.variables",
+                "templates/page.j2: task dump uses shop_other, and no variable other is declared",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_task_file_that_does_not_parse_is_said() {
+        let role = tempfile::tempdir().unwrap();
+        std::fs::create_dir(role.path().join("tasks")).unwrap();
+        std::fs::write(role.path().join("tasks/dump.yml"), "- {a: [\n").unwrap();
+        let manifest = yaml_serde::from_str(MANIFEST).unwrap();
+        let found = check_files(role.path(), &manifest);
+        assert!(found.len() == 1 && found[0].starts_with("tasks/dump.yml: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_vault_sets_nobody_can_say() {
+        let dump = "- ansible.builtin.debug: {var: shop_hidden}\n";
+        let vault = "$ANSIBLE_VAULT;1.1;AES256\n3033\n";
+        wrong(&[("tasks/dump.yml", dump), ("vars/main/secret.yml", vault)], &[]);
+    }
+
+    #[test]
+    fn what_a_variable_of_the_roles_own_uses_its_task_must_get() {
+        let dump = "- ansible.builtin.debug: {var: shop__place}\n";
+        let vars = "shop__place: '{{ shop__root }}/x'\nshop__root: '{{ shop_path }}{{ shop_word }}'\n\
+                    shop__list: '{% for shop_one in shop_path %}{{ shop_one }}{% endfor %}{{ shop_lost }}'\n";
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("vars/main.yml", vars),
+                ("defaults/main.yml", "shop_size: '{{ shop_wrod }}'\n"),
+            ],
+            &[
+                "defaults/main.yml: shop_wrod is used, and no variable wrod is declared",
+                "vars/main.yml: shop_lost is used, and no variable lost is declared",
+                "vars/main.yml: task dump uses shop_word and does not get it: add word to tasks.dump.variables",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_included_by_name_must_be_there() {
+        let dump = r#"
+- ansible.builtin.include_tasks: more.yml
+- ansible.builtin.import_tasks: {file: sub/deep.yml}
+- ansible.builtin.include_tasks: "{{ shop_path }}.yml"
+- ansible.builtin.include_role: {name: shop, tasks_from: load}
+- ansible.builtin.import_role: {name: base, tasks_from: none.yml}
+- ansible.builtin.import_role: {name: elsewhere, tasks_from: none}
+- ansible.builtin.import_role: {name: base, tasks_from: "{{ aegir.task }}"}
+"#;
+        wrong(
+            &[
+                ("tasks/dump.yml", dump),
+                ("tasks/load.yml", "[]"),
+                (
+                    "tasks/sub/deep.yml",
+                    "- ansible.builtin.include_tasks: deeper.yml\n- include_tasks: none.yml\n",
+                ),
+                ("tasks/sub/deeper.yml", "[]"),
+            ],
+            &[
+                "tasks/dump.yml: import_role names none.yml of the role base, which has no such file in tasks/",
+                "tasks/dump.yml: include_tasks names more.yml, and there is no file tasks/more.yml",
+                "tasks/sub/deep.yml: include_tasks names none.yml, and there is no file tasks/none.yml",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_output_must_come_from_a_task_before() {
+        let manifest = MANIFEST.replace(
+            "tasks: [dump, load]}}",
+            "tasks: [dump, load]}, back: {title: Back, tasks: [load, dump]}, only: {title: Only, tasks: [load]}}",
+        );
+        let manifest: Manifest = yaml_serde::from_str(&manifest).unwrap();
+        let said = |load: &str| {
+            let role = tempfile::tempdir().unwrap();
+            std::fs::create_dir(role.path().join("tasks")).unwrap();
+            std::fs::write(role.path().join("tasks/dump.yml"), "[]").unwrap();
+            std::fs::write(role.path().join("tasks/load.yml"), format!("- debug: {{msg: \"{load}\"}}\n"))
+                .unwrap();
+            check_files(role.path(), &manifest)
+        };
+        let why = |operation: &str| {
+            format!(
+                "tasks/load.yml: task load uses aegir.outputs.dump.backup, and in the operation {operation} dump does not \
+                 come before it"
+            )
+        };
+        assert_eq!(said("{{ aegir.outputs.dump.backup.path }}"), [why("back"), why("only")]);
+        // Whoever asks for it can do without.
+        for asks in [
+            "{{ aegir.outputs.dump.backup.path | default('') }}",
+            "{{ 'x' if aegir.outputs.dump.backup is defined }} {{ aegir.outputs.dump.backup }}",
+            "{{ (aegir.outputs.dump | default({})).backup }}",
+            "{{ 'dump' in aegir.outputs }} {{ aegir.outputs.dump.backup }}",
+        ] {
+            assert_eq!(said(asks), Vec::<String>::new(), "{asks}");
+        }
+    }
+}
