@@ -44,20 +44,18 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Own {
     set: BTreeSet<String>,
-    /// What each variable of `vars/` and `defaults/` uses in turn.
-    uses: BTreeMap<String, Words>,
+    /// What the values in `vars/` and `defaults/` use.
+    uses: Words,
 }
 
 /// What the manifest does not say, in sentences.
 pub(crate) fn check(role: Files<'_>, manifest: &Manifest) -> Vec<String> {
     let (own, vault) = (own_variables(role), has_a_vault(role.path));
     let mut wrong = Vec::new();
-    let mut reached = BTreeSet::new();
     for (task_name, task) in &manifest.tasks {
         let Some(file) = task.task_file(task_name) else { continue };
         let mut seen = Seen { set: own.set.clone(), ..Seen::default() };
         seen.task_file(role, Path::new("tasks").join(file));
-        seen.follow(&own);
         wrong.append(&mut seen.broken);
         wrong.extend(too_early(&seen, task_name, manifest));
         let used = seen.used.iter().filter(|(word, _)| !vault && !seen.set.contains(*word));
@@ -65,10 +63,9 @@ pub(crate) fn check(role: Files<'_>, manifest: &Manifest) -> Vec<String> {
             let said = problem(word, role.name, task_name, task, manifest);
             wrong.extend(said.map(|said| format!("{}: {said}", file.display())));
         }
-        reached.extend(seen.used.into_keys());
     }
-    let unreached = own.uses.values().flatten().filter(|(word, _)| !vault && !reached.contains(*word));
-    for (word, file) in unreached.filter(|(word, _)| !own.set.contains(*word)) {
+    // Which Task needs which of these is for the play to say: a value is looked at when it is used.
+    for (word, file) in own.uses.iter().filter(|(word, _)| !vault && !own.set.contains(*word)) {
         let undeclared = variable(word, role.name).filter(|name| !manifest.variables.contains_key(name));
         let said = |name| format!("{}: {word} is used, and no variable {name} is declared", file.display());
         wrong.extend(undeclared.map(said));
@@ -183,7 +180,7 @@ fn own_variables(role: Files<'_>) -> Own {
     for file in files_below(role.path, Path::new("tasks")) {
         all.task_file(role, file);
     }
-    let mut own = Own { set: all.set, uses: BTreeMap::new() };
+    let mut own = Own { set: all.set, uses: Words::new() };
     let files = ["defaults", "vars"].into_iter().flat_map(|place| files_below(role.path, Path::new(place)));
     for file in files {
         let text = std::fs::read_to_string(role.path.join(&file)).unwrap_or_default();
@@ -195,7 +192,7 @@ fn own_variables(role: Files<'_>) -> Own {
             // What a loop in a template names is no variable.
             seen.used.retain(|word, _| !seen.set.contains(word));
             own.set.insert(name.to_owned());
-            own.uses.entry(name.to_owned()).or_default().extend(seen.used);
+            own.uses.extend(seen.used);
         }
     }
     own
@@ -319,19 +316,6 @@ impl Seen {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// What a variable of the role's own uses, whoever uses that one uses.
-    fn follow(&mut self, own: &Own) {
-        let mut waiting: Vec<_> = self.used.keys().cloned().collect();
-        while let Some(name) = waiting.pop() {
-            for (word, file) in own.uses.get(&name).into_iter().flatten() {
-                if !self.used.contains_key(word) {
-                    self.used.insert(word.clone(), file.clone());
-                    waiting.push(word.clone());
-                }
-            }
         }
     }
 
@@ -560,20 +544,18 @@ variables:
     }
 
     #[test]
-    fn what_a_variable_of_the_roles_own_uses_its_task_must_get() {
-        let dump = "- ansible.builtin.debug: {var: shop__place}\n";
-        let vars = "shop__place: '{{ shop__root }}/x'\nshop__root: '{{ shop_path }}{{ shop_word }}'\n\
+    fn what_the_roles_own_variables_use_is_declared() {
+        let vars = "shop__place: '{{ shop__root }}/x'\nshop__root: '{{ shop_path }}{{ shop_size }}{{ shop_word }}'\n\
                     shop__list: '{% for shop_one in shop_path %}{{ shop_one }}{% endfor %}{{ shop_lost }}'\n";
         wrong(
             &[
-                ("tasks/dump.yml", dump),
+                ("tasks/dump.yml", "- ansible.builtin.debug: {var: shop__place}\n"),
                 ("vars/main.yml", vars),
                 ("defaults/main.yml", "shop_size: '{{ shop_wrod }}'\n"),
             ],
             &[
                 "defaults/main.yml: shop_wrod is used, and no variable wrod is declared",
                 "vars/main.yml: shop_lost is used, and no variable lost is declared",
-                "vars/main.yml: task dump uses shop_word and does not get it: add word to tasks.dump.variables",
             ],
         );
     }

@@ -73,18 +73,30 @@ fn lint(role: &Path) -> Result<Vec<String>, Error> {
     if output.status.success() {
         return Ok(Vec::new());
     }
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let (outside, said): (Vec<_>, Vec<_>) =
-        stdout.lines().filter(|line| !line.is_empty()).partition(|line| is_outside(line));
+    let (outside, said): (Vec<_>, Vec<_>) = findings(&String::from_utf8_lossy(&output.stdout))
+        .into_iter()
+        .partition(|finding| is_outside(finding));
     if said.is_empty() && !outside.is_empty() {
         return Ok(Vec::new());
     }
-    let said: Vec<_> = said.into_iter().map(str::to_owned).collect();
     if said.is_empty() {
         let errors = String::from_utf8_lossy(&output.stderr);
         return Ok(vec![format!("ansible-lint: {}: {}", output.status, errors.trim())]);
     }
     Ok(said)
+}
+
+/// What ansible-lint has found, a line each: some of its messages have several, of which the first is `FILE:LINE: …`.
+fn findings(text: &str) -> Vec<String> {
+    let mut findings: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let begins = line.split(':').nth(1).is_some_and(|number| number.parse::<u32>().is_ok());
+        match findings.last_mut().filter(|_| !begins) {
+            Some(finding) => finding.extend([" ", line]),
+            None => findings.push(line.to_owned()),
+        }
+    }
+    findings
 }
 
 /// Whether a finding is about a file of somebody else: one that the role's own import, such as those of a role beside it.
@@ -98,6 +110,14 @@ mod tests {
 
     #[test]
     fn what_ansible_lint_says_of_other_files_is_left_out() {
+        let said = "../base/tasks/a.yml:31: jinja[invalid]: templating '{{ x if y\n\n   else z }}': no test: y\n\
+                    tasks/b.yml:3: name[missing]: All tasks should be named.\n";
+        let found = findings(said);
+        assert_eq!(
+            found[0],
+            "../base/tasks/a.yml:31: jinja[invalid]: templating '{{ x if y else z }}': no test: y"
+        );
+        assert_eq!(found.iter().map(|finding| is_outside(finding)).collect::<Vec<_>>(), [true, false]);
         assert!(is_outside("../php_site/tasks/install.yml:3: name[missing]: All tasks should be named."));
         assert!(is_outside("/etc/ansible/roles/other/tasks/main.yml:1: yaml[truthy]: …"));
         assert!(!is_outside("tasks/install.yml:3: name[missing]: All tasks should be named."));

@@ -7,7 +7,10 @@ use assert_cmd::Command;
 use clap::CommandFactory as _;
 
 fn aegir(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aegir"));
+    run(Command::new(env!("CARGO_BIN_EXE_aegir")), arguments)
+}
+
+fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
     for name in ["AEGIR_URL", "AEGIR_TOKEN_FILE"] {
         command.env_remove(name);
     }
@@ -91,4 +94,19 @@ fn the_reference_names_every_command_option_and_exit_code() {
             assert!(reference.contains(&format!("`--{option}")), "--{option} of {name} is not explained");
         }
     }
+}
+
+#[test]
+fn every_role_that_is_shipped_is_good() {
+    let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../roles");
+    // As dispatcherd would: ansible-lint, which has opinions, is not found there.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegir"));
+    command.env("PATH", "");
+    let (code, stdout, stderr) = run(command, &["role", "check", roles]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let roles: Vec<_> = std::fs::read_dir(roles).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    for role in &roles {
+        assert!(stdout.contains(&format!("/{}: good\n", role.to_string_lossy())), "{role:?}: {stdout}");
+    }
+    assert_eq!(stdout.lines().count(), roles.len(), "{stdout}");
 }
