@@ -46,13 +46,20 @@ pub struct Manifest {
 /// One of a role's operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{"required": ["title", "tasks"]}, {"required": ["uses"]}]))]
 pub struct OperationManifest {
+    /// An operation of another role beside this one, as `ROLE.OPERATION`: this one is what that one is, where it says nothing
+    /// else itself. A Task of it that this role does not have is as if it said `uses: ROLE.TASK`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<OperationName>,
     /// For people, as on a button: `Deploy`.
+    #[serde(default)]
     pub title: String,
     /// What it does, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// The Tasks, in the order in which they run.
+    #[serde(default)]
     pub tasks: Vec<TaskName>,
     /// Whether it destroys something, so that a frontend should ask first.
     #[serde(default)]
@@ -61,9 +68,9 @@ pub struct OperationManifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
     /// Whether a second run after a half-finished first one is harmless. What is `safe` runs under a lease: when
-    /// its node falls silent for longer than that, it is given up and tried again by itself.
-    #[serde(default)]
-    pub retry: Retry,
+    /// its node falls silent for longer than that, it is given up and tried again by itself. `never` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// How long an attempt may go on without word from relayd, in seconds (5 to 86400); 900 when absent. Only
     /// with `retry: safe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,17 +78,16 @@ pub struct OperationManifest {
     /// Tries again by itself after a failure, too. Only with `retry: safe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
-    /// Locks beside target (exclusive) and hosts (shared).
+    /// Locks beside target (exclusive) and hosts (shared), and those of the operation that it `uses`.
     #[serde(default)]
     pub locks: Vec<LockManifest>,
 }
 
 /// Whether an attempt may be repeated without a person's decision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Retry {
     /// Only when somebody asks for it.
-    #[default]
     Never,
     /// Running it again does no harm.
     Safe,
@@ -113,8 +119,8 @@ impl OperationManifest {
     #[must_use]
     pub fn lease_seconds(&self) -> Option<u64> {
         match self.retry {
-            Retry::Never => None,
-            Retry::Safe => Some(self.lease_seconds.unwrap_or(DEFAULT_LEASE_SECONDS)),
+            None | Some(Retry::Never) => None,
+            Some(Retry::Safe) => Some(self.lease_seconds.unwrap_or(DEFAULT_LEASE_SECONDS)),
         }
     }
 }

@@ -164,7 +164,9 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
             Err(_) => continue,
         };
         own.get_or_insert_with(|| name.clone());
-        for used in read.1.tasks.values().filter_map(|task| Some(&task.uses.as_ref()?.role)) {
+        let tasks = read.1.tasks.values().filter_map(|task| task.uses.as_ref());
+        let operations = read.1.operations.values().filter_map(|operation| operation.uses.as_ref());
+        for used in tasks.chain(operations).map(|used| &used.role) {
             let beside = [whole.with_file_name(used.as_str())];
             let elsewhere = directories.iter().map(|directory| directory.join(used.as_str()));
             let place = beside.into_iter().chain(elsewhere).find(|path| path.join(MANIFEST).is_file());

@@ -1,14 +1,16 @@
-//! Tasks that build on a task of another role.
+//! Tasks and operations that build on one of another role.
 //!
-//! A task-file imports the one that it builds on; what it needs is said once, in the other role's manifest. Here that is
-//! put into the manifest of the role that uses it, so that whoever reads the catalog need not look any further.
+//! A task-file imports the one that it builds on; what it needs is said once, in the other role's manifest, and so is what
+//! an operation is. Here that is put into the manifest of the role that uses it, so that whoever reads the catalog need not
+//! look any further.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegir_protocol::manifest::Manifest;
-use aegir_protocol::name::{OperationName, RoleName};
+use aegir_protocol::manifest::{Manifest, OperationManifest, TaskManifest};
+use aegir_protocol::name::{OperationName, RoleName, TaskName};
 
-/// Gives each task what those that it builds on have, and says which roles that took, the role itself left out.
+/// Gives each operation and task what those that it builds on have, and says which roles that took, the role itself left
+/// out.
 ///
 /// # Errors
 /// What can't be used, in sentences.
@@ -19,6 +21,29 @@ pub(crate) fn complete(
     let mut complete = manifests[name].clone();
     let mut roles = BTreeSet::new();
     let mut wrong = Vec::new();
+    // Those of operations that are used, and where each is first declared.
+    let mut tasks = BTreeMap::new();
+    for (operation, declared) in &mut complete.operations {
+        match follow(operation, declared, name, manifests) {
+            Ok(followed) => {
+                for used in followed.iter().rev() {
+                    let said = |task: &&TaskName| manifests[&used.role].tasks.contains_key(*task);
+                    for task in declared.tasks.iter().filter(said) {
+                        tasks.insert(
+                            task.clone(),
+                            OperationName { role: used.role.clone(), action: task.clone() },
+                        );
+                    }
+                    roles.insert(used.role.clone());
+                }
+            }
+            Err(problem) => wrong.push(format!("operations.{operation}: {problem}")),
+        }
+    }
+    for (task, used) in tasks {
+        let implied = || TaskManifest { uses: Some(used), ..TaskManifest::default() };
+        complete.tasks.entry(task).or_insert_with(implied);
+    }
     let using: Vec<_> = complete
         .tasks
         .iter()
@@ -46,6 +71,46 @@ pub(crate) fn complete(
     roles.remove(name);
     wrong.extend(said_twice(name, &complete, manifests));
     if wrong.is_empty() { Ok((complete, roles)) } else { Err(wrong) }
+}
+
+/// Gives an operation what those have that it builds on, and says which these are, the nearest first.
+fn follow(
+    operation: &TaskName,
+    into: &mut OperationManifest,
+    name: &RoleName,
+    manifests: &BTreeMap<RoleName, &Manifest>,
+) -> Result<Vec<OperationName>, String> {
+    let mut chain = vec![OperationName { role: name.clone(), action: operation.clone() }];
+    let mut next = into.uses.clone();
+    while let Some(used) = next {
+        if chain.contains(&used) {
+            return Err(format!("{used} comes back to what uses it"));
+        }
+        let other = manifests.get(&used.role);
+        let from = other.and_then(|other| other.operations.get(&used.action)).ok_or_else(|| {
+            format!("uses {used}, and there is no such operation of a role beside it that can be read")
+        })?;
+        if into.title.is_empty() {
+            into.title.clone_from(&from.title);
+        }
+        if into.tasks.is_empty() {
+            into.tasks.clone_from(&from.tasks);
+        }
+        into.summary = into.summary.take().or_else(|| from.summary.clone());
+        into.confirm = into.confirm.take().or_else(|| from.confirm.clone());
+        into.dangerous |= from.dangerous;
+        let missing: Vec<_> = from.locks.iter().filter(|lock| !into.locks.contains(lock)).cloned().collect();
+        into.locks.extend(missing);
+        // How it is tried again is one thing.
+        if into.retry.is_none() {
+            (into.retry, into.lease_seconds, into.retries) =
+                (from.retry, into.lease_seconds.or(from.lease_seconds), into.retries.or(from.retries));
+        }
+        next = from.uses.clone();
+        chain.push(used);
+    }
+    chain.remove(0);
+    Ok(chain)
 }
 
 /// Gives `task` what `used` has and it does not say itself; what that one uses comes next.
@@ -214,5 +279,71 @@ mod tests {
             problem_of(&[("php", php), ("php_site", site)]).contains("php_site_root would be two variables")
         );
         assert_eq!(problem("other.back"), "tasks.install: shop.install comes back to what uses it");
+    }
+
+    fn with_operations(operations: Value, tasks: Value) -> Manifest {
+        Manifest {
+            operations: serde_json::from_value(operations).unwrap(),
+            ..manifest(tasks, json!({"platform": {"type": "string", "scope": "site"}}))
+        }
+    }
+
+    #[test]
+    fn an_operation_is_what_the_one_is_that_it_uses() {
+        let platform = json!({"kind": "platform", "variable": "platform", "mode": "shared"});
+        let other = json!({"kind": "host", "variable": "platform", "mode": "shared"});
+        let base = with_operations(
+            json!({
+                "install": {"title": "Install", "summary": "Makes it.", "tasks": ["check", "install"], "locks": [platform],
+                            "retry": "safe", "retries": {"attempts": 3}, "dangerous": true, "confirm": "Go on?"},
+                "look": {"title": "Look", "tasks": ["check"], "retry": "safe", "lease_seconds": 5},
+            }),
+            json!({"check": {"title": "Check", "variables": ["platform"]}, "install": {"variables": ["platform"]}}),
+        );
+        let middle = with_operations(
+            json!({"install": {"uses": "base.install", "locks": [other]}, "look": {"uses": "base.look", "retry": "never"}}),
+            json!({"install": {"title": "Install it", "uses": "base.install", "ansible": {"task_file": "site.yml"}}}),
+        );
+        let top = with_operations(
+            json!({"install": {"uses": "middle.install", "summary": "Makes a shop."}, "look": {"uses": "middle.look"}}),
+            json!({}),
+        );
+        let (whole, roles) = completed(&[("top", top), ("middle", middle), ("base", base)]).unwrap();
+        let of = |name: &str| json!(whole.operations[&name.parse().unwrap()]);
+        assert_eq!(
+            of("install"),
+            json!({
+                "uses": "middle.install", "title": "Install", "summary": "Makes a shop.", "tasks": ["check", "install"],
+                "locks": [other, platform], "retry": "safe", "retries": {"attempts": 3, "backoff_seconds": 60},
+                "dangerous": true, "confirm": "Go on?",
+            })
+        );
+        // Who says that it is not to be tried again means that.
+        assert_eq!(
+            (of("look")["retry"].clone(), of("look")["lease_seconds"].clone()),
+            (json!("never"), Value::Null)
+        );
+        let uses = |task: &str| whole.tasks[&task.parse().unwrap()].uses.as_ref().unwrap().to_string();
+        // Each is that of the nearest role that has one.
+        assert_eq!((uses("check"), uses("install")), ("base.check".to_owned(), "middle.install".to_owned()));
+        assert_eq!(whole.tasks[&"check".parse().unwrap()].variables.len(), 1);
+        assert_eq!(whole.tasks[&"install".parse().unwrap()].title.as_deref(), Some("Install it"));
+        assert_eq!(roles.iter().map(RoleName::as_str).collect::<Vec<_>>(), ["base", "middle"]);
+        assert_eq!(whole.check(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_operation_that_cant_be_used_is_said() {
+        let using = |what: &str| with_operations(json!({"run": {"uses": what}}), json!({}));
+        let problem = |roles: &[(&str, Manifest)]| completed(roles).unwrap_err().join("; ");
+        for what in ["none.run", "base.walk"] {
+            let said = problem(&[("top", using(what)), ("base", using("top.run"))]);
+            assert!(
+                said.starts_with(&format!("operations.run: uses {what}, and there is no such")),
+                "{said}"
+            );
+        }
+        let round = problem(&[("top", using("base.run")), ("base", using("top.run"))]);
+        assert_eq!(round, "operations.run: top.run comes back to what uses it");
     }
 }

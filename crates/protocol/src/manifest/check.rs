@@ -23,6 +23,13 @@ impl Manifest {
             wrong.push("targets is empty: name the kinds of things that its operations are for".to_owned());
         }
         for (name, operation) in &self.operations {
+            if operation.title.is_empty() {
+                wrong.push(format!("operations.{name} has no title"));
+            }
+            // The queue is checked by an operation that does nothing.
+            if operation.tasks.is_empty() && self.targets.iter().any(|kind| kind.as_str() != "backend") {
+                wrong.push(format!("operations.{name} has no tasks, so it would do nothing"));
+            }
             for task in operation.tasks.iter().filter(|task| !self.tasks.contains_key(*task)) {
                 wrong.push(format!("operations.{name}.tasks names {task}, which is not among tasks"));
             }
@@ -115,7 +122,7 @@ impl OperationManifest {
     /// What is wrong with how it is tried again, each after the name of the operation.
     fn check(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        if self.retry == Retry::Never && (self.lease_seconds.is_some() || self.retries.is_some()) {
+        if self.retry != Some(Retry::Safe) && (self.lease_seconds.is_some() || self.retries.is_some()) {
             wrong.push(": lease_seconds and retries want `retry: safe`".to_owned());
         }
         if !self.lease_seconds.is_none_or(|seconds| (5..=86_400).contains(&seconds)) {
