@@ -1,6 +1,6 @@
 //! Where a role takes a value from, as its manifest says under `with`.
 
-use aegir_protocol::name::{DocumentName, TaskName, VariableName};
+use aegir_protocol::name::{DocumentName, InvalidName, TaskName, VariableName};
 use aegir_protocol::runner::Input;
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,12 +29,23 @@ pub(crate) enum Part {
     Name,
 }
 
-/// A document that a Task has handed over.
+/// A document that a Task has handed over: `TASK.DOCUMENT`, as in the words of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "String")]
 pub(crate) struct Output {
     task: TaskName,
     document: DocumentName,
+}
+
+impl TryFrom<String> for Output {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (task, document) =
+            text.split_once('.').ok_or_else(|| format!("TASK.DOCUMENT is expected, not {text:?}"))?;
+        let task = task.parse().map_err(|error: InvalidName| error.to_string())?;
+        Ok(Self { task, document: document.parse().map_err(|error: InvalidName| error.to_string())? })
+    }
 }
 
 impl Source {
@@ -86,14 +97,18 @@ mod tests {
             (json!({"target": "id"}), Some(json!("s1"))),
             (json!({"target": "name"}), Some(json!("example.test"))),
             (json!({"target": "kind"}), Some(json!("site"))),
-            (json!({"output": {"task": "infra", "document": "address"}}), Some(json!({"ip": "192.0.2.1"}))),
-            (json!({"output": {"task": "infra", "document": "nothing"}}), None),
+            (json!({"output": "infra.address"}), Some(json!({"ip": "192.0.2.1"}))),
+            (json!({"output": "infra.nothing"}), None),
         ] {
             let parsed: Source = serde_json::from_value(source.clone()).unwrap();
             assert_eq!(parsed.of(&input).unwrap(), value, "{source}");
         }
         let misspelt: Source = serde_json::from_value(json!({"variable": "cuont"})).unwrap();
         assert!(misspelt.of(&input).unwrap_err().contains("the variable cuont, which the Task does not get"));
-        assert!(serde_json::from_value::<Source>(json!({"environment": "HOME"})).is_err());
+        for wrong in
+            [json!({"environment": "HOME"}), json!({"output": "infra"}), json!({"output": "infra.a b"})]
+        {
+            assert!(serde_json::from_value::<Source>(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 }
