@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::hosting::{Hosting, SITES, same, with};
 use crate::localdev::{Localdev, docker};
 
-/// Of a wiki, beside its id: what all of its Operations get.
-const WIKI: [&str; 2] = ["wiki_name=It's $(a) {{ wiki }}", "platform=mediawiki"];
+/// Of a wiki, beside its id: what all of its Operations get, whether they need it or not.
+const WIKI: [&str; 2] = ["site.wiki_name=It's $(a) {{ wiki }}", "site.platform=mediawiki"];
 const SERVICES: [&str; 3] = ["nginx", "php-fpm", "mariadb"];
 
 /// Two servers that offer all that a site needs.
@@ -80,7 +80,7 @@ fn drupal(hosting: &Hosting) -> Result<()> {
     ensure!(localdev.aegir(&["documents", site])?.contains("login_link"), "the link was not handed over");
 
     let id = hosting.run("drupal.backup", site, "minion", &[])?;
-    hosting.run("drupal.restore", site, "minion", &["platform=drupal", &format!("backup={}", &id[24..])])?;
+    hosting.run("drupal.restore", site, "minion", &[&format!("backup={}", &id[24..])])?;
     let log = localdev.exec("minion", &["cat", &format!("{SITES}/drupal.test/tmp/drush.log")])?;
     let asked: Vec<_> =
         log.lines().filter_map(|line| line.split_once("drupal.test ")).map(|(_, it)| it).collect();

@@ -6,10 +6,12 @@
 pub mod files;
 mod load;
 mod new;
+mod places;
 #[cfg(test)]
 mod schema;
 mod undeclared;
 mod uses;
 
-pub use load::{Found, Located, MANIFEST, Places, check, load, roles_in};
+pub use load::{Found, Located, check, load};
 pub use new::{NewError, new};
+pub use places::{MANIFEST, Places, roles_in};

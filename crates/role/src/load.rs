@@ -11,20 +11,8 @@ use aegir_service::room::passes;
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{self, FilesError};
+use crate::places::{MANIFEST, Place, Places, in_collections, in_directory};
 use crate::{undeclared, uses};
-
-/// Where a role's manifest stands.
-pub const MANIFEST: &str = "meta/aegir.yml";
-
-/// Where roles are looked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
-    /// Directories of roles: each subdirectory with a [`MANIFEST`] is one.
-    pub roles: Vec<PathBuf>,
-    /// Directories with installed collections: roles are in `ansible_collections/<namespace>/<name>/roles/`. One that is
-    /// not there has none.
-    pub collections: Vec<PathBuf>,
-}
 
 /// A role that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +36,6 @@ pub struct Found {
     pub left_out: BTreeMap<String, Vec<String>>,
     /// What kept one from being read that says nothing against it, such as too many open files.
     pub busy: Option<String>,
-}
-
-/// A directory with a manifest.
-#[derive(Clone, Debug)]
-struct Place {
-    path: PathBuf,
-    /// `namespace.name` of its collection, and where that is.
-    collection: Option<(String, PathBuf)>,
 }
 
 /// What was read of the roles in these places, by name.
@@ -92,19 +72,6 @@ impl Found {
         let reason = format!("the directory can't be read: {error}");
         self.note(error, &reason);
         self.left_out.entry(directory.display().to_string()).or_default().push(reason);
-    }
-}
-
-impl Places {
-    /// The directories whose files make the roles what they are.
-    #[must_use]
-    pub fn directories(&self) -> Vec<PathBuf> {
-        let collections = self.collections.iter().filter_map(|directory| in_collections(directory).ok());
-        let collections = collections.flatten().filter_map(|(_, place)| Some(place.collection?.1));
-        let mut directories: Vec<_> = self.roles.iter().cloned().chain(collections).collect();
-        // A collection comes once for each of its roles.
-        directories.dedup();
-        directories
     }
 }
 
@@ -176,60 +143,6 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
         manifests.insert(name, read);
     }
     own.and_then(|own| one(&own, &manifests, &mut Digests::new(), &mut found).err()).unwrap_or_default()
-}
-
-/// The roles in a directory of roles, sorted.
-///
-/// # Errors
-/// When it can't be read.
-pub fn roles_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(in_directory(directory, None)?.into_iter().map(|(_, place)| place.path).collect())
-}
-
-fn in_directory(
-    directory: &Path,
-    collection: Option<&(String, PathBuf)>,
-) -> io::Result<Vec<(String, Place)>> {
-    let mut roles = Vec::new();
-    for (name, path) in subdirectories(directory)? {
-        if path.join(MANIFEST).is_file() {
-            roles.push((name, Place { path, collection: collection.cloned() }));
-        }
-    }
-    Ok(roles)
-}
-
-fn in_collections(directory: &Path) -> io::Result<Vec<(String, Place)>> {
-    let mut roles = Vec::new();
-    for (namespace, path) in not_there_is_empty(subdirectories(&directory.join("ansible_collections")))? {
-        for (name, path) in subdirectories(&path)? {
-            let collection = Some((format!("{namespace}.{name}"), path.clone()));
-            let found = in_directory(&path.join("roles"), collection.as_ref());
-            roles.extend(not_there_is_empty(found)?);
-        }
-    }
-    Ok(roles)
-}
-
-fn not_there_is_empty<T>(found: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        found => found,
-    }
-}
-
-fn subdirectories(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir()
-            && let Some(name) = path.file_name()
-        {
-            found.push((name.to_string_lossy().into_owned(), path));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn read(name: &str, places: Vec<Place>, found: &mut Found) -> Result<(RoleName, (Place, Manifest)), String> {
