@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::name::{DocumentName, Kind, OperationName, RunnerName, TaskName, VariableName};
+use crate::name::{
+    ActionName, DocumentName, Kind, OperationName, RoleTask, RunnerName, TaskName, VariableName,
+};
 use crate::operation::LockMode;
 
 mod check;
@@ -34,7 +36,7 @@ pub struct Manifest {
     /// The kinds of target that its operations are for.
     pub targets: Vec<Kind>,
     /// What a frontend can ask for.
-    pub operations: BTreeMap<TaskName, OperationManifest>,
+    pub operations: BTreeMap<ActionName, OperationManifest>,
     /// The steps that operations are made of.
     #[serde(default)]
     pub tasks: BTreeMap<TaskName, TaskManifest>,
@@ -156,7 +158,7 @@ pub struct TaskManifest {
     /// A task of another role beside this one, as `ROLE.TASK`, whose task-file this one imports: it gets that one's
     /// variables too, under both roles' names, and hands over its outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uses: Option<OperationName>,
+    pub uses: Option<RoleTask>,
     /// On the hosts that offer this service, or one of these; on all hosts when absent.
     #[serde(default, skip_serializing_if = "Services::is_empty")]
     pub service: Services,

@@ -199,6 +199,10 @@ name!(
     RoleName, "role's name", WORD
 );
 name!(
+    /// An operation within its role: the second half of an Operation's name.
+    ActionName, "operation's name", WORD
+);
+name!(
     /// A Task within its role.
     TaskName, "Task's name", WORD
 );
@@ -220,59 +224,80 @@ name!(
     PlanHash, "plan's hash", ENTITY
 );
 
-/// What an Operation does: a role and one of its operations, as in `static_site.deploy`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OperationName {
-    /// Which role.
-    pub role: RoleName,
+macro_rules! of_role {
+    ($(#[$doc:meta])* $type:ident, $(#[$part_doc:meta])* $part:ident: $of:ident, $kind:literal, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type {
+            /// Which role.
+            pub role: RoleName,
+            $(#[$part_doc])*
+            pub $part: $of,
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let parse = || {
+                    let (role, $part) = text.split_once('.')?;
+                    Some(Self { role: role.parse().ok()?, $part: $part.parse().ok()? })
+                };
+                parse().ok_or_else(|| InvalidName {
+                    kind: $kind,
+                    rule: $rule,
+                    text: text.chars().take(64).collect(),
+                })
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!("{}.{}", self.role, self.$part))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}\\.[a-z][a-z0-9_]{0,62}$" })
+            }
+        }
+    };
+}
+
+of_role!(
+    /// What an Operation does: a role and one of its operations, as in `static_site.deploy`.
+    OperationName,
     /// Which of the role's operations.
-    pub action: TaskName,
-}
-
-impl FromStr for OperationName {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let parse = || {
-            let (role, action) = text.split_once('.')?;
-            Some(Self { role: role.parse().ok()?, action: action.parse().ok()? })
-        };
-        parse().ok_or_else(|| InvalidName {
-            kind: "name of an Operation",
-            rule: "ROLE.OPERATION is expected, as in static_site.deploy",
-            text: text.chars().take(64).collect(),
-        })
-    }
-}
-
-impl fmt::Display for OperationName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}.{}", self.role, self.action))
-    }
-}
-
-impl Serialize for OperationName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for OperationName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for OperationName {
-    fn schema_name() -> Cow<'static, str> {
-        "OperationName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}\\.[a-z][a-z0-9_]{0,62}$" })
-    }
-}
+    action: ActionName,
+    "name of an Operation",
+    "ROLE.OPERATION is expected, as in static_site.deploy"
+);
+of_role!(
+    /// A Task of a role, as in `static_site.vhost`.
+    RoleTask,
+    /// Which of the role's Tasks.
+    task: TaskName,
+    "Task of a role",
+    "ROLE.TASK is expected, as in static_site.vhost"
+);
 
 #[cfg(test)]
 mod tests {

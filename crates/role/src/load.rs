@@ -131,9 +131,10 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
             Err(_) => continue,
         };
         own.get_or_insert_with(|| name.clone());
-        let tasks = read.1.tasks.values().filter_map(|task| task.uses.as_ref());
-        let operations = read.1.operations.values().filter_map(|operation| operation.uses.as_ref());
-        for used in tasks.chain(operations).map(|used| &used.role) {
+        let tasks = read.1.tasks.values().filter_map(|task| Some(&task.uses.as_ref()?.role));
+        let operations =
+            read.1.operations.values().filter_map(|operation| Some(&operation.uses.as_ref()?.role));
+        for used in tasks.chain(operations) {
             let beside = [whole.with_file_name(used.as_str())];
             let elsewhere = directories.iter().map(|directory| directory.join(used.as_str()));
             let place = beside.into_iter().chain(elsewhere).find(|path| path.join(MANIFEST).is_file());

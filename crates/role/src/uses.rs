@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegir_protocol::manifest::{Manifest, OperationManifest, TaskManifest};
-use aegir_protocol::name::{OperationName, RoleName, TaskName};
+use aegir_protocol::name::{ActionName, OperationName, RoleName, RoleTask, TaskName};
 
 /// Gives each operation and task what those that it builds on have, and says which roles that took, the role itself left
 /// out.
@@ -29,10 +29,7 @@ pub(crate) fn complete(
                 for used in followed.iter().rev() {
                     let said = |task: &&TaskName| manifests[&used.role].tasks.contains_key(*task);
                     for task in declared.tasks.iter().filter(said) {
-                        tasks.insert(
-                            task.clone(),
-                            OperationName { role: used.role.clone(), action: task.clone() },
-                        );
+                        tasks.insert(task.clone(), RoleTask { role: used.role.clone(), task: task.clone() });
                     }
                     roles.insert(used.role.clone());
                 }
@@ -50,7 +47,7 @@ pub(crate) fn complete(
         .filter_map(|(task, declared)| Some((task.clone(), declared.uses.clone()?)))
         .collect();
     for (task, first) in using {
-        let mut chain = vec![OperationName { role: name.clone(), action: task.clone() }];
+        let mut chain = vec![RoleTask { role: name.clone(), task: task.clone() }];
         let mut next = Some(first);
         while let Some(used) = next {
             if chain.contains(&used) {
@@ -75,7 +72,7 @@ pub(crate) fn complete(
 
 /// Gives an operation what those have that it builds on, and says which these are, the nearest first.
 fn follow(
-    operation: &TaskName,
+    operation: &ActionName,
     into: &mut OperationManifest,
     name: &RoleName,
     manifests: &BTreeMap<RoleName, &Manifest>,
@@ -116,15 +113,15 @@ fn follow(
 /// Gives `task` what `used` has and it does not say itself; what that one uses comes next.
 fn take(
     complete: &mut Manifest,
-    task: &OperationName,
-    used: &OperationName,
+    task: &RoleTask,
+    used: &RoleTask,
     manifests: &BTreeMap<RoleName, &Manifest>,
-) -> Result<Option<OperationName>, String> {
+) -> Result<Option<RoleTask>, String> {
     let other = manifests
         .get(&used.role)
         .ok_or_else(|| format!("and there is no role {} beside it that can be read", used.role))?;
-    let from = other.tasks.get(&used.action).ok_or_else(|| format!("and {} has no such task", used.role))?;
-    if from.task_file(&used.action).is_none() {
+    let from = other.tasks.get(&used.task).ok_or_else(|| format!("and {} has no such task", used.role))?;
+    if from.task_file(&used.task).is_none() {
         return Err("which is no task-file".to_owned());
     }
     for name in &from.variables {
@@ -140,7 +137,7 @@ fn take(
             ));
         }
     }
-    let Some(into) = complete.tasks.get_mut(&task.action) else { return Ok(None) };
+    let Some(into) = complete.tasks.get_mut(&task.task) else { return Ok(None) };
     let missing = from.variables.iter().filter(|name| !into.variables.contains(name)).cloned();
     let missing: Vec<_> = missing.collect();
     into.variables.extend(missing);
@@ -166,7 +163,7 @@ fn said_twice(
         let mut chain = vec![(name, declared.variables.as_slice())];
         let mut next = declared.uses.as_ref();
         while let Some(used) = next.filter(|_| chain.len() <= manifests.len()) {
-            let from = manifests.get(&used.role)?.tasks.get(&used.action)?;
+            let from = manifests.get(&used.role)?.tasks.get(&used.task)?;
             chain.push((&used.role, from.variables.as_slice()));
             next = from.uses.as_ref();
         }

@@ -135,7 +135,7 @@ fn uses(declared: &TaskManifest, catalog: &Catalog) -> Result<BTreeMap<RoleName,
     let mut next = declared.uses.as_ref();
     while let Some(used) = next {
         let role = catalog.roles.get(&used.role);
-        let task = role.and_then(|role| role.manifest.tasks.get(&used.action)).ok_or_else(|| {
+        let task = role.and_then(|role| role.manifest.tasks.get(&used.task)).ok_or_else(|| {
             Code::RoleInvalid.because(format!("it uses {used}, which this backend does not have any more"))
         })?;
         uses.entry(used.role.clone()).or_default().extend(task.variables.iter().cloned());
