@@ -30,7 +30,7 @@ impl Wiki {
     fn certified(&mut self) -> Result<Identity> {
         self.authority = Authority::new()?;
         let identity = self.authority.issue(SITE)?;
-        self.certificate = format!("certificate={}", identity.certificate);
+        self.certificate = format!("site.certificate={}", identity.certificate);
         for (file, content) in [("key.pem", &identity.key[..]), ("ca.pem", self.authority.certificate())] {
             let write = format!("umask 077 && printf %s '{content}' > /tmp/{file}");
             self.hosting.sh("web", &write)?;
@@ -39,8 +39,8 @@ impl Wiki {
     }
 
     fn submit(&self, operation: &str, more: &[&str]) -> Result<String> {
-        let variables = with(&["platform=mediawiki", "wiki_name=Secure", &self.certificate]);
-        let secret = ["--secret", "certificate_key=@/tmp/key.pem"];
+        let variables = with(&["site.platform=mediawiki", "site.wiki_name=Secure", &self.certificate]);
+        let secret = ["--secret", "site.certificate_key=@/tmp/key.pem"];
         let target = format!("site:{SITE}");
         let rest = [&variables[..], &secret, more].concat();
         self.hosting.submit(&format!("mediawiki.{operation}"), &target, "apart", &rest)

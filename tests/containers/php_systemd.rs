@@ -13,7 +13,7 @@ const NEW: &str = "web3";
 const SITE: &str = "site:wiki.test";
 const PLATFORM: &str = "platform:mediawiki";
 /// What all of the wiki's Operations get.
-const WIKI: [&str; 2] = ["wiki_name=A wiki", "platform=mediawiki"];
+const WIKI: [&str; 2] = ["site.wiki_name=A wiki", "site.platform=mediawiki"];
 const ALL: [&str; 3] = ["nginx", "php-fpm", "mariadb"];
 
 /// Lets the localdev's dispatcherd in, as an operator does on a server that is to be a minion.

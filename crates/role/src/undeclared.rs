@@ -87,9 +87,9 @@ pub(crate) fn check_used(
         let mut next = task.uses.as_ref();
         while let Some(used) = next {
             let (Some(path), Some(other)) = (beside.get(&used.role), others.get(&used.role)) else { break };
-            let Some(declared) = other.tasks.get(&used.action) else { break };
+            let Some(declared) = other.tasks.get(&used.task) else { break };
             let mut seen = Seen::default();
-            if let Some(file) = declared.task_file(&used.action) {
+            if let Some(file) = declared.task_file(&used.task) {
                 seen.task_file(Files { name: &used.role, path, beside }, Path::new("tasks").join(file));
             }
             for (word, asked) in seen.used.keys().map(|word| (word, seen.asks_for(word))) {

@@ -177,7 +177,7 @@ impl Stops {
     /// Waits until the lease is over, after which the grace is a short one. May be dropped and called again.
     pub(super) async fn lease_over(&mut self) {
         if self.said.wait_for(|said| said.lease_over).await.is_err() {
-            pending().await
+            pending::<()>().await;
         }
     }
 

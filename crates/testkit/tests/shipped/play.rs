@@ -113,7 +113,7 @@ pub(crate) async fn play(
             }
         }
         let Some(used) = declared.uses.clone() else { break };
-        (of, task) = (used.role.to_string(), used.action);
+        (of, task) = (used.role.to_string(), used.task);
     }
     fs::write(at("playbook.yml"), playbook.to_string()).unwrap();
     fs::write(at("inventory.json"), inventory.to_string()).unwrap();
