@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::hosting::{Hosting, SITES, same, with};
-use crate::localdev::Localdev;
+use crate::localdev::{Localdev, docker};
 
 const DIRECTORY: &str = "source_kind=directory";
 const SHOP: &str = "shop.test";
@@ -63,6 +63,37 @@ fn composer(hosting: &Hosting) -> Result<()> {
     Ok(())
 }
 
+/// Brings code to the minion, and gives the sources that it can be fetched from there: a git repository behind ssh, and an
+/// archive behind HTTP.
+fn served(hosting: &Hosting, git: &Path, archive: &Path) -> Result<[Vec<String>; 2]> {
+    for (code, name) in [(git, "git"), (archive, "archive")] {
+        let to = format!("{}:/root/{name}", hosting.localdev.container("minion"));
+        docker(&["cp", "--quiet", &code.display().to_string(), &to])?;
+    }
+    let serve = "set -e; cd /root; umask 077; mkdir -p .ssh archives
+        ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519
+        ssh-keygen -q -t ed25519 -N '' -f .ssh/host
+        printf '%s\n' 'Port 2222' 'ListenAddress 127.0.0.1' 'HostKey /root/.ssh/host' 'PidFile none' \
+            'AuthorizedKeysFile /root/.ssh/id_ed25519.pub' > .ssh/server
+        /usr/sbin/sshd -f .ssh/server
+        echo \"[127.0.0.1]:2222 $(cat .ssh/host.pub)\" > .ssh/known_hosts
+        git init --quiet --bare code.git
+        cd git; git init --quiet; git add .
+        git -c user.name=me -c user.email=me@example.test commit --quiet --message 'Begin'
+        git push --quiet /root/code.git HEAD:refs/heads/stable
+        tar --directory /root/archive --create --gzip --file /root/archives/code.tar.gz .
+        setsid python3 -m http.server 8099 --bind 127.0.0.1 --directory /root/archives > /dev/null 2>&1 &
+        timeout 30 sh -c \"until python3 -c 'import socket; socket.create_connection((\\\"127.0.0.1\\\", 8099))' 2> \
+            /dev/null; do :; done\"
+        sha256sum /root/archives/code.tar.gz";
+    let said = hosting.sh("minion", serve)?;
+    let checksum = said.split(' ').next().context("no checksum")?;
+    let git = ["source=ssh://root@127.0.0.1:2222/root/code.git", "source_kind=git", "ref=stable"];
+    let archive = ["source=http://127.0.0.1:8099/code.tar.gz".to_owned(), format!("checksum={checksum}")];
+    let archive = archive.into_iter().chain(["source_kind=archive".to_owned()]);
+    Ok([git.map(str::to_owned).to_vec(), archive.collect()])
+}
+
 /// Everything of the shop, and of what it must not have left elsewhere.
 fn shop(hosting: &Hosting) -> Result<String> {
     let page = hosting.page("minion", SHOP, "/")?;
@@ -86,16 +117,20 @@ fn code_that_fails_leaves_the_site_that_there_is() -> Result<()> {
     let drupal = "tests/containers/drupal";
     let fails = "if (in_array('updatedb', $words, true)) {\n    fwrite(STDERR, 'update 8001 of shop fails');\n    \
                  exit(3);\n}\n$d = ";
-    for platform in ["good", "unparsable", "unupdatable"] {
-        let (source, code) = hosting.code(platform, drupal)?;
-        match platform {
-            "unparsable" => replaced(&code.join("web/index.php"), "$database = ", "$database = = ")?,
-            "unupdatable" => replaced(&code.join("vendor/bin/drush"), "$d = ", fails)?,
-            _ => {}
-        }
-        let target = format!("platform:{platform}");
-        hosting.run("php_platform.deploy", &target, "minion", &[&source, DIRECTORY])?;
+    let (_, good) = hosting.code("good", drupal)?;
+    let (unparsable, code) = hosting.code("unparsable", drupal)?;
+    replaced(&code.join("web/index.php"), "$database = ", "$database = = ")?;
+    let (_, unupdatable) = hosting.code("unupdatable", drupal)?;
+    replaced(&unupdatable.join("vendor/bin/drush"), "$d = ", fails)?;
+    let [git, archive] = served(&hosting, &good, &unupdatable)?;
+    let directory = vec![unparsable, DIRECTORY.to_owned()];
+    for (platform, source) in [("good", &git), ("unparsable", &directory), ("unupdatable", &archive)] {
+        let source: Vec<_> = source.iter().map(String::as_str).collect();
+        hosting.run("php_platform.deploy", &format!("platform:{platform}"), "minion", &source)?;
     }
+    let release = hosting.sh("minion", "readlink /var/lib/aegir/platforms/good/current")?;
+    let commit = hosting.sh("minion", "git -C /root/git rev-parse HEAD")?;
+    ensure!(release.ends_with(&commit), "the release {release} does not have the name of commit {commit}");
     // The frontend knows the site by another name than its visitors.
     let target = format!("site:{SHOP}");
     let of_shop = |operation: &str, variables: &[&str]| {
