@@ -7,6 +7,7 @@ use reqwest::header::HOST;
 use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
 
+use crate::hosting::Hosting;
 use crate::localdev::{Localdev, docker, root};
 
 pub(crate) fn get(url: &str, host: &str) -> Result<(u16, String)> {
@@ -59,6 +60,33 @@ fn a_site_is_deployed_and_served_by_the_minion() -> Result<()> {
     let delete = ["run", "static_site.delete", "--target", "site:welcome.example", "--follow"];
     localdev.aegir(&[&delete, &["--hosts-file", "/exchange/hosts/minion.json"][..]].concat())?;
     ensure!(get(&published, "welcome.example")?.0 == 404);
+    Ok(())
+}
+
+#[test]
+fn apache_serves_a_site_as_nginx_does() -> Result<()> {
+    let hosting = Hosting::of(Localdev::up()?)?;
+    hosting.localdev.exec("minion", &["service", "nginx", "stop"])?;
+    hosting.describe("apache", &[("minion", &["apache", "ssh"])])?;
+    hosting.run("minion.setup", "host:minion", "apache", &["server=apache"])?;
+    let seen = hosting.localdev.aegir(&["documents", "host:minion", "host"])?;
+    let seen: serde_json::Value = serde_json::from_str(&seen)?;
+    for service in ["apache", "ssh"] {
+        ensure!(seen["services"][service]["running"] == true, "{service}: {seen:#}");
+    }
+    let (source, code) = hosting.code("site", "ddev/localdev/site")?;
+    let site = "site:apache.example";
+    hosting.run("static_site.deploy", site, "apache", &["server=apache", &source])?;
+    let page = std::fs::read_to_string(code.join("index.html"))?;
+    ensure!(hosting.page("minion", "apache.example", "/")? == (200, page.clone()));
+    hosting.run("static_site.delete", site, "apache", &["server=apache"])?;
+    ensure!(hosting.page("minion", "apache.example", "/")?.1 != page);
+
+    // A host that offers no web server has none for it.
+    hosting.describe("database", &[("minion", &["mariadb"])])?;
+    let refused = hosting.submit("static_site.deploy", site, "database", &["--var", &source]);
+    let why = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(why.contains("no_host_for_task"), "{why}");
     Ok(())
 }
 
