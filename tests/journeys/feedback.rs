@@ -68,13 +68,17 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
     let shown = kept().await?;
     ensure!(again != first && shown["operation"] == json!(again), "{shown:#}");
     // A field of another entity, both of kinds that only the frontend knows.
+    let mut host = world.cluster.host();
+    host["services"] = json!({"php-fpm": {}});
     let label = json!({
         "name": "probe.label",
         "target": {"kind": "bundle", "id": "b7", "name": "shops"},
-        "hosts": [world.cluster.host()],
+        "hosts": [host],
         "variables": {"bundle": {"label": "{{ shops }}"}},
     });
     let id = world.client.succeeds(&label).await?;
+    let all = world.aegir(&["log", &id, "--all"]).await?;
+    ensure!(all.contains("PLAY RECAP") && !all.contains("WARNING"), "{all}");
     let other = "/api/v1/targets/codebase/c1/documents";
     let hashes = [
         "e130a5d13096a1bae28c4373b42947532197891c524784de8181baff5cae3df3",

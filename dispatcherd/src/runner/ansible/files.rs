@@ -23,7 +23,7 @@ deprecation_warnings = False
 localhost_warning = False
 inject_facts_as_vars = False
 no_target_syslog = True
-transform_invalid_group_chars = ignore
+force_valid_group_names = ignore
 enable_plugins = ansible.builtin.yaml
 [inventory]
 enable_plugins = ansible.builtin.yaml
