@@ -540,14 +540,27 @@ mod tests {
 
     #[test]
     fn the_most_specific_scope_wins() {
-        let catalog = catalog();
-        let role = catalog.roles.values().next().unwrap();
+        let of = |scope: &str| json!({ "type": "string", "scope": scope, "default": "x" });
+        let catalog = catalog_of(json!({
+            "schema": "aegir.role/0", "title": "R", "targets": ["site"],
+            "operations": { "o": { "title": "O", "tasks": ["t"] } },
+            "tasks": { "t": { "variables": ["a", "b", "c", "d", "e", "f"] } },
+            "variables": {
+                "a": of("platform"), "b": of("services.nginx"), "c": of("bundle"), "d": of("site"), "e": of("site"), "f": of("site"),
+            },
+        }));
         let variables: Variables = serde_json::from_value(json!({
-            "site": {"text": "site"}, "operation": {"text": "operation"}, "tasks.say": {"text": "task"},
+            "platform": {"a": ""}, "services.nginx": {"b": ""}, "bundle": {}, "site": {"d": "", "e": "", "f": ""},
+            "operation": {"e": "", "f": ""}, "tasks.t": {"f": ""},
         }))
         .unwrap();
-        let resolved = role.resolve(&"say".parse().unwrap(), &variables);
-        assert_eq!(resolved[&"text".parse().unwrap()].from, "tasks.say");
+        let (name, kind) = ("r.o".parse().unwrap(), "site".parse().unwrap());
+        let subject = Subject { name: &name, target: &kind, hosts: &[], variables: &variables, priority: 0 };
+        // The Task is for hosts, and there are none.
+        assert_eq!(catalog.check(&subject).len(), 1);
+        let resolved = catalog.roles[&name.role].resolve(&"t".parse().unwrap(), &variables);
+        let from: Vec<_> = resolved.values().map(|resolved| resolved.from.as_str()).collect();
+        assert_eq!(from, ["platform", "services.nginx", "default", "site", "operation", "tasks.t"]);
     }
 
     /// A catalog of one role, `r`.

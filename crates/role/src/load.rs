@@ -339,6 +339,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (place, places) = (directory.path(), of(&[directory.path()]));
         let base = GOOD.replace("a: {}", "a: {}, dump: {outputs: {backup: {type: string}}}");
+        let base = base.replace("[a]", "[dump, a]");
         role(place, "base", &base, Some("a.yml"));
         let tasks = |text: &str| std::fs::write(place.join("base/tasks/a.yml"), text).unwrap();
         std::fs::write(place.join("base/tasks/dump.yml"), "[]").unwrap();

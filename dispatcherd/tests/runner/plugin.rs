@@ -111,10 +111,13 @@ async fn a_failure_has_the_reason_that_the_plug_in_gives() {
 #[tokio::test]
 async fn limits_hold_and_the_environment_is_cleared() {
     let text = format!(
-        "{GREETING}; ulimit -n; ulimit -c; env | cut -d= -f1 | sort | tr '\\n' ' '; cat | head -c 10"
+        "{GREETING}; ulimit -n; ulimit -c; ulimit -v; ulimit -t; env | cut -d= -f1 | sort | tr '\\n' ' '; cat | head -c 10"
     );
     let ended = script(Case::new(), &text).run().expect("succeeded", "completed");
-    assert_eq!(ended.text(Stream::Stdout), "64\n0\nAEGIR_CHILD HOME LC_ALL PATH PWD {\"protocol");
+    assert_eq!(
+        ended.text(Stream::Stdout),
+        "64\n0\n1048576\n60\nAEGIR_CHILD HOME LC_ALL PATH PWD {\"protocol"
+    );
 }
 
 #[tokio::test]
