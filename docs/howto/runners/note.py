@@ -35,8 +35,7 @@ elif task["verb"] == "apply":
         note.write(wanted)
     say("step", name=f"Write {path}", status=status)
     say("document", name="note", value={"path": path})
-elif task["verb"] == "delete":
-    if found is not None:
-        os.remove(path)
-elif task["verb"] != "cancel":  # nothing goes on when this has ended
+elif task["verb"] == "delete" and found is not None:
+    os.remove(path)
+elif task["verb"] not in ("delete", "cancel"):  # nothing goes on when this has ended
     sys.exit(f"note: there is no verb {task['verb']}")
