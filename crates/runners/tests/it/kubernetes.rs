@@ -42,10 +42,7 @@ pub(crate) fn site(cluster: &ApiServer) -> Runner {
         }),
         task: "run",
         target: "example.test",
-        deletes: false,
-        approved: None,
-        path: None,
-        home: None,
+        ..Runner::default()
     }
 }
 

@@ -22,10 +22,7 @@ pub(crate) fn runner(program: &str, states: &Path) -> Runner {
         variables: json!({"greeting": "hello", "password": SECRET, "seconds": 0}),
         task: "run",
         target: "example.test",
-        deletes: false,
-        approved: None,
-        path: None,
-        home: None,
+        ..Runner::default()
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(crate) const ABSENT: [&str; 2] = ["host", "ingress_class"];
 
 /// A runner with the operator's options, for one target and one Task.
+#[derive(Default)]
 pub(crate) struct Runner {
     pub(crate) options: Vec<String>,
     pub(crate) role_directory: PathBuf,
