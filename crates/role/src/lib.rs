@@ -8,7 +8,7 @@ mod load;
 mod new;
 mod places;
 #[cfg(test)]
-mod schema;
+mod schema_tests;
 mod undeclared;
 mod uses;
 
