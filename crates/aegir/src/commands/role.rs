@@ -12,6 +12,9 @@ use crate::arguments::RoleCommand;
 use crate::error::Error;
 use crate::terminal::print;
 
+/// What ansible-lint ends with when it has found something, and nothing went wrong beside that.
+const FINDINGS: i32 = 2;
+
 pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
     match command {
         RoleCommand::Check { roles, beside } => check(roles, beside),
@@ -76,7 +79,7 @@ fn lint(role: &Path) -> Result<Vec<String>, Error> {
     let (outside, said): (Vec<_>, Vec<_>) = findings(&String::from_utf8_lossy(&output.stdout))
         .into_iter()
         .partition(|finding| is_outside(finding));
-    if said.is_empty() && !outside.is_empty() {
+    if said.is_empty() && !outside.is_empty() && output.status.code() == Some(FINDINGS) {
         return Ok(Vec::new());
     }
     if said.is_empty() {
