@@ -59,17 +59,16 @@ impl Library {
         loop {
             let catalog = self.whole(&found);
             let size = encode(&catalog).len();
-            let largest = catalog.roles.iter().max_by_key(|(_, role)| json(role).len());
-            match largest {
-                Some((largest, _)) if size > MAX_MESSAGE => found.leave_out(
-                    largest,
-                    format!(
-                        "it is the largest of a catalog of {size} bytes, and {MAX_MESSAGE} can be sent: move roles to another \
-                         backend, or make its manifest smaller"
-                    ),
-                ),
-                _ => return catalog,
+            if size <= MAX_MESSAGE {
+                return catalog;
             }
+            let largest = catalog.roles.iter().max_by_key(|(_, role)| json(role).len());
+            let Some((largest, _)) = largest else { return catalog };
+            let reason = format!(
+                "it is the largest of a catalog of {size} bytes, and {MAX_MESSAGE} can be sent: move roles to another \
+                 backend, or make its manifest smaller"
+            );
+            found.leave_out(largest, reason);
         }
     }
 

@@ -14,8 +14,10 @@ use crate::frontends::Frontends;
 
 /// How often the directories are looked at: whoever writes a role wants to run it at once.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often it is sent because somebody asks: a frontend asks with every heartbeat, also while it is under way.
+/// How long after it was sent it is sent again because somebody asks: a frontend asks with every heartbeat, also while it
+/// is under way. Twice as long each time, up to [`SELDOM`]: an older relayd may not be able to read it at all.
 const AGAIN: Duration = Duration::from_secs(10);
+const SELDOM: Duration = Duration::from_secs(3600);
 
 /// Keeps the catalog current, and the frontends informed.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Announcer {
         let mut fingerprint = None;
         let mut untold = self.to.clone();
         let mut told: Option<Instant> = None;
+        let mut again = AGAIN;
         loop {
             let tell_all = tokio::select! {
                 changed = status.changed() => {
@@ -54,7 +57,15 @@ impl Announcer {
                 }
                 _ = ticks.tick() => self.look(&mut fingerprint, false).await,
                 _ = self.reload.recv() => self.look(&mut fingerprint, true).await,
-                () = self.wanted.notified() => told.is_none_or(|told| told.elapsed() >= AGAIN),
+                () = self.wanted.notified() => {
+                    let since = told.map_or(Duration::MAX, |told| told.elapsed());
+                    let due = since >= again;
+                    if due {
+                        // After a while without a wish it is another relayd's.
+                        again = if since >= 2 * again { AGAIN } else { SELDOM.min(2 * again) };
+                    }
+                    due
+                }
             };
             if tell_all {
                 untold.clone_from(&self.to);

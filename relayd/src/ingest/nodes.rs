@@ -87,16 +87,6 @@ impl Nodes {
         alive.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The digests of the catalogs that a backend's nodes have which are alive.
-    #[must_use]
-    pub fn catalogs(&self, backend: &BackendName) -> BTreeSet<String> {
-        let heard = self.lock();
-        let alive = heard
-            .values()
-            .filter(|node| node.heartbeat.backend == *backend && !is_silent(node.when.elapsed()));
-        alive.filter_map(|node| node.heartbeat.catalog.clone()).collect()
-    }
-
     /// The backends of which a node is alive and has nothing to do, so that nothing can wait in their queues.
     #[must_use]
     pub fn idle_backends(&self) -> BTreeSet<BackendName> {

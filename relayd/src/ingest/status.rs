@@ -5,7 +5,6 @@ use std::sync::Arc;
 use aegir_amqp::Deliveries;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{CatalogWanted, Heartbeat, ToNode, decode};
-use aegir_protocol::name::BackendName;
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
@@ -46,11 +45,11 @@ impl Heartbeats {
                     if let Err(error) = self.repeat_cancels(&heartbeat).await {
                         tracing::warn!(error = %error, "nodes can't be told again what to stop");
                     }
-                    let (node, backend) = (heartbeat.node.clone(), heartbeat.backend.clone());
-                    self.nodes.hear(heartbeat);
-                    if self.lacks_catalog(&backend) {
-                        self.control.tell(node, ToNode::CatalogWanted(CatalogWanted { backend }));
+                    if self.lacks_catalog(&heartbeat) {
+                        let wanted = CatalogWanted { backend: heartbeat.backend.clone() };
+                        self.control.tell(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
                     }
+                    self.nodes.hear(heartbeat);
                 }
                 Err(error) => {
                     if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
@@ -75,11 +74,13 @@ impl Heartbeats {
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
     }
 
-    /// A store that is new, or came back from an old copy, has not what nodes told the one before it. While nodes of a
-    /// backend have different roles, each is right.
-    fn lacks_catalog(&self, backend: &BackendName) -> bool {
-        let told = self.nodes.catalogs(backend);
-        let known = self.catalogs.get(backend);
-        !told.is_empty() && known.is_none_or(|known| !told.contains(&known.digest))
+    /// A store that is new, or came back from an old copy, has not what the node has told. Nodes of one backend may have
+    /// different roles, and what relayd has is that of the one who told it last, as long as that one is alive.
+    fn lacks_catalog(&self, heartbeat: &Heartbeat) -> bool {
+        let Some(digest) = &heartbeat.catalog else { return false };
+        self.catalogs.get(&heartbeat.backend).is_none_or(|known| {
+            let last = known.node == heartbeat.node || self.nodes.silent(&known.node);
+            last && known.digest != *digest
+        })
     }
 }

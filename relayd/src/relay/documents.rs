@@ -45,9 +45,9 @@ impl Relay {
         }
         let operation = self.0.store.input_of(found.operation).await?;
         let operation = operation.ok_or_else(|| no_such_operation(found.operation))?;
-        let catalog = self.0.catalogs.get(&operation.backend);
-        let found = catalog.as_ref().and_then(|catalog| catalog.find(&operation.name).ok());
-        if found.is_some_and(|(_, operation)| operation.dangerous) {
+        let catalog = self.catalog(&operation.backend);
+        let declared = catalog.as_ref().and_then(|catalog| catalog.find(&operation.name).ok());
+        if declared.is_some_and(|(_, declared)| declared.dangerous) {
             let name = &operation.name;
             return Err(refused(&format!(
                 "comes of {name}, which is dangerous: ask for that yourself (`aegir run {name} …`)"

@@ -14,6 +14,7 @@ use aegir_protocol::api::{
     BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
     OperationSummary, PauseRequest, Problem, SignInLink,
 };
+use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
@@ -246,6 +247,12 @@ impl Relay {
     pub fn catalogs(&self) -> CatalogList {
         let catalogs = self.0.catalogs.list().iter().map(|catalog| (**catalog).clone()).collect();
         CatalogList { catalogs }
+    }
+
+    /// What one backend can do.
+    #[must_use]
+    pub fn catalog(&self, backend: &BackendName) -> Option<Arc<Catalog>> {
+        self.0.catalogs.get(backend)
     }
 
     /// Who was heard of.

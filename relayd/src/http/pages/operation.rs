@@ -93,9 +93,9 @@ pub(super) async fn show(State(site): State<Site>, id: Result<Id, Refusal>) -> R
         Ok(detail) => detail,
         Err(problem) => return refused(&problem),
     };
-    let catalogs = site.relay.catalogs().catalogs;
-    let catalog = catalogs.iter().find(|catalog| catalog.backend == detail.summary.backend);
-    let confirm = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok()?.1.confirm.clone());
+    let summary = &detail.summary;
+    let catalog = summary.check.then(|| site.relay.catalog(&summary.backend)).flatten();
+    let confirm = catalog.and_then(|catalog| catalog.find(&summary.name).ok()?.1.confirm.clone());
     html(StatusCode::OK, &OperationPage::new(detail, confirm))
 }
 
