@@ -87,7 +87,7 @@ impl Rescued {
         Error::LookFirst(match self.keep(&left) {
             Ok(()) => format!(
                 "{failed}. The state could not be written; what it would be is in {}, and nothing more is done for this \
-                 target while that is there. {}",
+                 target on this node while that is there. {}",
                 self.file.display(),
                 self.advice(&self.file)
             ),
@@ -108,7 +108,9 @@ impl Rescued {
             let _ = fs::remove_file(&self.file);
             return Err(error);
         }
-        fs::remove_file(from)
+        // It goes with the working directory in any case.
+        let _ = fs::remove_file(from);
+        Ok(())
     }
 
     /// What to do about one.
