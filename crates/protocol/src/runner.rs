@@ -79,7 +79,7 @@ pub struct Input {
     pub hosts: Vec<Host>,
     /// Its variables, and no others.
     pub variables: BTreeMap<VariableName, Value>,
-    /// Those that the manifest gives the Task as well, and that have no value, or one for each host only. A name that is neither here nor among
+    /// Those that the manifest gives the Task as well, and that have no value. A name that is neither here nor among
     /// `variables` is none of the Task's.
     pub absent: Vec<VariableName>,
     /// What Tasks before it have handed over.

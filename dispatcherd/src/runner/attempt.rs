@@ -45,7 +45,8 @@ const TRY_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long after SIGTERM to everything a Task has its end: its processes' grace, and a look at its minions (30 s).
+/// How long after SIGTERM to everything a Task has its end: its processes' grace, and a look at its minions (30 s). A
+/// plug-in may have a longer grace.
 const ALL_END_WITHIN: Duration = Duration::from_secs(45);
 /// How much later than a child's end the runner's own signal may be noticed.
 const SIGNAL_IS_HERE: Duration = Duration::from_millis(100);
@@ -153,8 +154,12 @@ struct Terminated(watch::Receiver<Option<Instant>>);
 impl Terminated {
     /// Whether what a Task ended with just now is the work of whoever ends every process: a machine that is shut
     /// down sends SIGTERM to all of them, and the end of ansible-playbook or ssh says nothing of the Task then.
-    async fn with_all_others(&mut self) -> bool {
-        let lately = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < ALL_END_WITHIN);
+    async fn with_all_others(&mut self, task: &PlannedTask) -> bool {
+        let grace = match &task.action {
+            Action::Plugin { config, .. } => Duration::from_secs(config.grace_seconds),
+            Action::TaskFile(_) | Action::Playbook(_) | Action::Program { .. } => Duration::ZERO,
+        };
+        let lately = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < ALL_END_WITHIN + grace);
         timeout(SIGNAL_IS_HERE, self.0.wait_for(lately)).await.is_ok_and(|found| found.is_ok())
     }
 }
@@ -357,7 +362,7 @@ impl Attempt<'_> {
             let TaskEnd { outcome, reason, exit, local, remote } = end;
             // Other codes are of what nobody can end by a signal: a time limit, a program that is not there.
             let by_signal = [Code::TaskFailed, Code::MinionUnreachable].map(Code::as_str);
-            if by_signal.contains(&reason.code.as_str()) && terminated.with_all_others().await {
+            if by_signal.contains(&reason.code.as_str()) && terminated.with_all_others(task).await {
                 tracing::error!(task = %task.name, "SIGTERM to the runner and its Task: is the machine shut down?");
                 return None;
             }

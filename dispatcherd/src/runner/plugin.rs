@@ -29,8 +29,7 @@ use crate::config::Runner;
 use crate::plan::PlannedTask;
 use crate::secrets::{SecretError, write_private};
 
-/// How long a plug-in may take to see to what it has begun. With the grace of its end that is less than a machine gives
-/// its runners when it is shut down.
+/// How long a plug-in may take to see to what it has begun.
 const CANCEL: Duration = Duration::from_secs(20);
 
 /// A Task of a plug-in.
