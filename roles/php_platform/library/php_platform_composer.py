@@ -43,12 +43,14 @@ def id_of(name):
 
 
 def runs(uid):
-    """Whether any process is of that user, in any of its four ways."""
+    """Whether any process is of that user, in any of its four ways, and does anything any more."""
     for name in os.listdir('/proc'):
         try:
             with open('/proc/%s/status' % name) as status:
-                if name.isdigit() and any(line.startswith('Uid:') and str(uid) in line.split() for line in status):
-                    return True
+                said = {line.split(':')[0]: line.split()[1:] for line in status if ':' in line}
+            # Of one that has ended, and that nobody has waited for, only the number is left.
+            if name.isdigit() and str(uid) in said.get('Uid', []) and said['State'][0] != 'Z':
+                return True
         except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
             pass
     return False
@@ -178,12 +180,15 @@ def install(user, work, code):
         if os.path.isdir(built):
             shutil.rmtree(built)
         taken(os.path.join(work, 'code'), built, uid)
-    except BaseException:
+    except BaseException as error:
         if os.path.isdir(built):
             shutil.rmtree(built)
+        try:
+            clean(user, work)
+        except Refused as left:
+            raise Refused('%s; and then: %s' % (error, left))
         raise
-    finally:
-        clean(user, work)
+    clean(user, work)
     shutil.rmtree(code)
     os.rename(built, code)
     return said
