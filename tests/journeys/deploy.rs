@@ -13,7 +13,7 @@ fn site(world: &World, operation: &str, source: &str) -> Value {
     json!({
         "name": format!("static_site.{operation}"),
         "target": {"kind": "site", "name": "example.test"},
-        "hosts": [world.host()],
+        "hosts": [world.cluster.host()],
         "variables": world.cluster.site_variables(Path::new(source)),
     })
 }
@@ -64,7 +64,7 @@ async fn a_value_arrives_on_the_minion_as_those_very_characters() -> Result<()> 
         let request = json!({
             "name": "probe.write",
             "target": {"kind": "site", "name": "probe.test"},
-            "hosts": [world.host()],
+            "hosts": [world.cluster.host()],
             "variables": {"site": {"path": path, "text": text}},
         });
         world.client.succeeds(&request).await?;
@@ -126,7 +126,7 @@ async fn what_a_minion_can_get_wrong_has_a_code() -> Result<()> {
         })
     };
     let changed = |key: &str, value: Value| {
-        let mut host = world.host();
+        let mut host = world.cluster.host();
         host[key] = value;
         host
     };
@@ -136,7 +136,7 @@ async fn what_a_minion_can_get_wrong_has_a_code() -> Result<()> {
         (changed("user", json!("nobody-of-that-name")), "login_refused"),
         (changed("host_keys", json!([other_key])), "host_key_changed"),
         (changed("host_keys", json!([])), "host_key_unknown"),
-        (world.host(), "task_failed"),
+        (world.cluster.host(), "task_failed"),
     ];
     for (host, expected) in cases {
         let (id, code) = world.client.fails(&request(host)).await?;
@@ -144,7 +144,7 @@ async fn what_a_minion_can_get_wrong_has_a_code() -> Result<()> {
         world.copies_are_equal(&id).await?;
     }
     let broken = json!({
-        "name": "probe.broken", "target": {"kind": "site", "name": "probe.test"}, "hosts": [world.host()],
+        "name": "probe.broken", "target": {"kind": "site", "name": "probe.test"}, "hosts": [world.cluster.host()],
     });
     let (id, code) = world.client.fails(&broken).await?;
     ensure!(code == "playbook_invalid", "{code}\n{}", world.client.text(&id).await?);
@@ -158,7 +158,7 @@ async fn a_playbook_runs_once_through_restarts_of_both_daemons() -> Result<()> {
     let request = json!({
         "name": "probe.slow",
         "target": {"kind": "site", "name": "probe.test"},
-        "hosts": [world.host()],
+        "hosts": [world.cluster.host()],
         "variables": {"site": {"path": path, "seconds": 5}},
     });
     let id = world.client.submit(&request).await?;
@@ -181,7 +181,7 @@ async fn cancel_stops_the_remote_side_too() -> Result<()> {
     let request = json!({
         "name": "probe.slow",
         "target": {"kind": "site", "name": "probe.test"},
-        "hosts": [world.host()],
+        "hosts": [world.cluster.host()],
         "variables": {"site": {"path": path, "seconds": 98_765}},
     });
     let id = world.client.submit(&request).await?;

@@ -29,7 +29,7 @@ fn program(world: &World) -> Result<String> {
         ("/var/lib/aegir-relayd/api-token", relayd.token_file().display().to_string()),
         (
             "['name' => 'web1', 'address' => '192.0.2.7', 'services' => ['nginx' => new stdClass]]",
-            literal(&world.host()),
+            literal(&world.cluster.host()),
         ),
         (
             "['site' => ['source' => '/srv/content/example']]",

@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use aegir_testkit::Cluster;
-use aegir_testkit::daemon::binary;
+use aegir_testkit::{Cluster, demo};
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -89,31 +87,19 @@ impl Reader {
         Ok(reader)
     }
 
-    fn set_the_scene(&self, demo: &Path) -> Result<()> {
+    fn set_the_scene(&self, directory: &Path) -> Result<()> {
         let world = &self.world;
-        let relayd = &world.cluster.relayd;
-        let aegir = binary("aegir")?;
-        let programs = aegir.parent().context("aegir lies nowhere")?;
-        std::fs::create_dir_all(demo.join("content"))?;
+        std::fs::create_dir_all(directory.join("content"))?;
         let source = world.content("example.test", &[("index.html", "the first page")])?;
-        symlink(&source, demo.join("content/example.test"))?;
+        symlink(&source, directory.join("content/example.test"))?;
         for directory in ["docs", "roles"] {
             let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
             symlink(ours, self.clone.path().join(directory))?;
         }
-        std::fs::create_dir(demo.join("dispatcherd"))?;
-        symlink(world.cluster.dispatcherd.config(), demo.join("dispatcherd/dispatcherd.toml"))?;
-        let environment = format!(
-            "export AEGIR_URL={} AEGIR_TOKEN_FILE='{}' PATH='{}':\"$PATH\" DEMO_NGINX_PORT={}\n",
-            relayd.url(),
-            relayd.token_file().display(),
-            programs.display(),
-            world.cluster.nginx.port()
-        );
-        std::fs::write(demo.join("environment"), environment)?;
-        std::fs::write(demo.join("hosts.json"), json!([world.host()]).to_string())?;
-        let variables = world.cluster.site_variables(Path::new(&source));
-        std::fs::write(demo.join("site.json"), variables.to_string())?;
+        std::fs::create_dir(directory.join("dispatcherd"))?;
+        symlink(world.cluster.dispatcherd.config(), directory.join("dispatcherd/dispatcherd.toml"))?;
+        let (host, variables) = (world.cluster.host(), world.cluster.site_variables(Path::new(&source)));
+        demo::write(directory, &world.cluster.relayd, &world.cluster.nginx, &host, &variables)?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use aegir_testkit::Cluster;
 use aegir_testkit::cluster::Builder;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -177,13 +177,6 @@ impl World {
         ensure!(dropped.status() == 204, "{}", dropped.status());
         let body = detail.bytes()?;
         Ok((detail.letter.code, body))
-    }
-
-    /// The minion, as a frontend sends it.
-    pub(crate) fn host(&self) -> Value {
-        let mut host = self.cluster.host();
-        host["services"] = json!({"nginx": {}});
-        host
     }
 
     pub(crate) async fn fetch(&self, site: &str, path: &str) -> Result<(u16, Vec<u8>)> {

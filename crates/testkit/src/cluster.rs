@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::broker::{self, Broker};
 use crate::daemon::{Dispatcherd, DispatcherdBuilder, Relayd, RelaydBuilder, binary};
+use crate::demo;
 use crate::minion::Minion;
 use crate::nginx::Nginx;
 use crate::proxy::Proxy;
@@ -197,20 +198,13 @@ impl Cluster {
     /// The minion as a request names it.
     #[must_use]
     pub fn host(&self) -> Value {
-        json!({
-            "name": "web1", "address": "127.0.0.1", "port": self.minion.port, "user": self.minion.user,
-            "host_keys": [self.minion.host_key],
-        })
+        demo::host(&self.minion)
     }
 
-    /// The variables of `static_site` in the scope `site` that deploy `source` on the minion's nginx.
+    /// The variables of `static_site` that deploy `source` on the minion's nginx.
     #[must_use]
     pub fn site_variables(&self, source: &Path) -> Value {
-        json!({ "site": {
-            "source": source, "root": self.directory.path().join("sites"), "mode": "user",
-            "server_directory": self.nginx.directory(), "listen_addresses": ["127.0.0.1"],
-            "listen_port": self.nginx.port(),
-        } })
+        demo::site_variables(source, &self.directory.path().join("sites"), &self.nginx)
     }
 
     /// The command line, pointed at this relayd.

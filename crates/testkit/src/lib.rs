@@ -7,6 +7,7 @@ pub mod authority;
 pub mod broker;
 pub mod cluster;
 pub mod daemon;
+pub mod demo;
 pub mod disk;
 pub mod kubernetes;
 pub mod minion;

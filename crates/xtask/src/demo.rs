@@ -4,7 +4,6 @@
 //! plays the minion, and an nginx in user mode that serves what was deployed.
 
 mod cast;
-mod files;
 mod leftovers;
 mod ports;
 mod story;
@@ -21,6 +20,9 @@ use crate::demo::leftovers::Stage;
 use crate::demo::ports::Ports;
 use crate::{deps, workspace};
 
+/// The first port, unless somebody chooses another.
+const PORT_BASE: u16 = 17180;
+
 /// `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     once: bool,
     /// The first of the ports on 127.0.0.1 that it uses
-    #[arg(long, value_name = "N", default_value_t = 17180, value_parser = clap::value_parser!(u16).range(1024..=65000))]
+    #[arg(long, value_name = "N", default_value_t = PORT_BASE, value_parser = clap::value_parser!(u16).range(1024..=65000))]
     port_base: u16,
 }
 
@@ -39,7 +41,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     deps::ensure(deps::For::Daemons)?;
     let ports = Ports::from_base(arguments.port_base);
-    let directory = directory(arguments.port_base)?;
+    let usual = usual_directory()?;
+    leftovers::forget_killed(&usual);
+    let directory = directory(usual, arguments.port_base)?;
     let stage = Stage::enter(&directory)?;
     ports.check(stage.had_leftovers())?;
     println!("Building relayd, dispatcherd and aegir");
@@ -50,15 +54,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// `target/demo`, made if need be. Sockets lie below it, whose paths can't be longer than 107 bytes.
-fn directory(base: u16) -> anyhow::Result<PathBuf> {
-    let mut directory = workspace::target().join("demo");
+fn usual_directory() -> anyhow::Result<PathBuf> {
+    let directory = workspace::target().join("demo");
     fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
-    directory = directory.canonicalize().context("target/demo has no absolute path")?;
-    if base != 17180 {
-        // Two demos with different ports can run side by side.
-        directory = directory.join(base.to_string());
-        fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
+    directory.canonicalize().context("target/demo has no absolute path")
+}
+
+/// The directory of a demo with these ports: two with different ports can run side by side.
+fn directory(usual: PathBuf, base: u16) -> anyhow::Result<PathBuf> {
+    if base == PORT_BASE {
+        return Ok(usual);
     }
+    let directory = usual.join(base.to_string());
+    fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
     Ok(directory)
 }
 
@@ -81,15 +89,19 @@ async fn perform(once: bool, stage: &Stage, ports: Ports) -> anyhow::Result<()> 
         () = &mut asked_to_end => bail!("stopped before everything was up"),
     };
     let told = tokio::select! {
-        told = story::tell(&cast) => told,
+        told = story(&cast, once) => told,
         () = &mut asked_to_end => Err(anyhow::anyhow!("stopped before the page was fetched")),
     };
     if told.is_ok() && !once {
-        println!("\nEverything stays up until Ctrl-C.");
         asked_to_end.await;
         println!();
     }
     cast.stop().await;
     stage.leave();
     told
+}
+
+async fn story(cast: &Cast, once: bool) -> anyhow::Result<()> {
+    story::tell(cast).await?;
+    if once { Ok(()) } else { story::invite(cast).await }
 }

@@ -4,14 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aegir_testkit::demo::{self, SITE};
 use aegir_testkit::{Broker, Dispatcherd, Minion, Nginx, Relayd};
 use anyhow::{Context as _, bail};
 
 use crate::demo::leftovers::Stage;
 use crate::demo::ports::Ports;
 
-/// The site that is deployed.
-pub(crate) const SITE: &str = "example.test";
 const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<title>example.test</title>\n\
                     <h1>Deployed through RabbitMQ</h1>\n\
                     <p>relayd decided, dispatcherd carried out, the runner did the work.</p>\n</html>\n";
@@ -27,7 +26,6 @@ pub(crate) struct Cast {
     pub(crate) minion: Minion,
     broker: Broker,
     pub(crate) directory: PathBuf,
-    pub(crate) ports: Ports,
 }
 
 impl Cast {
@@ -77,7 +75,7 @@ impl Cast {
         if let Some(process) = dispatcherd.process() {
             stage.note("dispatcherd", process.id())?;
         }
-        let cast = Self { dispatcherd, relayd, nginx, minion, broker, directory, ports };
+        let cast = Self { dispatcherd, relayd, nginx, minion, broker, directory };
         cast.wait_for_catalog().await?;
         Ok(cast)
     }
@@ -105,9 +103,14 @@ impl Cast {
         PAGE.as_bytes()
     }
 
-    /// The directory that is deployed.
-    pub(crate) fn source(&self) -> PathBuf {
-        self.directory.join("content").join(SITE)
+    /// Writes the files that the tutorial's commands use.
+    ///
+    /// # Errors
+    /// When one of them can't be written.
+    pub(crate) fn write_files(&self) -> anyhow::Result<()> {
+        let (source, root) = (self.directory.join("content").join(SITE), self.directory.join("sites"));
+        let variables = demo::site_variables(&source, &root, &self.nginx);
+        demo::write(&self.directory, &self.relayd, &self.nginx, &demo::host(&self.minion), &variables)
     }
 
     /// Stops the daemons in order and kills the rest, which keeps nothing that is wanted.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aegir_testkit::daemon::end_runners;
+use aegir_testkit::demo;
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -18,6 +19,23 @@ const PROCESSES: &str = "processes";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A socket's path can't have more than 107 bytes, and its name below this directory takes its share.
 const LONGEST_RUNTIME: usize = 55;
+
+/// Removes what a reader types commands with from the directories of demos that were killed, so that nobody is sent to
+/// daemons that are gone. `usual` is the directory of a demo with the usual ports; those of others lie in it.
+pub(crate) fn forget_killed(usual: &Path) {
+    let others = fs::read_dir(usual).into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        is_ports(&entry.file_name().to_string_lossy()).then(|| entry.path())
+    });
+    for directory in others.chain([usual.to_owned()]) {
+        // One that is locked runs.
+        if let Ok(lock) = File::open(directory.join(LOCK))
+            && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            demo::remove(&directory);
+        }
+    }
+}
 
 /// A directory that is ours alone while this lives, and was empty when it began.
 #[derive(Debug)]
@@ -109,6 +127,7 @@ impl Stage {
         self.end_leftovers();
         let _ = fs::remove_file(self.directory.join(PROCESSES));
         let _ = fs::remove_dir_all(self.runtime());
+        demo::remove(&self.directory);
     }
 
     /// Ends what the list names, and says whether there was anything.
@@ -125,9 +144,9 @@ impl Stage {
     fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.directory).context("can't list the demo's directory")? {
             let entry = entry.context("can't list the demo's directory")?;
-            // The lock is ours; a number is the directory of a demo with other ports.
+            // The lock is ours.
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == LOCK || name.parse::<u16>().is_ok() {
+            if name == LOCK || is_ports(&name) {
                 continue;
             }
             let path = entry.path();
@@ -141,6 +160,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Whether a name is that of the directory of a demo with other ports.
+fn is_ports(name: &str) -> bool {
+    name.parse::<u16>().is_ok()
 }
 
 fn entry(line: &str) -> Option<(i32, u64)> {
@@ -178,6 +202,22 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt as _;
     use std::process::Command;
+
+    #[test]
+    fn the_files_of_a_killed_demo_are_gone_and_those_of_a_running_one_stay() {
+        let usual = tempfile::tempdir().unwrap();
+        let make = |path: PathBuf| {
+            fs::create_dir_all(&path).unwrap();
+            let stage = Stage::enter(&path).unwrap();
+            fs::write(demo::environment(&path), "").unwrap();
+            (stage, demo::environment(&path))
+        };
+        let (killed, of_killed) = make(usual.path().to_owned());
+        let (_runs, of_running) = make(usual.path().join("4000"));
+        drop(killed);
+        forget_killed(usual.path());
+        assert!(!of_killed.exists() && of_running.exists());
+    }
 
     #[test]
     fn what_a_killed_demo_has_left_is_ended_and_nothing_else() {

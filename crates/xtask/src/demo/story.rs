@@ -1,34 +1,47 @@
 //! What happens: a site is deployed, and its page is fetched.
 
-use std::ffi::OsString;
+use std::path::Path;
 use std::process::Stdio;
 
 use aegir_testkit::daemon::binary;
+use aegir_testkit::demo::{self, SITE};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::demo::cast::{Cast, SITE};
-use crate::demo::files;
+use crate::demo::cast::Cast;
 
-/// Deploys the site with the log on the terminal, fetches the page, and gives a link to sign in with.
+/// The directory that the pages name.
+const USUAL: &str = "target/demo";
+
+/// Deploys the site with the log on the terminal and fetches the page.
 ///
 /// # Errors
 /// When the Operation does not succeed, or the page is not what was deployed.
 pub(crate) async fn tell(cast: &Cast) -> anyhow::Result<()> {
-    files::write(cast)?;
+    cast.write_files()?;
     deploy(cast).await?;
-    fetch(cast).await?;
+    fetch(cast).await
+}
+
+/// Says how to go on while everything stays up.
+///
+/// # Errors
+/// When relayd gives no link to sign in with.
+pub(crate) async fn invite(cast: &Cast) -> anyhow::Result<()> {
     let (status, link) = cast.relayd.post("/api/v1/sign-in-links", &Value::Null).await?;
     let path = link["path"].as_str().with_context(|| format!("relayd answers {status}: {link}"))?;
     println!("\nrelayd's page, with a link that signs you in once:\n  {}{path}", cast.relayd.url());
-    println!("More, in another terminal (docs/tutorial/first-operation.md goes on from here):");
-    println!("  source {}", cast.directory.join("environment").display());
+    let directory = typed(&cast.directory);
+    println!("More, in another terminal:");
+    println!("  source {}", demo::environment(directory).display());
     println!("  aegir ls");
+    println!("docs/tutorial/first-operation.md goes on from here{}.", in_place_of(directory));
+    println!("\nEverything stays up until Ctrl-C.");
     Ok(())
 }
 
 async fn deploy(cast: &Cast) -> anyhow::Result<()> {
-    let arguments = arguments(cast);
+    let arguments = demo::deploy(typed(&cast.directory));
     println!("\n$ aegir {}\n", shown(&arguments));
     let status = tokio::process::Command::new(binary("aegir")?)
         .args(&arguments)
@@ -45,34 +58,24 @@ async fn deploy(cast: &Cast) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn arguments(cast: &Cast) -> Vec<OsString> {
-    let value = |name: &str, value: &std::path::Path| -> [OsString; 2] {
-        let mut text = OsString::from(format!("{name}="));
-        text.push(value);
-        ["--var".into(), text]
-    };
-    let mut arguments: Vec<OsString> = ["run", "static_site.deploy", "--target"].map(Into::into).to_vec();
-    arguments.push(format!("site:{SITE}").into());
-    arguments.push("--host".into());
-    arguments.push(format!("web1={}@127.0.0.1:{}", cast.minion.user, cast.ports.sshd).into());
-    arguments.push("--host-key".into());
-    arguments.push(format!("web1={}", cast.minion.host_key).into());
-    arguments.extend(value("source", &cast.source()));
-    arguments.extend(value("root", &cast.directory.join("sites")));
-    arguments.extend(value("server_directory", cast.nginx.directory()));
-    for word in ["--var", "mode=user", "--var", "listen_addresses:=[\"127.0.0.1\"]", "--var"] {
-        arguments.push(word.into());
+/// A path as a reader would type it in the directory where the demo was started.
+fn typed(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
+}
+
+/// What a reader of the pages has to know who has chosen other ports.
+fn in_place_of(directory: &Path) -> String {
+    if directory == Path::new(USUAL) {
+        return String::new();
     }
-    arguments.push(format!("listen_port:={}", cast.nginx.port()).into());
-    arguments.push("--follow".into());
-    arguments
+    format!(", with {} in place of {USUAL}", directory.display())
 }
 
 /// As it could be typed, an option on each line.
-fn shown(arguments: &[OsString]) -> String {
+fn shown(arguments: &[String]) -> String {
     let mut text = String::new();
     for argument in arguments {
-        let argument = argument.to_string_lossy();
         let plain = argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=./:@+".contains(c));
         let separator = match (text.is_empty(), argument.starts_with("--")) {
             (true, _) => "",
@@ -80,7 +83,7 @@ fn shown(arguments: &[OsString]) -> String {
             (false, false) => " ",
         };
         text.push_str(separator);
-        if plain { text.push_str(&argument) } else { text.push_str(&format!("'{argument}'")) }
+        if plain { text.push_str(argument) } else { text.push_str(&format!("'{argument}'")) }
     }
     text
 }
@@ -105,7 +108,16 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_it_could_be_typed() {
-        let words = ["run", "a.b", "--var", "x:=[\"1\"]", "--follow"].map(OsString::from);
+        let words = ["run", "a.b", "--var", "x:=[\"1\"]", "--follow"].map(str::to_owned);
         assert_eq!(shown(&words), "run a.b \\\n    --var 'x:=[\"1\"]' \\\n    --follow");
+    }
+
+    #[test]
+    fn whoever_chose_other_ports_is_told_where_the_files_are() {
+        assert_eq!(in_place_of(Path::new("target/demo")), "");
+        assert_eq!(
+            in_place_of(Path::new("target/demo/4000")),
+            ", with target/demo/4000 in place of target/demo"
+        );
     }
 }
