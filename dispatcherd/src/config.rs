@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::name::{BackendName, FrontendName, NodeName, RunnerName, UserName};
 use aegir_service::config::ConfigError;
 use aegir_service::directory::from_environment;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::plan::Settings;
 
@@ -105,7 +105,7 @@ pub struct Allow {
 const LONGEST_GRACE: u64 = 24 * 3600;
 
 /// `[runners.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Runner {
     /// The program and its first arguments; the verb comes behind them.
@@ -125,7 +125,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    fn default_grace_seconds() -> u64 {
+    pub(crate) fn default_grace_seconds() -> u64 {
         aegir_protocol::runner::GRACE_SECONDS
     }
 

@@ -17,7 +17,7 @@ use aegir_protocol::operation::DoneTask;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::Runner;
+use crate::config;
 
 /// `plan.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,12 +100,44 @@ pub enum Action {
         /// Which.
         runner: RunnerName,
         /// How it is started.
-        config: Runner,
+        config: Plugin,
         /// What it is to do when it is no dry run.
         verb: PluginVerb,
         /// What it is told besides.
         settings: Map<String, Value>,
     },
+}
+
+/// How a plug-in is started: what `[runners.NAME]` said. A type of its own, because a config file is read strictly and
+/// a plan is not: one that a newer version has written says more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// The program and its first arguments; the verb comes behind them.
+    pub command: Vec<String>,
+    /// How many files one of its processes may have open.
+    pub open_files: u64,
+    /// How much memory one of its processes may have, in bytes; as much as there is when absent.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How long one of its processes may compute, in seconds; as long as it likes when absent.
+    #[serde(default)]
+    pub processor_seconds: Option<u64>,
+    /// How long it may take to end in good order when a Task is called off, in seconds; then it gets SIGTERM.
+    #[serde(default = "config::Runner::default_grace_seconds")]
+    pub grace_seconds: u64,
+}
+
+impl From<&config::Runner> for Plugin {
+    fn from(runner: &config::Runner) -> Self {
+        let config::Runner { command, open_files, memory_bytes, processor_seconds, grace_seconds } = runner;
+        Self {
+            command: command.clone(),
+            open_files: *open_files,
+            memory_bytes: *memory_bytes,
+            processor_seconds: *processor_seconds,
+            grace_seconds: *grace_seconds,
+        }
+    }
 }
 
 impl PlannedTask {
@@ -179,4 +211,66 @@ pub struct Settings {
     pub ansible_plugins: PathBuf,
     /// How many bytes an attempt may print.
     pub output_limit_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan() -> Value {
+        let task = |action: Value| {
+            json!({
+                "number": 1, "role": "example", "digest": "1", "name": "say", "title": "Say", "action": action, "hosts": ["web1"],
+                "variables": {"word": {"value": 1, "from": "site"}}, "outputs": {"size": {"type": "integer"}},
+                "done": {"task": 1, "attempt": 1}, "timeout_seconds": 60, "quiet_seconds": null,
+            })
+        };
+        let plugin = json!({"runner": "note", "config": {"command": ["/bin/true"], "open_files": 1}, "verb": "apply", "settings": {}});
+        json!({
+            "schema": PLAN_SCHEMA, "attempt": {"operation": "019235f0-7a3c-7def-8000-000000000001", "attempt": 1},
+            "node": "node1",
+            "tasks": [
+                task(json!({"task_file": "say.yml"})), task(json!({"plugin": plugin})),
+                task(json!({"program": {"argv": ["x"], "on": "minions"}})),
+            ],
+            "settings": {
+                "runtime_directory": "/run", "content_directory": "/c", "content_roots": [], "age_identity_file": "/a",
+                "ssh_user": "root", "ssh_identity_file": null, "known_hosts_file": "/k", "connect_timeout_seconds": 1,
+                "ansible_playbook": "a", "minion_python": "p", "ansible_plugins": "/p", "output_limit_bytes": 1,
+            },
+        })
+    }
+
+    /// Adds a word to every object that is no map of names.
+    fn age(value: &mut Value, of: &str) {
+        let is_map = ["action", "variables", "outputs", "value"].contains(&of);
+        match value {
+            Value::Object(fields) => {
+                fields.iter_mut().for_each(|(name, value)| age(value, if is_map { "" } else { name }));
+                if !is_map {
+                    fields.insert("from_the_future".to_owned(), json!({"a": [1]}));
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| age(item, of)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_plan_of_a_newer_version_is_read_without_what_is_not_known() {
+        let today: Plan = serde_json::from_value(plan()).unwrap();
+        let mut future = plan();
+        age(&mut future, "");
+        let mut read: Plan = serde_json::from_value(future).unwrap();
+        for task in &mut read.tasks {
+            // What the plug-in is told, and a JSON Schema, are kept whole.
+            if let Action::Plugin { settings, .. } = &mut task.action {
+                settings.remove("from_the_future").unwrap();
+            }
+            task.outputs.values_mut().for_each(|output| drop(output.0.remove("from_the_future").unwrap()));
+        }
+        assert_eq!(read, today);
+    }
 }

@@ -3,6 +3,7 @@
 mod check;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use check::Subject;
 
@@ -18,8 +19,8 @@ use crate::manifest::{Manifest, OperationManifest, VariableManifest};
 use crate::name::{BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
 use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables};
 
-/// What a backend can do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What a backend can do. One of a newer version is read as far as this version understands it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Catalog {
     /// Whose.
     pub backend: BackendName,

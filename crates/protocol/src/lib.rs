@@ -17,6 +17,7 @@
 //! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
 //! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
+//! | [`lenient`] | reading what a newer version has sent |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
 
 pub mod api;
@@ -24,6 +25,7 @@ pub mod catalog;
 pub mod code;
 pub mod dead_letter;
 pub mod id;
+pub mod lenient;
 pub mod limits;
 pub mod manifest;
 pub mod message;

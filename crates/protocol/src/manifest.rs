@@ -1,4 +1,6 @@
 //! What a role declares in `meta/aegir.yml`.
+//!
+//! Unknown fields are refused, because people write these types. In catalogs they are ignored: see [`crate::lenient`].
 
 use std::collections::BTreeMap;
 

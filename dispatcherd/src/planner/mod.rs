@@ -154,7 +154,7 @@ fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Act
             )));
         };
         let (runner, settings) = (plugin.runner.clone(), plugin.settings.clone());
-        return Ok(Action::Plugin { runner, config: config.clone(), verb: plugin.verb, settings });
+        return Ok(Action::Plugin { runner, config: config.into(), verb: plugin.verb, settings });
     }
     if let Some(shell) = &declared.shell {
         if shell.on == Place::Dispatcher && !terms.programs_on_dispatcher {

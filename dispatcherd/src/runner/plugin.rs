@@ -25,8 +25,7 @@ use super::process::{Plugged, Process, Program};
 use super::shell::start_reason;
 use super::stop::stops;
 use super::work::{self, TaskEnd, Work};
-use crate::config::Runner;
-use crate::plan::PlannedTask;
+use crate::plan::{self, PlannedTask};
 use crate::secrets::{SecretError, write_private};
 
 /// How long a plug-in may take to see to what it has begun.
@@ -37,7 +36,7 @@ const CANCEL: Duration = Duration::from_secs(20);
 pub(super) struct Plugin<'a> {
     pub(super) work: &'a Work<'a>,
     pub(super) task: &'a PlannedTask,
-    pub(super) config: &'a Runner,
+    pub(super) config: &'a plan::Plugin,
     pub(super) verb: PluginVerb,
     pub(super) settings: &'a Map<String, Value>,
 }

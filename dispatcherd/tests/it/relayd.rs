@@ -231,7 +231,7 @@ impl Hand {
                 }
             }
             ToFrontend::Report(report) => self.state.lock().unwrap().reports.push(report),
-            ToFrontend::Catalog(catalog) => self.state.lock().unwrap().catalogs.push(*catalog),
+            ToFrontend::Catalog(catalog, _) => self.state.lock().unwrap().catalogs.push(*catalog),
             ToFrontend::Echoed(echoed) => self.state.lock().unwrap().echoes.push(echoed),
         }
         self.news.send_modify(|count| *count += 1);

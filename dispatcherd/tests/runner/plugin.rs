@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
-use dispatcherd::config::Runner;
-use dispatcherd::plan::Action;
+use dispatcherd::plan::{Action, Plugin};
 use serde_json::{Value, json};
 
 use crate::case::{Case, runs, unique_seconds};
 
 fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> Action {
-    let config = Runner {
+    let config = Plugin {
         command: command.iter().map(|&word| word.to_owned()).collect(),
         open_files: 64,
         memory_bytes: Some(1 << 30),

@@ -120,7 +120,7 @@ fn is_silent(unheard: Duration) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn heartbeat(node: &str) -> Heartbeat {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use aegir_amqp::Deliveries;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{CatalogWanted, Heartbeat, ToNode, decode};
+use aegir_protocol::name::NodeName;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
@@ -16,6 +18,9 @@ use crate::store::{Store, StoreError};
 
 /// The most heartbeats that wait to be read.
 pub const PREFETCH: u16 = 64;
+/// The most heartbeats whose attempts wait to be looked up in the store. What comes beyond that is left out: the next
+/// heartbeat says it again.
+const LOOK_UPS: usize = 64;
 
 /// Takes heartbeats.
 pub struct Heartbeats {
@@ -29,27 +34,28 @@ pub struct Heartbeats {
     pub control: Control,
 }
 
+/// What a heartbeat lists, waiting or running.
+struct Listed {
+    node: NodeName,
+    attempts: Vec<AttemptId>,
+}
+
 impl Heartbeats {
-    /// Takes heartbeats until `cancel`.
-    pub async fn run(self, mut deliveries: Deliveries, cancel: CancellationToken) {
-        loop {
-            let delivery = tokio::select! {
-                () = cancel.cancelled() => return,
-                delivery = deliveries.recv() => delivery,
-            };
-            let Some(delivery) = delivery else { return };
+    /// Takes heartbeats until `cancel`. A node is heard whatever the store does: one that stalls must not make nodes
+    /// silent.
+    pub async fn run(self, deliveries: Deliveries, cancel: CancellationToken) {
+        let (listed, look_ups) = mpsc::channel(LOOK_UPS);
+        let work = async { tokio::join!(self.hear_all(deliveries, listed), self.look_up_all(look_ups)) };
+        let _ = cancel.run_until_cancelled(work).await;
+    }
+
+    async fn hear_all(&self, mut deliveries: Deliveries, listed: mpsc::Sender<Listed>) {
+        while let Some(delivery) = deliveries.recv().await {
             match decode::<Heartbeat>(&delivery.body()) {
                 Ok(heartbeat) => {
                     // It was settled on arrival.
                     let _ = delivery.done().await;
-                    if let Err(error) = self.repeat_cancels(&heartbeat).await {
-                        tracing::warn!(error = %error, "nodes can't be told again what to stop");
-                    }
-                    if self.lacks_catalog(&heartbeat) {
-                        let wanted = CatalogWanted { backend: heartbeat.backend.clone() };
-                        self.control.tell(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
-                    }
-                    self.nodes.hear(heartbeat);
+                    self.hear(heartbeat, &listed);
                 }
                 Err(error) => {
                     if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
@@ -60,17 +66,34 @@ impl Heartbeats {
         }
     }
 
+    /// Nothing here waits for anything.
+    fn hear(&self, heartbeat: Heartbeat, listed: &mpsc::Sender<Listed>) {
+        if self.lacks_catalog(&heartbeat) {
+            let wanted = CatalogWanted { backend: heartbeat.backend.clone() };
+            self.control.tell(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
+        }
+        let attempts: Vec<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
+        if !attempts.is_empty() {
+            // Left out when there is no room.
+            let _ = listed.try_send(Listed { node: heartbeat.node.clone(), attempts });
+        }
+        self.nodes.hear(heartbeat);
+    }
+
+    async fn look_up_all(&self, mut look_ups: mpsc::Receiver<Listed>) {
+        while let Some(listed) = look_ups.recv().await {
+            if let Err(error) = self.repeat_cancels(&listed).await {
+                tracing::warn!(error = %error, "nodes can't be told again what to stop");
+            }
+        }
+    }
+
     /// A cancel may get lost, and a node that was given up may come back. If a node has what it should have
     /// stopped, it is told again.
-    async fn repeat_cancels(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        let listed: Vec<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
-        if listed.is_empty() {
-            return Ok(());
-        }
-        let node = &heartbeat.node;
+    async fn repeat_cancels(&self, Listed { node, attempts }: &Listed) -> Result<(), StoreError> {
         let seen =
             |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
-        let seen: Vec<_> = self.store.to_stop(&listed).await?.into_iter().map(seen).collect();
+        let seen: Vec<_> = self.store.to_stop(attempts).await?.into_iter().map(seen).collect();
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
     }
 
@@ -82,5 +105,30 @@ impl Heartbeats {
             let last = known.node == heartbeat.node || self.nodes.silent(&known.node);
             last && known.digest != *digest
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::id::{Attempt, OperationId};
+
+    use super::*;
+    use crate::ingest::nodes::tests::heartbeat;
+
+    #[tokio::test]
+    async fn a_store_that_stalls_makes_no_node_silent() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody looks anything up, and nobody writes.
+        let (store, _writer) = Store::open(&directory.path().join("relayd.db")).await.unwrap();
+        let heartbeats =
+            Heartbeats { nodes: Arc::default(), store, catalogs: Arc::default(), control: Control::new().0 };
+        let (listed, _look_ups) = mpsc::channel(1);
+        for number in 0..PREFETCH {
+            let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+            let heartbeat = Heartbeat { running: vec![attempt], ..heartbeat(&format!("n{number}")) };
+            heartbeats.hear(heartbeat, &listed);
+        }
+        let alive = heartbeats.nodes.alive(&"main".parse().unwrap());
+        assert_eq!(alive.len(), usize::from(PREFETCH));
     }
 }

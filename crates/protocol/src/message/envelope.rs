@@ -62,8 +62,8 @@ pub enum ToFrontend {
     Claim(Claim),
     /// The end of an attempt without `finished`.
     Report(Report),
-    /// What a backend can do.
-    Catalog(Box<Catalog>),
+    /// What a backend can do, and the same as it came, of which a newer version may understand more.
+    Catalog(Box<Catalog>, Box<str>),
     /// The answer to an echo.
     Echoed(Echoed),
 }
@@ -190,7 +190,9 @@ pub fn decode_to_frontend(content_type: Option<&str>, bytes: &Bytes) -> Result<T
     match incoming.schema.as_str() {
         Claim::SCHEMA => body(&incoming).map(ToFrontend::Claim),
         Report::SCHEMA => body(&incoming).map(ToFrontend::Report),
-        Catalog::SCHEMA => body(&incoming).map(Box::new).map(ToFrontend::Catalog),
+        Catalog::SCHEMA => {
+            body(&incoming).map(|catalog| ToFrontend::Catalog(Box::new(catalog), incoming.body.get().into()))
+        }
         Echoed::SCHEMA => body(&incoming).map(ToFrontend::Echoed),
         _ => Err(unexpected(incoming.schema)),
     }

@@ -1,6 +1,7 @@
 //! The store on real files.
 
 mod attempts;
+mod catalogs;
 mod documents;
 mod outputs;
 

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
 
+use crate::store::StoreError;
 use crate::store::batch::Batch;
-use crate::store::{StoreError, rows};
 
 impl Batch {
-    /// Stores a catalog, unless it is the one that is stored.
-    pub(in crate::store) async fn store_catalog(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
+    /// Stores a catalog as it came, unless it is the one that is stored: after an upgrade relayd may understand more of
+    /// it, and nobody sends it anew.
+    pub(in crate::store) async fn store_catalog(
+        &mut self,
+        catalog: &Catalog,
+        document: &str,
+    ) -> Result<(), StoreError> {
         let known: Option<(String, String)> =
             sqlx::query_as("SELECT digest, recipient FROM catalogs WHERE backend = ?1")
                 .bind(catalog.backend.as_str())
@@ -19,7 +24,6 @@ impl Batch {
         {
             return Ok(());
         }
-        let document = rows::read("catalog", serde_json::to_string(catalog).ok(), &catalog.backend)?;
         sqlx::query(
             "INSERT INTO catalogs (backend, digest, recipient, document, received_at) \
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (backend) DO UPDATE SET digest = excluded.digest, \

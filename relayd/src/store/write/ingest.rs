@@ -31,8 +31,8 @@ pub enum Ingest {
     Claim(Claim),
     /// The end of an attempt without `finished`.
     Report(Report),
-    /// What a backend can do.
-    Catalog(Box<Catalog>),
+    /// What a backend can do, and the same as it came.
+    Catalog(Box<Catalog>, Box<str>),
 }
 
 /// What is to be done with the message.
@@ -51,7 +51,7 @@ impl Command for Arc<[Ingest]> {
     fn size(&self) -> usize {
         let size = |message: &Ingest| match message {
             Ingest::Chunk(_, payload) => payload.len(),
-            Ingest::Claim(_) | Ingest::Report(_) | Ingest::Catalog(_) => 0,
+            Ingest::Claim(_) | Ingest::Report(_) | Ingest::Catalog(..) => 0,
         };
         self.iter().map(size).sum()
     }
@@ -63,8 +63,8 @@ impl Command for Arc<[Ingest]> {
                 Ingest::Chunk(header, payload) => batch.store_chunk(header, payload).await?,
                 Ingest::Claim(claim) => batch.claim(claim).await?,
                 Ingest::Report(report) => batch.report(report).await?,
-                Ingest::Catalog(catalog) => {
-                    batch.store_catalog(catalog).await?;
+                Ingest::Catalog(catalog, document) => {
+                    batch.store_catalog(catalog, document).await?;
                     Settled::Done
                 }
             });
