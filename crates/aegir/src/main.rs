@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use aegir::arguments::Arguments;
+use aegir::terminal::remark;
 use aegir_service::exit::Exit;
 use clap::Parser;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) if error.is_closed_pipe() => Exit::Success.into(),
         Err(error) => {
-            eprintln!("aegir: {error}");
+            remark(&format!("aegir: {error}"));
             error.exit().into()
         }
     }

@@ -9,18 +9,23 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::render::Look;
+use crate::render::clean::{clean, clean_json};
 
 /// What standard output can do.
 #[must_use]
 pub fn look() -> Look {
     let stdout = io::stdout();
     Look {
-        colour: anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
+        colour: colours(),
         terminal: stdout.is_terminal(),
         // Some terminals do not say, or say 0; nothing can be laid out in less than this.
         width: comfy_table::Table::new().width().filter(|&width| width >= 40),
         zone: TimeZone::system(),
     }
+}
+
+fn colours() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
 /// Writes all of it, now.
@@ -33,6 +38,19 @@ pub fn print(bytes: &[u8]) -> Result<(), Error> {
     Ok(stdout.flush()?)
 }
 
+/// Writes a text for people. Whatever got into it, a terminal is not told to do anything by it.
+///
+/// # Errors
+/// When standard output is closed or full.
+pub fn print_text(text: &str) -> Result<(), Error> {
+    print(clean(text, colours()).as_bytes())
+}
+
+/// Writes a line for people to standard error. One that can't be written is not worth ending for.
+pub fn remark(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", clean(text, false));
+}
+
 /// Writes a document as JSON: indented for a person, in one line for a pipe.
 ///
 /// # Errors
@@ -43,7 +61,7 @@ pub fn print_json<T: serde::Serialize>(document: &T) -> Result<(), Error> {
     } else {
         serde_json::to_string(document)
     };
-    print((text.map_err(io::Error::from)? + "\n").as_bytes())
+    print((clean_json(&text.map_err(io::Error::from)?) + "\n").as_bytes())
 }
 
 /// Asks a person on the terminal, and goes on with a yes.
@@ -55,7 +73,7 @@ pub fn confirm(question: &str) -> Result<(), Error> {
         return Err(Error::Usage("nobody is here to be asked: give --yes if it is meant".to_owned()));
     }
     let mut stderr = io::stderr().lock();
-    write!(stderr, "{question} [y/N] ")?;
+    write!(stderr, "{} [y/N] ", clean(question, false))?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
@@ -115,14 +133,11 @@ impl Foot {
         }
     }
 
-    /// Writes a remark to standard error, above it. A remark that can't be written is not worth ending for.
+    /// Writes a line to standard error, above it.
     pub fn remark(&self, text: &str) {
-        let write = || {
-            let _ = writeln!(io::stderr(), "{text}");
-        };
         match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+            Some(bar) => bar.suspend(|| remark(text)),
+            None => remark(text),
         }
     }
 

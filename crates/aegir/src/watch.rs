@@ -224,7 +224,7 @@ impl Watcher for Program {
             News::State(summary) if self.tagged => self.push_tagged(&Tagged::State(summary)),
             News::State(_) | News::Back => Ok(()),
             News::Away(why) => {
-                eprintln!("relayd is away ({why}); trying again");
+                crate::terminal::remark(&format!("relayd is away ({why}); trying again"));
                 Ok(())
             }
         }

@@ -11,7 +11,7 @@ use super::Context;
 use crate::arguments::{Action, Lost, Retry};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
-use crate::terminal::{confirm, print, print_json};
+use crate::terminal::{confirm, print_json, print_text};
 
 pub(super) async fn cancel(context: &Context, arguments: &Action) -> Result<ExitCode, Error> {
     let id = context.client.resolve(&arguments.id).await?;
@@ -83,7 +83,7 @@ async fn ask(
     if context.json {
         print_json(&summary)?;
     } else {
-        print(text(&summary).as_bytes())?;
+        print_text(&text(&summary))?;
     }
     Ok(Exit::Success.into())
 }

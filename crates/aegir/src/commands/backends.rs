@@ -12,7 +12,7 @@ use crate::arguments::Pause;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::catalog;
-use crate::terminal::{print, print_json};
+use crate::terminal::{print_json, print_text};
 
 pub(super) async fn list(context: &Context) -> Result<ExitCode, Error> {
     let list = context.client.get("/api/v1/backends").await?;
@@ -37,7 +37,7 @@ fn show(context: &Context, list: &BackendList) -> Result<ExitCode, Error> {
     if context.json {
         print_json(list)?;
     } else {
-        print(catalog::backends(&context.look, &list.backends).as_bytes())?;
+        print_text(&catalog::backends(&context.look, &list.backends))?;
     }
     Ok(Exit::Success.into())
 }

@@ -12,7 +12,7 @@ use crate::arguments::{DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, De
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::dead;
-use crate::terminal::{print, print_json};
+use crate::terminal::{print, print_json, print_text, remark};
 
 /// How many letters are listed at a time when all are wanted.
 const PAGE: u32 = 500;
@@ -31,7 +31,7 @@ async fn list(context: &Context, arguments: &DeadLs) -> Result<ExitCode, Error> 
     if context.json {
         print_json(&list)?;
     } else {
-        print(dead::list(&context.look, &list).as_bytes())?;
+        print_text(&dead::list(&context.look, &list))?;
     }
     Ok(Exit::Success.into())
 }
@@ -64,7 +64,7 @@ async fn show(context: &Context, arguments: &DeadShow) -> Result<ExitCode, Error
     if arguments.raw {
         print(&body)?;
     } else {
-        print(dead::detail(&context.look, &detail.letter, &body).as_bytes())?;
+        print_text(&dead::detail(&context.look, &detail.letter, &body))?;
     }
     Ok(Exit::Success.into())
 }
@@ -162,9 +162,9 @@ impl Outcomes {
             print_json(&json!({word: self.done, "refused": refused.collect::<Vec<_>>()}))?;
         } else {
             let letters = if self.done.len() == 1 { "dead letter" } else { "dead letters" };
-            print(format!("{} {letters} {word}.\n", self.done.len()).as_bytes())?;
+            print_text(&format!("{} {letters} {word}.\n", self.done.len()))?;
             for (_, error) in &self.refused {
-                eprintln!("aegir: {error}");
+                remark(&format!("aegir: {error}"));
             }
         }
         Ok(self.refused.first().map_or(Exit::Success, |(_, error)| error.exit()).into())

@@ -11,7 +11,7 @@ use crate::arguments::Documents;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::documents;
-use crate::terminal::{print, print_json};
+use crate::terminal::{print_json, print_text};
 
 pub(super) async fn documents(context: &Context, arguments: &Documents) -> Result<ExitCode, Error> {
     let target = &arguments.target;
@@ -25,7 +25,7 @@ pub(super) async fn documents(context: &Context, arguments: &Documents) -> Resul
         } else {
             let Accepted { id, state, .. } = accepted;
             let text = format!("Operation {id} is {state}.\nWatch it with `aegir log -f {id}`.\n");
-            print(text.as_bytes())?;
+            print_text(&text)?;
         }
         return Ok(Exit::Success.into());
     }
@@ -40,7 +40,7 @@ pub(super) async fn documents(context: &Context, arguments: &Documents) -> Resul
             print_json(&found.value)?;
         }
         None if context.json => print_json(&list)?,
-        None => print(documents::list(&context.look, &list.documents).as_bytes())?,
+        None => print_text(&documents::list(&context.look, &list.documents))?,
     }
     Ok(Exit::Success.into())
 }

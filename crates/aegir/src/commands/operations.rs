@@ -12,14 +12,14 @@ use super::Context;
 use crate::arguments::{Ls, Show};
 use crate::error::Error;
 use crate::render::operation;
-use crate::terminal::{print, print_json};
+use crate::terminal::{print_json, print_text};
 
 pub(super) async fn list(context: &Context, arguments: &Ls) -> Result<ExitCode, Error> {
     let list: OperationList = context.client.get(&list_path(arguments)).await?;
     if context.json {
         print_json(&list)?;
     } else {
-        print(operation::list(&context.look, &list.operations).as_bytes())?;
+        print_text(&operation::list(&context.look, &list.operations))?;
     }
     Ok(Exit::Success.into())
 }
@@ -46,7 +46,7 @@ pub(super) async fn show(context: &Context, arguments: &Show) -> Result<ExitCode
         if context.json {
             print_json(&detail)?;
         } else {
-            print(operation::detail(&context.look, &detail).as_bytes())?;
+            print_text(&operation::detail(&context.look, &detail))?;
         }
         return Ok(Exit::Success.into());
     }
@@ -59,7 +59,7 @@ pub(super) async fn show(context: &Context, arguments: &Show) -> Result<ExitCode
             "sent": detail.variables, "tasks": tasks, "hosts": hosts, "role_has_changed": changed,
         }))?;
     } else {
-        print(operation::variables(&context.look, &detail, catalog).as_bytes())?;
+        print_text(&operation::variables(&context.look, &detail, catalog))?;
     }
     Ok(Exit::Success.into())
 }

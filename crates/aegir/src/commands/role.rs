@@ -10,7 +10,7 @@ use aegir_service::exit::Exit;
 
 use crate::arguments::RoleCommand;
 use crate::error::Error;
-use crate::terminal::print;
+use crate::terminal::print_text;
 
 /// What ansible-lint ends with when it has found something, and nothing went wrong beside that.
 const FINDINGS: i32 = 2;
@@ -26,7 +26,7 @@ pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
                 "{shown} is a role. See what it can do in {shown}/{MANIFEST}, look at it with `aegir role check \
                  {shown}`, and run its tests with {shown}/tests/run.\n"
             );
-            print(text.as_bytes())?;
+            print_text(&text)?;
             Ok(Exit::Success.into())
         }
     }
@@ -47,7 +47,7 @@ fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
             let _ = writeln!(text, "{}: good", role.display());
         }
     }
-    print(text.as_bytes())?;
+    print_text(&text)?;
     Ok(if wrong == 0 { Exit::Success } else { Exit::Failed }.into())
 }
 

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::follow::Start;
 use crate::render::log::Wanted;
 use crate::request::request;
-use crate::terminal::{confirm, print, print_json};
+use crate::terminal::{confirm, print_json, print_text};
 
 /// How often a request is sent before giving up. It is the same request each time: it has a key.
 const TRIES: u32 = 3;
@@ -66,9 +66,9 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
         let state = accepted.state;
         let text =
             format!("Operation {id}{again}: {asked} is {state}.\nWatch it with `aegir log -f {id}`.\n");
-        print(text.as_bytes())?;
+        print_text(&text)?;
     } else {
-        print(format!("{id}\n").as_bytes())?;
+        print_text(&format!("{id}\n"))?;
     }
     if !follow {
         return Ok(Exit::Success.into());

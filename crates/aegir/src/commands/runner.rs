@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::arguments::RunnerCheck;
 use crate::error::Error;
-use crate::terminal::print;
+use crate::terminal::print_text;
 
 /// How long a verb may take here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ pub(super) fn check(arguments: &RunnerCheck) -> Result<ExitCode, Error> {
             }
         }
     }
-    print(text.as_bytes())?;
+    print_text(&text)?;
     Ok(if wrong { Exit::Failed } else { Exit::Success }.into())
 }
 

@@ -13,7 +13,7 @@ use crate::arguments::{Arguments, Catalog};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::catalog;
-use crate::terminal::{print, print_json};
+use crate::terminal::{print, print_json, print_text};
 
 pub(super) async fn catalog(context: &Context, arguments: &Catalog) -> Result<ExitCode, Error> {
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
@@ -27,7 +27,7 @@ pub(super) async fn catalog(context: &Context, arguments: &Catalog) -> Result<Ex
             Error::Usage(format!("no backend has a role {role:?}: `aegir catalog` lists what there is"))
         })?,
     };
-    print(text.as_bytes())?;
+    print_text(&text)?;
     Ok(Exit::Success.into())
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn nodes(context: &Context) -> Result<ExitCode, Error> {
     if context.json {
         print_json(&list)?;
     } else {
-        print(catalog::nodes(&context.look, &list.nodes).as_bytes())?;
+        print_text(&catalog::nodes(&context.look, &list.nodes))?;
     }
     Ok(Exit::Success.into())
 }
@@ -54,7 +54,7 @@ pub(super) async fn sign_in(context: &Context) -> Result<ExitCode, Error> {
             link.path.clone()
         }
     };
-    print(format!("{url}\n").as_bytes())?;
+    print_text(&format!("{url}\n"))?;
     if context.look.terminal {
         eprintln!("Works once, until {}.", context.look.time(link.expires_at));
     }

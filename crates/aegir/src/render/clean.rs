@@ -3,33 +3,40 @@
 //! A program's output can hold sequences that rename the window, move the cursor or make the terminal type
 //! for itself. What stays is text, tabs and, where there may be colours, colours.
 
+use std::str::Chars;
+
+/// A sequence of colours is short; what is longer is not one.
+const LONGEST_COLOUR: usize = 64;
+
 /// A piece of output as lines for a terminal: no control characters but tabs and newlines; colours (SGR) only if
 /// wanted. A carriage return, with which programs draw progress over itself, ends a line.
+///
+/// What is left out never takes text of a further line with it.
 #[must_use]
 pub fn clean(text: &str, colour: bool) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut painted = false;
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\n' && c != '\t') {
-        clean.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix('\u{1b}').or_else(|| rest.strip_prefix('\u{9b}')) {
-            let is_8_bit = rest.starts_with('\u{9b}');
-            let (sequence, is_colour) = escape(after, is_8_bit);
-            if is_colour && colour {
-                clean.push('\u{1b}');
-                clean.push_str(&after[..sequence]);
-                painted = true;
+    while let Some((before, from)) = rest.find(is_obeyed).and_then(|at| rest.split_at_checked(at)) {
+        clean.push_str(before);
+        let mut after = from.chars();
+        match after.next() {
+            Some('\r') if !after.as_str().starts_with('\n') => clean.push('\n'),
+            Some('\u{1b}') => {
+                if let Some(parameters) = escape(&mut after)
+                    && colour
+                {
+                    clean.extend(["\u{1b}[", parameters, "m"]);
+                    painted = true;
+                }
             }
-            rest = &after[sequence..];
-        } else if let Some(after) = rest.strip_prefix('\r') {
-            if !after.starts_with('\n') {
-                clean.push('\n');
+            Some('\u{9b}') => {
+                control_sequence(&mut after);
             }
-            rest = after;
-        } else {
-            rest = rest.get(rest.chars().next().map_or(0, char::len_utf8)..).unwrap_or("");
+            Some('\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => string(&mut after),
+            Some(_) | None => {}
         }
+        rest = after.as_str();
     }
     clean.push_str(rest);
     if painted {
@@ -40,63 +47,91 @@ pub fn clean(text: &str, colour: bool) -> String {
     clean
 }
 
-/// How many bytes behind the ESC belong to its sequence (ECMA-48), and whether it only sets colours.
-fn escape(after: &str, is_8_bit: bool) -> (usize, bool) {
-    let bytes = after.as_bytes();
-    let parameters_from = match (is_8_bit, bytes.first()) {
-        (true, _) => 0,
-        (false, Some(b'[')) => 1,
-        // Strings for the terminal (titles, links, clipboard) go to BEL or ST.
-        (false, Some(b']' | b'P' | b'X' | b'^' | b'_')) => {
-            let end = after.find(['\u{7}', '\u{1b}', '\u{9c}', '\n']);
-            return match end {
-                Some(at) if after[at..].starts_with("\u{1b}\\") => (at + 2, false),
-                Some(at) if after[at..].starts_with(['\u{1b}', '\n']) => (at, false),
-                Some(at) => (at + after[at..].chars().next().map_or(0, char::len_utf8), false),
-                None => (after.len(), false),
-            };
+/// What is said in one line: clean, without colours, each run of white space a blank.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    clean(text, false).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A JSON document in which every character that a terminal would obey is written as `\\uXXXX`: the same document.
+#[must_use]
+pub fn clean_json(document: &str) -> String {
+    let mut clean = String::with_capacity(document.len());
+    for c in document.chars() {
+        match u32::from(c) {
+            code if is_obeyed(c) => clean.push_str(&format!("\\u{code:04x}")),
+            _ => clean.push(c),
         }
-        (false, Some(first)) if (0x20..0x30).contains(first) => return (after.len().min(2), false),
-        (false, Some(first)) if first.is_ascii() && !first.is_ascii_control() => return (1, false),
-        (false, _) => return (0, false),
+    }
+    clean
+}
+
+/// Whether a terminal does something else with a character than show it: control characters, and those that turn
+/// the order round in which the text after them is shown. Languages that are written from the right need none.
+fn is_obeyed(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => c.is_control(),
+    }
+}
+
+/// Passes over what belongs to an ESC (ECMA-48, ECMA-35). The parameters of a sequence that only sets colours.
+fn escape<'a>(after: &mut Chars<'a>) -> Option<&'a str> {
+    match after.clone().next() {
+        Some('[') => {
+            after.next();
+            control_sequence(after)
+        }
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            after.next();
+            string(after);
+            None
+        }
+        Some(_) | None => {
+            pass(after, |c| matches!(c, ' '..='/'));
+            pass_one(after, |c| matches!(c, '0'..='~'));
+            None
+        }
+    }
+}
+
+/// Passes over parameters and the final character of a control sequence.
+fn control_sequence<'a>(after: &mut Chars<'a>) -> Option<&'a str> {
+    let parameters = pass(after, |c| matches!(c, ' '..='?'));
+    let sets_colours = after.as_str().starts_with('m');
+    pass_one(after, |c| matches!(c, '@'..='~'));
+    let is_plain = |c| matches!(c, '0'..='9' | ';' | ':');
+    (sets_colours && parameters.len() <= LONGEST_COLOUR && parameters.chars().all(is_plain))
+        .then_some(parameters)
+}
+
+/// Passes over a string for the terminal (a title, a link, the clipboard) with what ends it. One that does not end
+/// before the next control character is none: it is shown, so that nothing can hide the text that follows.
+fn string(after: &mut Chars<'_>) {
+    let mut rest = after.clone();
+    let ends = match rest.find(|&c| is_obeyed(c) || c == '\n') {
+        Some('\u{7}' | '\u{9c}') => true,
+        Some('\u{1b}') => rest.next() == Some('\\'),
+        Some(_) | None => false,
     };
-    let parameters = bytes[parameters_from..].iter().take_while(|byte| (0x20..0x40).contains(*byte)).count();
-    let end = parameters_from + parameters;
-    match bytes.get(end) {
-        Some(b'm') => (
-            end + 1,
-            !is_8_bit && bytes[parameters_from..end].iter().all(|b| matches!(b, b'0'..=b'9' | b';' | b':')),
-        ),
-        Some(byte) if (0x40..0x7f).contains(byte) => (end + 1, false),
-        Some(_) | None => (end, false),
+    if ends {
+        *after = rest;
+    }
+}
+
+fn pass<'a>(after: &mut Chars<'a>, belongs: impl Fn(char) -> bool) -> &'a str {
+    let text = after.as_str();
+    let rest = text.trim_start_matches(belongs);
+    *after = rest.chars();
+    text.strip_suffix(rest).unwrap_or_default()
+}
+
+fn pass_one(after: &mut Chars<'_>, belongs: impl Fn(char) -> bool) {
+    if after.clone().next().is_some_and(belongs) {
+        after.next();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_text_and_colours_are_left() {
-        let cases = [
-            ("plain\ttext\n", "plain\ttext\n", "plain\ttext\n"),
-            ("\x1b[31mred\x1b[0m\n", "red\n", "\x1b[31mred\x1b[0m\x1b[0m\n"),
-            ("\x1b[1;31mred\n", "red\n", "\x1b[1;31mred\x1b[0m\n"),
-            ("\x1b]0;title\x07x", "x", "x"),
-            ("\x1b]52;c;aGk=\x1b\\x", "x", "x"),
-            ("\x1b]0;no end", "", ""),
-            ("\x1b[2J\x1b[10;10Hx\x1b[?25l", "x", "x"),
-            ("\x1bcx", "x", "x"),
-            ("\x1b(Bx", "x", "x"),
-            ("10%\r20%\r\n", "10%\n20%\n", "10%\n20%\n"),
-            ("a\0b\x08c\u{9b}31md\x7f", "abcd", "abcd"),
-            ("\x1b", "", ""),
-            ("\x1bé", "é", "é"),
-            ("\u{9b}é", "é", "é"),
-        ];
-        for (text, without, with) in cases {
-            assert_eq!(clean(text, false), without, "{text:?}");
-            assert_eq!(clean(text, true), with, "{text:?}");
-        }
-    }
-}
+pub(super) mod tests;

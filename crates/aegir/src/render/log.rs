@@ -8,7 +8,7 @@ use aegir_protocol::record::{
 use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
-use super::clean::clean;
+use super::clean::{clean, one_line};
 use super::operation::carry_out;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
 
@@ -96,7 +96,7 @@ impl Log {
         self.attempt = Some(attempt);
         let header = match Header::read(line) {
             Ok(header) => header,
-            Err(error) => return format!("{text}{}\n", self.look.faint(&error.to_string())),
+            Err(error) => return format!("{text}{}\n", self.look.faint(&one_line(&error.to_string()))),
         };
         match header.record() {
             Ok(Some(record)) => text.push_str(&self.known(header.at, &record)),
@@ -207,7 +207,7 @@ impl Log {
     fn task_started_text(&mut self, at: Timestamp, task: &TaskStarted) -> String {
         self.task_started = Some((task.task, at));
         self.held = (task.runner == "ansible" && !self.wanted.all).then(String::new);
-        let title = format!("{}: {}", self.of_tasks(task.task), clean(&task.title, false));
+        let title = format!("{}: {}", self.of_tasks(task.task), one_line(&task.title));
         let hosts: Vec<_> = task.hosts.iter().map(|host| host.as_str()).collect();
         let on = if hosts.is_empty() {
             "beside dispatcherd".to_owned()
@@ -255,7 +255,7 @@ impl Log {
     fn step(&mut self, step: &Step) -> String {
         let mut text = self.close();
         let status = self.look.paint(step_style(step.status), &format!("{:<11}", step_word(step.status)));
-        let host = clean(&step.host, false);
+        let host = one_line(&step.host);
         // A plug-in may do what is on no minion.
         let host = if host.is_empty() { host } else { format!("{host}  ") };
         let mut line = format!("  {status} {host}{}", one_line(&step.name));
@@ -403,10 +403,6 @@ fn remains(place: &str, remains: Remains) -> String {
 
 fn reason(reason: &Reason) -> String {
     clean(&reason.to_string(), false)
-}
-
-fn one_line(text: &str) -> String {
-    clean(text, false).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@ use aegir_protocol::operation::Target;
 use aegir_protocol::record::{Exit, TaskTitle};
 use aegir_protocol::state::State;
 use jiff::ToSpan;
+use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::clean::tests::hostile;
 use super::*;
 
 fn look(colour: bool) -> Look {
@@ -292,4 +294,30 @@ fn ansible_speaks_for_itself_only_where_no_step_does() {
     let mut debug = step(StepStatus::Ok, "What was seen", Some("177 bytes"));
     debug.action = "ansible.builtin.debug".to_owned();
     assert!(text(false, &[start, Record::Step(debug)]).contains("177 bytes"));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_transcript_holds_a_terminal_gets_text(text in hostile(), bytes in any::<Vec<u8>>()) {
+        let mut log = Log::new(look(false), Wanted::default());
+        let mut told = step(StepStatus::Failed, &text, Some(&text));
+        told.item = Some(text.clone());
+        told.host.clone_from(&text);
+        told.diff = Some(json!({"before": "", "after": text, "after_header": text}));
+        let records = [
+            task_started(2, "vhost", &text, "shell", &["web1"]),
+            output(2, Stream::Stdout, Some("web1"), false, text.as_bytes()),
+            output(2, Stream::Stderr, None, false, &bytes),
+            Record::Step(told),
+            Record::Progress(Progress { task: 2, percent: 40, message: Some(text.clone()) }),
+            task_finished(2, Outcome::Failed, reason("task_failed", &text), Some(2), Remains::Gone),
+            finished(Outcome::Failed, reason("task_failed", &text)),
+        ];
+        let mut shown = self::text(&mut log, &records);
+        shown.push_str(log.status().unwrap_or_default());
+        shown.push_str(&log.record(1, &bytes));
+        shown.push_str(&log.record(1, text.as_bytes()));
+        shown.push_str(&log.end(&summary(State::Failed, reason("task_failed", &text))));
+        prop_assert_eq!(clean(&shown, false), shown);
+    }
 }
