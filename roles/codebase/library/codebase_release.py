@@ -12,6 +12,7 @@ build something in it first, state=present unpacks it if need be and moves the l
 the site.
 """
 
+import hashlib
 import json
 import os
 import posixpath
@@ -250,7 +251,10 @@ def present(module, site, name, keep):
 
 def absent(module, site):
     # Renamed first: a removal that is stopped half-way is taken up by the next attempt.
-    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory))
+    # A name may be as long as a file's name can be.
+    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory)
+                          if len(os.path.basename(site.directory)) <= 200
+                          else '.aegir-removed-' + hashlib.sha256(site.directory.encode()).hexdigest())
     changed = os.path.isdir(doomed)
     if changed and not module.check_mode:
         shutil.rmtree(doomed)

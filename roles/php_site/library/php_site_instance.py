@@ -3,11 +3,13 @@
 """Keeps the instances of one site beside each other, and the link `current` on one of them.
 
 state=read says what is there. state=built makes an instance anew from a directory with code, with settings and a
-password for its database. state=settings writes the settings of an instance again. state=current moves the link in one
+password for its database. state=settings writes the settings of an instance again, state=recorded what is to hold where an
+Operation says nothing else. state=current moves the link in one
 step, or without an instance takes it away. state=absent removes an instance, or without one the whole site.
 """
 
 import glob
+import hashlib
 import json
 import os
 import pwd
@@ -108,7 +110,9 @@ def built(module, site, name):
     os.chmod(directory, 0o755)
     # First what it is: whoever sweeps a half-built instance finds its database by it.
     p['about']['release'] = p['about']['release'] or os.path.basename(source)
-    write(os.path.join(directory, 'instance.json'), json.dumps(p['about'], indent=2, sort_keys=True) + '\n')
+    if not source.startswith(site.instances + os.sep):
+        p['about']['source'] = source
+    describe(directory, p['about'])
     code = os.path.join(directory, 'code')
     os.mkdir(code, 0o755)
     copy_code(source, code)
@@ -118,6 +122,43 @@ def built(module, site, name):
     settings = settings_of(directory, p['about'], password, secrets.token_hex(32), p['environment'])
     put_settings(directory, user, p['about'], settings)
     return {'changed': True, 'password_hash': native(password), 'directory': directory}
+
+
+def describe(directory, about):
+    # Nobody else's: the site's own environment stands in it.
+    write(os.path.join(directory, 'instance.json'), json.dumps(about, indent=2, sort_keys=True) + '\n', 0o600)
+
+
+def recorded(module, site, name):
+    """Of the current instance; what it was built with stays, whatever the variable says by now."""
+    before = site.about(name)
+    if before is None:
+        raise Refused('%s is not whole: restore the site from a backup' % site.instance(name))
+    after = dict(before, **module.params['about'])
+    after['variables'] = dict(after['variables'], writable_paths=before['writable_paths'])
+    if after != before and not module.check_mode:
+        describe(site.instance(name), after)
+    return {'changed': after != before}
+
+
+def checked(module, site, name):
+    """Refuses code that can't answer anybody, before anything is done for it."""
+    p = module.params
+    source = os.path.realpath(p['source'])
+    if not os.path.isdir(source):
+        raise Refused('platform_missing: there is no code in %s: deploy the platform on this host first. Nothing was changed'
+                      % p['source'])
+    front = os.path.join(source, p['front'])
+    if not os.path.isfile(front):
+        raise Refused('codebase_broken: the code in %s has no %s: deploy the platform again, or name the document_root that '
+                      'it has. Nothing was changed' % (source, p['front']))
+    if not os.path.exists(p['php']):
+        return {'changed': False}  # The first page will show it.
+    said = subprocess.run([p['php'], '-n', '-d', 'display_errors=1', '-l', front], capture_output=True, cwd='/')
+    if said.returncode != 0:
+        raise Refused('codebase_broken: PHP does not take the code in %s: %s. Nothing was changed'
+                      % (source, said.stdout.decode('utf-8', 'replace').strip()[:1000]))
+    return {'changed': False}
 
 
 def settings(module, site, name):
@@ -169,7 +210,10 @@ def absent(module, site, name):
         if changed and not module.check_mode:
             remove(site, name)
         return {'changed': changed}
-    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory))
+    # A name may be as long as a file's name can be.
+    doomed = os.path.join(os.path.dirname(site.directory), '.aegir-removed-' + os.path.basename(site.directory)
+                          if len(os.path.basename(site.directory)) <= 200
+                          else '.aegir-removed-' + hashlib.sha256(site.directory.encode()).hexdigest())
     changed = site.exists() or os.path.isdir(doomed)
     if changed and not module.check_mode:
         if os.path.isdir(doomed):
@@ -200,6 +244,29 @@ def only_here(site, user):
                       % (os.path.basename(site.directory), home, site.directory))
 
 
+def known(site, name, about):
+    """What an instance is, with what one of an earlier version did not say of itself."""
+    if about and 'variables' not in about:
+        about['variables'] = {'writable_paths': about.get('writable_paths', [])}
+        file = '/etc/nginx/sites-available/aegir-%s.conf' % os.path.basename(site.directory)
+        served = re.search(r'^ *root /.*/current/code/?(.*);$', text(file), re.MULTILINE)
+        certificate = re.search(r'/tls/([0-9a-f]{16})/certificate\.pem;$', text(file), re.MULTILINE)
+        about['variables'].update({'document_root': served[1]} if served else {})
+        about['variables'].update({'certificate': certificate[1]} if certificate else {})
+    # The platform's release is root's alone; the instance's copy may have been damaged since it was made of it.
+    source = about.get('source')
+    about['code_source'] = source if source and os.path.isdir(source) else None
+    return about
+
+
+def text(path):
+    try:
+        with open(path, encoding='utf-8') as file:
+            return file.read()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ''
+
+
 def read(module, site, name):
     there = site.exists()
     offline = site.offline() if there else None
@@ -212,14 +279,16 @@ def read(module, site, name):
     versions = fpms()
     installed = [version for version in versions if versions[version]]
     return {'changed': False, 'exists': there, 'current': site.current() if there else None,
-            'instances': site.all() if there else {}, 'offline': offline or {}, 'fpms': versions,
+            'instances': {name: known(site, name, about) for name, about in site.all().items()} if there else {},
+            'ipv6': os.path.exists('/proc/net/if_inet6'), 'offline': offline or {}, 'fpms': versions,
             'php': installed[-1] if installed else None, 'file': content}
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
-            'state': {'type': 'str', 'choices': ['read', 'built', 'settings', 'current', 'absent'], 'required': True},
+            'state': {'type': 'str', 'choices': ['read', 'checked', 'built', 'settings', 'recorded', 'current', 'absent'],
+                      'required': True},
             'directory': {'type': 'path', 'required': True},
             # The frontend's id of the site: of another one's directory nothing is told, and nothing is changed there.
             'target': {'type': 'str'},
@@ -229,16 +298,22 @@ def main():
             # Of state=read: one more file whose content is wanted.
             'file': {'type': 'path'},
             'source': {'type': 'path'},
+            # Of state=checked: the program of PHP, and what visitors come by, within the code.
+            'php': {'type': 'path'},
+            'front': {'type': 'str'},
             'about': {'type': 'dict'},
             'writable_paths': {'type': 'list', 'elements': 'str', 'default': []},
             'environment': {'type': 'dict', 'default': {}},
         },
         required_if=[('state', 'built', ['target', 'instance', 'user', 'source', 'about']),
-                     ('state', 'settings', ['target', 'instance', 'user'])],
+                     ('state', 'settings', ['target', 'instance', 'user']),
+                     ('state', 'checked', ['source', 'php', 'front']),
+                     ('state', 'recorded', ['target', 'instance', 'about'])],
         supports_check_mode=True,
     )
     site = Site(module.params['directory'], module.params['target'])
-    states = {'read': read, 'built': built, 'settings': settings, 'current': current, 'absent': absent}
+    states = {'read': read, 'checked': checked, 'built': built, 'settings': settings, 'recorded': recorded,
+              'current': current, 'absent': absent}
     try:
         result = states[module.params['state']](module, site, module.params['instance'])
     except Refused as refused:

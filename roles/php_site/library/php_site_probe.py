@@ -1,7 +1,8 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Asks for a page of a site until it is as expected: an instance's through php-fpm, before anybody is sent there, or the
-current one's through the web server.
+current one's through the web server. Of an instance what can't get better is not waited for: a script that ended in a fatal
+error, or the same wrong answer for a while. What php-fpm itself gives while it starts is.
 """
 
 import http.client
@@ -18,6 +19,10 @@ from ansible.module_utils.php_site_fastcgi import ask
 
 EVERYWHERE = {'*': '127.0.0.1', '0.0.0.0': '127.0.0.1', '[::]': '::1'}
 MAX_PAGE = 64 * 1024 * 1024
+# Answers of servers that are starting, or have too much to do.
+PASSING = (429, 502, 503, 504)
+# How long a program that answers may go on to answer wrongly: its first pages fill caches.
+WRONG_SECONDS = 3
 
 
 def through_pool(p, seconds):
@@ -64,9 +69,10 @@ def connect(connection, context, site):
 
 def wrong(p, status, page, said):
     """What is wrong with an answer; None if nothing is."""
-    if status != p['status']:
+    if status not in p['statuses']:
         text = page[:300].decode('utf-8', 'replace') if p['pool'] else ''
-        return 'it answers with status %d, not %d%s' % (status, p['status'], ': ' + (said or text) if said or text else '')
+        return 'its page %s answers with status %d, not %s%s' % (
+            p['page'], status, ' or '.join(map(str, p['statuses'])), ': ' + (said or text) if said or text else '')
     if p['contains'] is not None and p['contains'].encode('utf-8') not in page:
         return 'its page %s (%d bytes) does not hold the expected text' % (p['page'], len(page))
     return None
@@ -100,7 +106,7 @@ def main():
         argument_spec={
             'site': {'type': 'str', 'required': True},
             'page': {'type': 'str', 'default': '/'},
-            'status': {'type': 'int', 'default': 200},
+            'statuses': {'type': 'list', 'elements': 'int', 'default': [200]},
             # A text, as JSON.
             'contains': {'type': 'str'},
             'seconds': {'type': 'int', 'default': 10},
@@ -121,7 +127,9 @@ def main():
         p['contains'] = json.loads(p['contains'])
     start = written(p['log']) if p['pool'] else 0
     end = time.monotonic() + p['seconds']
+    wrong_since = None
     while True:
+        status = None
         try:
             # One answer may take as long as all of them: a page that is asked for the first time is slow.
             seconds = max(end - time.monotonic(), 5)
@@ -132,10 +140,12 @@ def main():
         if problem is None:
             module.exit_json(changed=False, status=status, bytes=len(page),
                              msg='%s answers with the expected page of %d bytes' % (p['site'], len(page)))
-        if time.monotonic() >= end:
+        now = time.monotonic()
+        why = fatal(p['log'], start) if p['pool'] else ''
+        wrong_since = wrong_since or now if status is not None and status not in PASSING else None
+        if now >= end or why and wrong_since or p['pool'] and wrong_since and now - wrong_since >= WRONG_SECONDS:
             where = 'its new instance' if p['pool'] else 'port %d of this host' % p['port']
-            module.fail_json(msg='%s on %s: %s%s' % (p['site'], where, problem,
-                                                     fatal(p['log'], start) if p['pool'] else ''))
+            module.fail_json(msg='%s on %s: %s%s' % (p['site'], where, problem, why))
         time.sleep(0.2)
 
 
