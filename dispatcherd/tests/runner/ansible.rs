@@ -153,6 +153,32 @@ async fn a_secret_reaches_the_minion_and_no_record() {
     assert_eq!(ended.step("Show it").message.as_deref(), Some("it is ********"));
 }
 
+/// A document laid out in another way, a value of it, and what filters and Ansible's own printing make of a secret.
+#[tokio::test]
+async fn a_secret_is_masked_in_what_filters_and_printing_make_of_it() {
+    let (case, _minion) = one().await;
+    let key = "-----BEGIN KEY-----\nQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo\n-----END KEY-----\n";
+    let account = json!({"type": "service_account", "private_key": key});
+    let account = case.seal(&format!("{account:#}\n"));
+    let password = case.seal("it's/corr\"ect-h\u{f6}rse+1");
+    let tasks = r#"
+- ansible.builtin.debug: {msg: "{{ example_account }}"}
+- ansible.builtin.debug: {msg: "{{ (example_account | from_json).private_key }}"}
+- ansible.builtin.debug: {msg: "{{ example_account | from_json | to_nice_yaml }}"}
+- ansible.builtin.debug: {msg: "{{ example_account | b64encode | regex_replace('(.{64})', '\\1\n') }}"}
+- ansible.builtin.debug: {msg: "postgres://app:{{ example_password | urlencode }}@db/app"}
+- ansible.builtin.command:
+    argv: [/bin/sh, -c, "echo --password={{ example_password | quote }}; exit 7", "{{ {'p': example_password} | to_json }}"]
+"#;
+    let variables = [("account", account), ("password", password)];
+    let ended = case.task_file("forms", tasks, &variables).run().expect("failed", "task_failed");
+    let transcript = ended.transcript();
+    for shown in ["QUJDREVG", "UVVKRFJFVkd", "corr", "rse+1", "h%C3"] {
+        assert!(!transcript.contains(shown), "{shown} in {transcript}");
+    }
+    assert!(transcript.contains("postgres://app:********@db/app"), "{transcript}");
+}
+
 #[tokio::test]
 async fn a_dry_run_changes_nothing_and_shows_the_difference() {
     let (mut case, _minion) = one().await;
