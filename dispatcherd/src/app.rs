@@ -293,6 +293,8 @@ fn remove_unused_content(
     let content = &node.terms.settings.content_directory;
     let mut used: Vec<String> = catalog.roles.values().map(|role| role.digest.clone()).collect();
     used.extend(node.journal.planned_digests()?);
+    // Those that the next attempt will name.
+    used.extend(aegir_role::files::digest(&node.terms.settings.ansible_plugins).ok());
     catalog::snapshot::remove_unused(content, &|digest| used.iter().any(|used| used == digest))
         .map(|removed| {
             if removed > 0 {

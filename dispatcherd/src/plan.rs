@@ -32,6 +32,24 @@ pub struct Plan {
     pub tasks: Vec<PlannedTask>,
     /// As they were when the attempt was planned.
     pub settings: Settings,
+    /// SHA-256 of the files of our own plug-ins for Ansible, which are below `<content>/<digest>/`. Where the settings
+    /// say when absent, as in the plans of older versions.
+    #[serde(default)]
+    pub plugins: Option<String>,
+}
+
+/// Where our own plug-ins for Ansible are, below those of their digest. No role has this name.
+pub const PLUGINS: &str = "ansible-plugins";
+
+impl Plan {
+    /// Where our callback and action plug-ins are.
+    #[must_use]
+    pub fn ansible_plugins(&self) -> PathBuf {
+        match &self.plugins {
+            Some(digest) => self.settings.content_directory.join(digest).join(PLUGINS),
+            None => self.settings.ansible_plugins.clone(),
+        }
+    }
 }
 
 /// The `schema` of a plan.
@@ -74,6 +92,9 @@ pub struct PlannedTask {
     /// The attempt that has finished it, and what it handed over: it does not run again.
     #[serde(default)]
     pub done: Option<DoneTask>,
+    /// A playbook may be for none of its hosts.
+    #[serde(default)]
+    pub may_match_no_host: bool,
     /// How long it may take.
     pub timeout_seconds: u64,
     /// How long it may print nothing; as long as it likes when absent.
@@ -207,7 +228,7 @@ pub struct Settings {
     pub ansible_playbook: PathBuf,
     /// The Python that Ansible uses on minions.
     pub minion_python: PathBuf,
-    /// Where our callback and action plug-ins are.
+    /// Where our callback and action plug-ins are installed.
     pub ansible_plugins: PathBuf,
     /// How many bytes an attempt may print.
     pub output_limit_bytes: u64,
@@ -261,6 +282,9 @@ mod tests {
     #[test]
     fn a_plan_of_a_newer_version_is_read_without_what_is_not_known() {
         let today: Plan = serde_json::from_value(plan()).unwrap();
+        assert_eq!(today.ansible_plugins(), PathBuf::from("/p"));
+        let copied = Plan { plugins: Some("d".to_owned()), ..today.clone() };
+        assert_eq!(copied.ansible_plugins(), PathBuf::from("/c/d/ansible-plugins"));
         let mut future = plan();
         age(&mut future, "");
         let mut read: Plan = serde_json::from_value(future).unwrap();

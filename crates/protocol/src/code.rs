@@ -88,6 +88,8 @@ codes! {
     // Ansible and other children.
     /// Ansible can't parse the playbook or role.
     PlaybookInvalid = "playbook_invalid", 0;
+    /// No play of a Task's playbook is for any of its hosts.
+    NoHostMatched = "no_host_matched", 0;
     /// A program that a Task needs can't be started.
     ProgramMissing = "program_missing", 0;
     /// A task asks for what the operator has not allowed.

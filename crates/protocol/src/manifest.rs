@@ -191,6 +191,10 @@ pub struct AnsibleTask {
     /// content roots. Its plays find the Task's minions in the group `task`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook: Option<String>,
+    /// The playbook may be for none of the Task's hosts. Where this is absent, the Task fails when no host matches the
+    /// `hosts` of any of its plays: nothing was done then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_match_no_host: bool,
 }
 
 /// A Task of the `shell` runner.

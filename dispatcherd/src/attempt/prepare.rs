@@ -11,9 +11,11 @@ use aegir_protocol::state::Reason;
 use aegir_service::room::passes;
 use tokio::process::Child;
 
+use crate::catalog::snapshot::{SnapshotError, keep_plugins};
 use crate::journal::JournalError;
 use crate::launch;
 use crate::node::Node;
+use crate::plan::Plan;
 use crate::planner;
 
 /// How often a start is tried that fails for the machine's reasons, and how long between.
@@ -39,6 +41,8 @@ enum StartError {
     Journal(#[from] JournalError),
     #[error("could not start the runner: {0}")]
     Spawn(#[source] io::Error),
+    #[error("dispatcherd's own plug-ins for Ansible can't be kept: {0}")]
+    Plugins(#[from] SnapshotError),
     #[error("the roles can't be read or copied now, see dispatcherd's log")]
     NoRoles,
 }
@@ -48,6 +52,7 @@ impl StartError {
     fn passes(&self) -> bool {
         match self {
             Self::Journal(JournalError { error, .. }) | Self::Spawn(error) => passes(error),
+            Self::Plugins(error) => error.passes(),
             Self::NoRoles => true,
         }
     }
@@ -99,10 +104,13 @@ async fn once(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Res
             if let Some(lease) = lease {
                 node.journal.keep_lease(attempt, lease)?;
             }
-            match planner::plan(&operation, &catalog, &node.terms) {
-                Ok(plan) => node.journal.keep_plan(&plan).map(Ok),
-                Err(reason) => Ok(Err(reason)),
-            }
+            // An upgrade of the package changes nothing under an attempt: it runs with what there is now.
+            let settings = &node.terms.settings;
+            let plugins = keep_plugins(&settings.content_directory, &settings.ansible_plugins)?;
+            Ok::<_, StartError>(match planner::plan(&operation, &catalog, &node.terms) {
+                Ok(plan) => Ok(node.journal.keep_plan(&Plan { plugins, ..plan })?),
+                Err(reason) => Err(reason),
+            })
         })
         .await?;
     if let Err(reason) = planned {

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use aegir_role::files::{self, FilesError, Kind};
 use aegir_service::room::passes;
 
+use crate::plan::PLUGINS;
+
 /// Why a role could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -95,6 +97,20 @@ pub fn keep(content: &Path, parts: &[Part<'_>], digest: &str) -> Result<(), Snap
         }
         Err(error) => Err(write(&place)(error)),
     }
+}
+
+/// Makes sure that our own plug-ins for Ansible stand below the content directory as they are now, and says their digest;
+/// `None` when there are none, which is for the runner to say.
+///
+/// # Errors
+/// When they can't be read or the copy not be written.
+pub fn keep_plugins(content: &Path, plugins: &Path) -> Result<Option<String>, SnapshotError> {
+    if !plugins.is_dir() {
+        return Ok(None);
+    }
+    let digest = files::digest(plugins)?;
+    keep(content, &[Part { inside: PLUGINS.into(), files: plugins, digest: &digest }], &digest)?;
+    Ok(Some(digest))
 }
 
 fn write(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
@@ -187,6 +203,22 @@ mod tests {
             assert_eq!(files::digest(&copy).unwrap(), digest);
         }
         assert_eq!(std::fs::read_dir(content.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_upgrade_of_our_plug_ins_leaves_the_copy_that_an_attempt_has() {
+        let (plugins, content) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let version = plugins.path().join("version");
+        let kept = || keep_plugins(content.path(), plugins.path()).unwrap().unwrap();
+        std::fs::write(&version, "1").unwrap();
+        let first = kept();
+        std::fs::write(&version, "2").unwrap();
+        let second = kept();
+        for (digest, text) in [(&first, "1"), (&second, "2")] {
+            let copy = content.path().join(digest).join(PLUGINS).join("version");
+            assert_eq!(std::fs::read_to_string(copy).unwrap(), text);
+        }
+        assert_eq!(keep_plugins(content.path(), Path::new("/no/such/plug-ins")).unwrap(), None);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Journal {
         Ok(swept)
     }
 
-    /// The roles that the plans of attempts name which are not over, by digest. Blocks on the disk.
+    /// The roles and plug-ins that the plans of attempts name which are not over, by digest. Blocks on the disk.
     ///
     /// # Errors
     /// When the journal can't be read.
@@ -60,7 +60,7 @@ impl Journal {
             for (_, path) in numbered(&operation)? {
                 let Ok(bytes) = std::fs::read(AttemptDirectory::at(path).plan()) else { continue };
                 let Ok(plan) = serde_json::from_slice::<Plan>(&bytes) else { continue };
-                digests.extend(plan.tasks.into_iter().map(|task| task.digest));
+                digests.extend(plan.tasks.into_iter().map(|task| task.digest).chain(plan.plugins));
             }
         }
         Ok(digests)

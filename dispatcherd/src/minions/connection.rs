@@ -55,8 +55,11 @@ impl Minion {
         Ok(minion)
     }
 
-    /// Everything but the connection.
-    fn prepare(login: Login, runtime: &Path) -> Result<Self, MinionError> {
+    /// Everything but the connection: for whoever makes that with [`options`](Self::options).
+    ///
+    /// # Errors
+    /// When something beside dispatcherd is in the way.
+    pub fn prepare(login: Login, runtime: &Path) -> Result<Self, MinionError> {
         let here = |what: &str, path: &Path, error: io::Error| {
             MinionError::here(format!("can't {what} {}: {error}", path.display()), &error)
         };
@@ -134,6 +137,21 @@ impl Minion {
     /// Ends every process on the minion that has one of these markers in its environment, and says what is left.
     pub async fn end_running(&self, markers: &[String]) -> Remains {
         self.or_unknown(self.ended(marker::end_running(markers)).await)
+    }
+
+    /// Ends what steps of Ansible have started that began in one of these windows, and have one of these markers. Says how
+    /// many processes that was, and what is left of them.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub async fn end_steps(
+        &self,
+        markers: &[String],
+        windows: &[(u64, u64)],
+    ) -> Result<(usize, Remains), String> {
+        let (script, arguments) = marker::end_steps(markers, windows);
+        let printed = self.run(&script, &arguments).await.map_err(|error| crate::runner::chain(&error))?;
+        marker::found(&printed)
     }
 
     fn or_unknown(&self, remains: Result<Remains, MinionError>) -> Remains {

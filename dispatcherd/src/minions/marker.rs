@@ -10,6 +10,9 @@ use aegir_protocol::record::Remains;
 
 /// The environment variable.
 pub const MARKER: &str = "AEGIR_ATTEMPT";
+/// The environment variable that says when a step of Ansible began: microseconds of the clock beside dispatcherd. It is
+/// how what one step has started is told from what others have.
+pub const STEP: &str = "AEGIR_STEP";
 /// How long a script below may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,6 +80,19 @@ done
 echo aegir-left
 "#;
 
+/// Of those that [`FIND`] finds the ones of the steps that began in one of the windows; says how many there are.
+const OF_STEPS: &str = r#"
+find_them() {
+  for pid in $(marked '' x environ); do
+    step=$($root cat "/proc/$pid/environ" 2>/dev/null | tr '\0' '\n' | sed -n 's/^AEGIR_STEP=\([0-9][0-9]*\)$/\1/p' | head -n 1)
+    for window in $windows; do
+      if [ -n "$step" ] && [ "$step" -ge "${window%-*}" ] && [ "$step" -le "${window#*-}" ]; then echo "$pid"; break; fi
+    done
+  done
+}
+them=$(find_them); set -- $them; echo "aegir-found $#"
+"#;
+
 /// The script that signals, and its arguments.
 pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>) {
     (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), markers.to_vec())
@@ -91,6 +107,25 @@ pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
 /// its marker in its command line too.
 pub(super) fn end_running(markers: &[String]) -> (String, Vec<String>) {
     (format!("{FIND}{RUNNING}{END}"), markers.to_vec())
+}
+
+/// The script that ends what steps have started that began in one of these windows (microseconds, both ends included),
+/// and its arguments. It says first how many processes it has found.
+pub(super) fn end_steps(markers: &[String], windows: &[(u64, u64)]) -> (String, Vec<String>) {
+    let windows: Vec<_> = windows.iter().map(|(since, until)| format!("{since}-{until}")).collect();
+    (format!("windows='{}'\n{FIND}{OF_STEPS}{RUNNING}{END}", windows.join(" ")), markers.to_vec())
+}
+
+/// What [`end_steps`] found: how many processes, and what is left of them.
+///
+/// # Errors
+/// Why it could not look.
+pub(super) fn found(printed: &str) -> Result<(usize, Remains), String> {
+    let (first, rest) = printed.split_once('\n').unwrap_or((printed, ""));
+    match first.strip_prefix("aegir-found ").and_then(|count| count.trim().parse().ok()) {
+        Some(count) => Ok((count, remains(rest)?)),
+        None => remains(printed).map(|remains| (0, remains)),
+    }
 }
 
 /// What [`end`] found.
@@ -142,5 +177,26 @@ mod tests {
         asked_by_other.wait().unwrap();
         assert_eq!(remains(&run(end(&[marker]))), Ok(Remains::Gone));
         assert!(remains("aegir-unknown\n").is_err());
+    }
+
+    #[test]
+    fn of_an_attempt_only_what_certain_steps_have_started_is_ended() {
+        let marker = format!("{}/1", uuid::Uuid::now_v7());
+        let sleep = |step: &str| {
+            Command::new("sleep").arg("1000").env(MARKER, &marker).env(STEP, step).spawn().unwrap()
+        };
+        let (mut before, mut cut_off, mut after) =
+            (sleep("1764522300000000"), sleep("1764522300000001"), sleep("1764522300000003"));
+        let windows = [(1_764_522_300_000_001, 1_764_522_300_000_002), (1, 2)];
+        let printed = run(end_steps(std::slice::from_ref(&marker), &windows));
+        assert_eq!(found(&printed), Ok((1, Remains::Gone)));
+        assert!(cut_off.wait().unwrap().code().is_none());
+        for other in [&mut before, &mut after] {
+            assert!(other.try_wait().unwrap().is_none(), "what another step has started was ended");
+            other.kill().unwrap();
+            other.wait().unwrap();
+        }
+        assert_eq!(found(&run(end_steps(&[marker], &windows))), Ok((0, Remains::Gone)));
+        assert!(found("aegir-unknown\n").is_err());
     }
 }

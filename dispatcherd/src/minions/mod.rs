@@ -17,5 +17,5 @@ pub use connection::Minion;
 pub use error::MinionError;
 pub use keyscan::{OfferedKey, offered_keys};
 pub use login::{KnownHosts, Login};
-pub use marker::{MARKER, Signal};
+pub use marker::{MARKER, STEP, Signal};
 pub use program::{RemoteProgram, RemoteStart, RemoteStream};

@@ -78,6 +78,8 @@ pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<P
         node: terms.node.clone(),
         tasks,
         settings: terms.settings.clone(),
+        // Whoever keeps the plan knows them.
+        plugins: None,
     })
 }
 
@@ -123,6 +125,7 @@ fn task(
         absent,
         uses: uses(declared, catalog)?,
         outputs: declared.outputs.clone(),
+        may_match_no_host: declared.ansible.as_ref().is_some_and(|ansible| ansible.may_match_no_host),
         done: None,
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
         quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),

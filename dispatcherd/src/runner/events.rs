@@ -21,15 +21,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, timeout};
 
 use super::account::Account;
+use super::outputs::{DEEPEST, levels};
+use super::tally::{CutOff, Failure, Tally};
 
 /// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The longest line that is taken; the plug-in's own limits are far below.
 const LONGEST_LINE: usize = 2 * 1024 * 1024;
-/// The longest message of a step that a reason repeats, in characters.
-const LONGEST_REASON: usize = 1000;
-/// How many failures are kept for the reason.
-const FAILURES: usize = 8;
 /// How long what is already in the socket may take when the child has ended.
 const DRAIN: Duration = Duration::from_millis(200);
 /// The same of a pipe, which has no end: what a child that has ended wrote is in it.
@@ -58,6 +56,12 @@ pub(super) enum Event {
         host: String,
         /// How it went.
         status: StepStatus,
+        /// It failed, and a rescue section takes care of that.
+        rescued: bool,
+        /// It runs for hosts that have failed before, too: in an `always` section, or as a handler.
+        regardless: bool,
+        /// The connection that broke, or did not come up.
+        cut_off: Option<CutOff>,
         /// Of a loop, which item.
         item: Option<String>,
         /// How long it took.
@@ -91,6 +95,11 @@ pub(super) enum Event {
         /// The changes.
         changes: Value,
     },
+    /// Something that can't be carried, or was not understood.
+    Lost {
+        /// What and why.
+        problem: String,
+    },
     /// How far the Task is.
     Progress {
         /// 0 to 100.
@@ -102,6 +111,10 @@ pub(super) enum Event {
     Stats {
         /// Counts by host.
         hosts: BTreeMap<String, BTreeMap<String, u64>>,
+        /// How many plays there were.
+        plays: usize,
+        /// The `hosts` of those that no host matched.
+        unmatched: Vec<String>,
     },
     /// A plug-in runner's first line.
     #[serde(skip)]
@@ -123,6 +136,9 @@ impl From<Line> for Event {
                 action: String::new(),
                 host: host.unwrap_or_default(),
                 status,
+                rescued: false,
+                regardless: true,
+                cut_off: None,
                 item: None,
                 duration_ms,
                 message,
@@ -137,45 +153,15 @@ impl From<Line> for Event {
     }
 }
 
-/// A step that did not go well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) host: String,
-    pub(super) step: String,
-    pub(super) message: String,
-    pub(super) unreachable: bool,
-}
-
-impl Failure {
-    /// The reason of a Task that failed with this. A role or plug-in can say which of the codes it means:
-    /// `source_not_allowed: …`.
-    pub(super) fn reason(&self, others: usize) -> Reason {
-        let message: String = self.message.chars().take(LONGEST_REASON).collect();
-        let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
-        let own = message.split_once(": ").and_then(|(word, rest)| Some((Code::from_word(word)?, rest)));
-        let (code, message) = own.unwrap_or((Code::TaskFailed, &message));
-        let at = if self.host.is_empty() { String::new() } else { format!("{}: ", self.host) };
-        code.because(format!("{at}{}: {message}{more}", self.step))
-    }
-}
-
-/// What was learned from the events of one Task.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    /// The plug-in was there.
-    pub(super) greeted: bool,
-    /// Ansible has come to its own end.
-    pub(super) stats: bool,
-    /// The first failures.
-    pub(super) failures: Vec<Failure>,
-    pub(super) steps: u64,
-}
-
 /// Where events come from.
 #[derive(Debug)]
 enum Source {
-    /// Ansible's callback plug-in, when it has connected.
-    Callback(UnixListener, Option<UnixStream>),
+    /// Nobody has connected yet.
+    Listener(UnixListener),
+    /// Ansible's callback plug-in. Nobody else can connect: nobody would read what others say.
+    Callback(UnixStream),
+    /// The plug-in is gone, and whoever still has its end of the socket writes to nobody.
+    Closed,
     /// A plug-in runner. The pipe is open for writing here too, so it has no end.
     Plugin(Receiver),
 }
@@ -186,6 +172,8 @@ pub(super) struct Events {
     source: Source,
     /// What was read and is not a whole line yet.
     held: Vec<u8>,
+    /// Whether that is the rest of a line that was too long.
+    skipping: bool,
     ended: bool,
     tally: Tally,
 }
@@ -196,7 +184,7 @@ impl Events {
     /// # Errors
     /// When it can't.
     pub(super) fn listen(path: &Path) -> io::Result<Self> {
-        Ok(Self::from(Source::Callback(UnixListener::bind(path)?, None)))
+        Ok(Self::from(Source::Listener(UnixListener::bind(path)?)))
     }
 
     /// Reads a named pipe.
@@ -209,7 +197,7 @@ impl Events {
     }
 
     fn from(source: Source) -> Self {
-        Self { source, held: Vec::new(), ended: false, tally: Tally::default() }
+        Self { source, held: Vec::new(), skipping: false, ended: false, tally: Tally::default() }
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -220,11 +208,16 @@ impl Events {
     #[must_use]
     pub(super) fn done(&self, child_ended: bool) -> bool {
         let nobody = match &self.source {
-            Source::Callback(_, connection) => connection.is_none(),
+            Source::Listener(_) | Source::Closed => true,
+            Source::Callback(_) => false,
             // What is still in the pipe is taken when the child has ended.
             Source::Plugin(_) => true,
         };
         self.ended || (child_ended && nobody)
+    }
+
+    fn of_plugin_runner(&self) -> bool {
+        matches!(self.source, Source::Plugin(_))
     }
 
     /// The next event; `None` at the end. May be dropped and called again.
@@ -232,45 +225,62 @@ impl Events {
         loop {
             if let Some(newline) = memchr::memchr(b'\n', &self.held) {
                 let line: Vec<u8> = self.held.drain(..=newline).collect();
-                if matches!(self.source, Source::Plugin(_)) {
-                    return Some(of_plugin(&line));
-                }
-                match serde_json::from_slice(&line) {
-                    Ok(event) => return Some(event),
-                    Err(error) => tracing::warn!(%error, "the callback plug-in said something unknown"),
+                // The end of a line that was too long.
+                if !std::mem::take(&mut self.skipping) {
+                    return Some(self.read_line(&line));
                 }
                 continue;
             }
             if self.ended {
                 return None;
             }
-            if self.held.len() > LONGEST_LINE && matches!(self.source, Source::Plugin(_)) {
+            if self.skipping || self.held.len() > LONGEST_LINE {
+                // It is read to its end, so that whoever writes it does not wait.
                 self.held.clear();
-                return Some(Event::Nonsense(format!("a line of more than {LONGEST_LINE} bytes")));
+                if !std::mem::replace(&mut self.skipping, true) {
+                    let problem = format!("a line of more than {LONGEST_LINE} bytes");
+                    return Some(self.not_a_line(problem));
+                }
             }
-            if self.read().await.is_err()
-                || self.held.len() > LONGEST_LINE && !matches!(self.source, Source::Plugin(_))
-            {
-                self.ended = true;
+            if let Err(error) = self.read().await {
+                tracing::warn!(%error, "what happens in a Task can't be read on");
+                self.end();
             }
         }
+    }
+
+    fn read_line(&self, line: &[u8]) -> Event {
+        let read = if self.of_plugin_runner() { of_plugin(line) } else { of_callback(line) };
+        read.unwrap_or_else(|problem| self.not_a_line(problem))
+    }
+
+    fn not_a_line(&self, problem: String) -> Event {
+        if self.of_plugin_runner() { Event::Nonsense(problem) } else { Event::Lost { problem } }
     }
 
     async fn read(&mut self) -> io::Result<()> {
         if self.held.capacity() - self.held.len() < 16 * 1024 {
             self.held.reserve(64 * 1024);
         }
+        if let Source::Listener(listener) = &self.source {
+            self.source = Source::Callback(listener.accept().await?.0);
+        }
         let read = match &mut self.source {
-            Source::Callback(_, Some(connection)) => connection.read_buf(&mut self.held).await?,
-            Source::Callback(listener, empty) => {
-                empty.insert(listener.accept().await?.0).read_buf(&mut self.held).await?
-            }
+            Source::Callback(connection) => connection.read_buf(&mut self.held).await?,
             Source::Plugin(pipe) => pipe.read_buf(&mut self.held).await?,
+            Source::Listener(_) | Source::Closed => 0,
         };
         if read == 0 {
-            self.ended = true;
+            self.end();
         }
         Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if let Source::Callback(_) = self.source {
+            self.source = Source::Closed;
+        }
     }
 
     /// Takes what the child has said before it ended.
@@ -279,7 +289,7 @@ impl Events {
     /// As [`Events::take`], the first.
     pub(super) async fn drain(&mut self, account: &RefCell<Account>) -> Result<(), Reason> {
         let wait = match &self.source {
-            Source::Callback(..) => DRAIN,
+            Source::Listener(_) | Source::Callback(_) | Source::Closed => DRAIN,
             Source::Plugin(_) => DRAIN_PIPE,
         };
         // Whoever still speaks is not the child.
@@ -289,10 +299,14 @@ impl Events {
             let Ok(Some(event)) = timeout(wait, self.next()).await else { break };
             refused = refused.and(self.take(event, account));
         }
-        if matches!(self.source, Source::Plugin(_)) && !self.held.is_empty() {
-            // A last line may have no newline.
-            let line = std::mem::take(&mut self.held);
-            refused = refused.and(self.take(of_plugin(&line), account));
+        let rest = std::mem::take(&mut self.held);
+        if !rest.is_empty() && !self.skipping {
+            // A plug-in runner's last line may have no newline; the callback plug-in was ended in the middle of one.
+            let event = match of_plugin(&rest) {
+                _ if !self.of_plugin_runner() => self.not_a_line("a line without its end".to_owned()),
+                read => read.unwrap_or_else(Event::Nonsense),
+            };
+            refused = refused.and(self.take(event, account));
         }
         refused
     }
@@ -308,8 +322,10 @@ impl Events {
                 format!("the plug-in {what}: `aegir runner check` says what it should say on descriptor 3");
             Err(Code::RunnerFailed.because(message))
         };
-        let plugin = matches!(self.source, Source::Plugin(_));
-        if plugin && !self.tally.greeted && !matches!(event, Event::Greeting { .. } | Event::Nonsense(_)) {
+        if self.of_plugin_runner()
+            && !self.tally.greeted
+            && !matches!(event, Event::Greeting { .. } | Event::Nonsense(_))
+        {
             return wrong("does not greet first");
         }
         match event {
@@ -330,12 +346,34 @@ impl Events {
                     )));
                 }
             }
-            Event::Step { name, action, host, status, item, duration_ms, message, diff } => {
+            Event::Step {
+                name,
+                action,
+                host,
+                status,
+                rescued,
+                regardless,
+                cut_off,
+                item,
+                duration_ms,
+                message,
+                diff,
+            } => {
                 // Before anything is cut off: the redactor finds whole secrets only.
                 let message = message.map(|text| account.mask(&text));
+                let at = cut_off.as_ref().map(|cut_off| cut_off.host.clone());
+                match cut_off {
+                    Some(cut_off) => self.tally.cut_off.push(cut_off),
+                    None if status == StepStatus::Skipped => {}
+                    None => drop(self.tally.reached.insert(host.clone())),
+                }
                 if item.is_none() {
                     self.tally.steps += 1;
-                    self.count(&host, &name, status, message.as_deref());
+                    let unreachable = (status == StepStatus::Unreachable).then(|| at.unwrap_or(host.clone()));
+                    let said = message.clone().unwrap_or_default();
+                    let failure =
+                        Failure { host: host.clone(), step: name.clone(), message: said, unreachable };
+                    self.tally.count(failure, status, rescued, regardless);
                 }
                 account.step(Step { task: 0, name, action, host, status, item, duration_ms, message, diff });
             }
@@ -348,6 +386,10 @@ impl Events {
                 let problem = format!("its record would have {bytes} bytes, and may have {MAX_RECORD}");
                 account.leave_out(&short(&name), &problem);
             }
+            Event::Lost { problem } => {
+                account.step(lost(&problem));
+                self.tally.lost = Some(problem);
+            }
             Event::Plan { hash, changes } => account.plan(hash, &changes),
             Event::Progress { percent, message } => {
                 // In range by the clamp.
@@ -355,33 +397,49 @@ impl Events {
                 let percent = percent.clamp(0.0, 100.0) as u8;
                 account.progress(Progress { task: 0, percent, message });
             }
-            Event::Stats { .. } => self.tally.stats = true,
+            Event::Stats { hosts, plays, unmatched } => {
+                self.tally.stats = true;
+                self.tally.compare(&hosts);
+                self.tally.unmatched = (plays > 0 && unmatched.len() == plays).then_some(unmatched);
+            }
         }
         Ok(())
-    }
-
-    fn count(&mut self, host: &str, step: &str, status: StepStatus, message: Option<&str>) {
-        let unreachable = match status {
-            StepStatus::Unreachable => true,
-            StepStatus::Failed => false,
-            StepStatus::Ok | StepStatus::Changed | StepStatus::Ignored | StepStatus::Skipped => return,
-        };
-        if self.tally.failures.len() < FAILURES {
-            self.tally.failures.push(Failure {
-                host: host.to_owned(),
-                step: step.to_owned(),
-                message: message.unwrap_or_default().to_owned(),
-                unreachable,
-            });
-        }
     }
 }
 
 /// A line of a plug-in runner.
-fn of_plugin(line: &[u8]) -> Event {
-    match serde_json::from_slice::<Line>(line) {
-        Ok(line) => line.into(),
-        Err(error) => Event::Nonsense(error.to_string()),
+fn of_plugin(line: &[u8]) -> Result<Event, String> {
+    let line = serde_json::from_slice::<Line>(line).map_err(|error| error.to_string())?;
+    match &line {
+        Line::Step { diff: Some(value), .. } | Line::Plan { changes: value, .. }
+            if levels(value) > DEEPEST =>
+        {
+            Err(format!("it has a value of more than {DEEPEST} levels"))
+        }
+        _ => Ok(line.into()),
+    }
+}
+
+/// A line of the callback plug-in.
+fn of_callback(line: &[u8]) -> Result<Event, String> {
+    // Not what it says, which is not masked as long as nobody knows where its texts begin.
+    serde_json::from_slice(line).map_err(|error| format!("a line of {} bytes: {error}", line.len()))
+}
+
+/// The step that stands in the place of what was lost.
+fn lost(problem: &str) -> Step {
+    Step {
+        task: 0,
+        name: "Something that Ansible said is missing here".to_owned(),
+        action: String::new(),
+        host: String::new(),
+        status: StepStatus::Ignored,
+        item: None,
+        duration_ms: 0,
+        message: Some(format!(
+            "the runner can't read {problem}; what ansible-playbook prints is not affected"
+        )),
+        diff: None,
     }
 }
 
@@ -397,4 +455,42 @@ fn about(entity: Option<Value>) -> Result<Option<Entity>, String> {
 /// As much of a name that a role made up as is worth showing.
 fn short(name: &str) -> String {
     name.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_event_is_read_to_its_end_and_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        let mut events = Events::listen(&path).unwrap();
+        let mut plugin = UnixStream::connect(&path).await.unwrap();
+        let hello = "{\"event\":\"hello\",\"version\":1,\"ansible\":\"2\"}\n";
+        let lines =
+            [&*"x".repeat(3 * LONGEST_LINE), "\n", hello, "{\"event\":\"step\",\"name\":NaN}\n", hello]
+                .concat();
+        let write = tokio::spawn(async move {
+            plugin.write_all(lines.as_bytes()).await.unwrap();
+        });
+        let mut said = Vec::new();
+        while let Some(event) = timeout(Duration::from_secs(60), events.next()).await.unwrap() {
+            said.push(match event {
+                Event::Lost { problem } => problem,
+                Event::Hello { .. } => "hello".to_owned(),
+                other => panic!("{other:?}"),
+            });
+        }
+        write.await.unwrap();
+        assert_eq!((said.len(), &*said[1], &*said[3]), (4, "hello", "hello"));
+        assert!(
+            said[0].contains("more than 2097152 bytes") && said[2].contains("line of 28 bytes"),
+            "{said:?}"
+        );
+        // Nobody would read what others say.
+        assert!(UnixStream::connect(&path).await.is_err());
+    }
 }

@@ -33,6 +33,7 @@ pub mod redactor;
 mod room;
 mod shell;
 mod stop;
+mod tally;
 mod work;
 
 pub(crate) use account::chain;

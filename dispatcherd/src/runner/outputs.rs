@@ -15,6 +15,18 @@ use super::ansible::is_data;
 use crate::plan::{Plan, PlannedTask};
 use crate::secrets::{Secrets, seal};
 
+/// How deep a value may be: readers of JSON end at 128 levels, and it stands deeper in what is made of it.
+pub(super) const DEEPEST: usize = 64;
+
+/// How many levels of arrays and objects a value has.
+pub(super) fn levels(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(levels).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// A value that a Task has handed over.
 #[derive(Clone, Debug)]
 pub(super) enum Held {
@@ -96,6 +108,9 @@ impl Outputs {
         let Some(declared) = self.declared.get(name) else {
             return Err("the manifest does not declare it among the task's outputs".to_owned());
         };
+        if levels(&value) > DEEPEST {
+            return Err(format!("it has more than {DEEPEST} levels of arrays and objects"));
+        }
         declared.fits(&value)?;
         is_data(&value).map_err(|error| error.to_string())?;
         if sealed(&value).is_some() {

@@ -84,33 +84,48 @@ impl Work<'_> {
         let mut stops = self.stops_of(task);
         let opened = join_all(self.hosts(task).map(|host| self.minion(host, python)));
         let opened = stops.unless(opened).await.map_err(|stop| TaskEnd::stopped_before(&stop))?;
-        let mut minions = BTreeMap::new();
-        let mut errors = Vec::new();
-        for answer in opened {
-            match answer {
-                Ok((name, minion)) => drop(minions.insert(name, minion)),
-                Err(reason) => errors.push(reason),
-            }
-        }
-        let others = errors.len().saturating_sub(1);
-        match errors.into_iter().next() {
+        let (minions, errors) = sorted(opened);
+        match first_of(errors) {
             None => Ok(minions),
-            Some(mut first) => {
-                if others > 0 {
-                    first.message.push_str(&format!("; {others} more of its minions can't be used"));
-                }
-                Err(TaskEnd::not_started(first))
-            }
+            Some(reason) => Err(TaskEnd::not_started(reason)),
         }
     }
 
-    async fn minion(&self, host: &Host, python: bool) -> Result<(HostName, Minion), Reason> {
+    /// The Task's minions, and why some can't be reached: what that means for the Task, Ansible decides. Every other
+    /// problem with a minion ends the Task here.
+    pub(super) async fn minions_or_down(
+        &self,
+        task: &PlannedTask,
+    ) -> Result<(BTreeMap<HostName, Minion>, BTreeMap<HostName, Reason>), TaskEnd> {
+        let mut stops = self.stops_of(task);
+        let opened = join_all(self.hosts(task).map(|host| self.minion(host, true)));
+        let opened = stops.unless(opened).await.map_err(|stop| TaskEnd::stopped_before(&stop))?;
+        let (mut minions, errors) = sorted(opened);
+        let (down, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            errors.into_iter().partition(|(_, reason)| is_down(reason));
+        if let Some(reason) = first_of(others) {
+            return Err(TaskEnd::not_started(reason));
+        }
+        for host in self.hosts(task).filter(|host| down.contains_key(&host.name)) {
+            let login = Login::of(host, &self.plan.settings);
+            let minion = Minion::prepare(login, &self.plan.settings.runtime_directory)
+                .map_err(|error| TaskEnd::not_started(error.reason()))?;
+            minions.insert(host.name.clone(), minion);
+        }
+        Ok((minions, down))
+    }
+
+    async fn minion(&self, host: &Host, python: bool) -> (HostName, Result<Minion, Reason>) {
+        (host.name.clone(), self.open_minion(host, python).await)
+    }
+
+    async fn open_minion(&self, host: &Host, python: bool) -> Result<Minion, Reason> {
         let known = self.answered.borrow().get(&host.name).cloned();
         if let Some((minion, python_seen)) = &known
             && (*python_seen || !python)
             && minion.stands()
         {
-            return Ok((host.name.clone(), minion.clone()));
+            return Ok(minion.clone());
         }
         let settings = &self.plan.settings;
         let wanted = python.then_some(settings.minion_python.as_path());
@@ -122,7 +137,7 @@ impl Work<'_> {
             self.end_earlier_attempts(&minion).await?;
         }
         self.answered.borrow_mut().insert(host.name.clone(), (minion.clone(), python));
-        Ok((host.name.clone(), minion))
+        Ok(minion)
     }
 
     /// A later attempt's first act on a minion: to see that nothing of an earlier one runs there.
@@ -156,6 +171,36 @@ impl Work<'_> {
         crate::secrets::private_directory(&path)?;
         Ok(path)
     }
+}
+
+/// Minions by name, and what is wrong with the others.
+type Opened = (BTreeMap<HostName, Minion>, BTreeMap<HostName, Reason>);
+
+fn sorted(opened: Vec<(HostName, Result<Minion, Reason>)>) -> Opened {
+    let (mut minions, mut errors) = Opened::default();
+    for (name, answer) in opened {
+        match answer {
+            Ok(minion) => drop(minions.insert(name, minion)),
+            Err(reason) => drop(errors.insert(name, reason)),
+        }
+    }
+    (minions, errors)
+}
+
+/// One reason for several minions.
+fn first_of(errors: BTreeMap<HostName, Reason>) -> Option<Reason> {
+    let others = errors.len().saturating_sub(1);
+    let mut first = errors.into_values().next()?;
+    if others > 0 {
+        first.message.push_str(&format!("; {others} more of its minions can't be used"));
+    }
+    Some(first)
+}
+
+/// Whether it says that no connection comes up: what Ansible calls unreachable.
+fn is_down(reason: &Reason) -> bool {
+    let codes = [Code::MinionUnreachable, Code::LoginRefused, Code::HostKeyChanged, Code::HostKeyUnknown];
+    codes.iter().any(|code| code.as_str() == reason.code)
 }
 
 /// Removes a directory that may not be there.

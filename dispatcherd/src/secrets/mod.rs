@@ -267,6 +267,7 @@ mod tests {
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            may_match_no_host: false,
             done: None,
             quiet_seconds: None,
             timeout_seconds: 1,

@@ -93,6 +93,7 @@ impl Case {
             node: "node1".parse().unwrap(),
             tasks: Vec::new(),
             settings,
+            plugins: None,
         };
         Self { root, operation, plan }
     }
@@ -124,6 +125,7 @@ impl Case {
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            may_match_no_host: false,
             done: None,
             timeout_seconds: 60,
             quiet_seconds: None,

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is meant")]
 
 mod ansible;
+mod callback;
 mod case;
 mod documents;
 mod full_disk;
 mod minions;
 mod plugin;
+mod results;
 mod shell;
+mod unreachable;

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 
+use aegir_protocol::id::Attempt;
 use aegir_protocol::name::HostName;
+use aegir_protocol::state::Reason;
 use serde_json::{Map, Value, json};
 
 use super::super::work::Work;
 use super::variables::{NotData, wrapped};
-use crate::minions::{MARKER, Minion};
+use crate::minions::{MARKER, Minion, STEP};
 use crate::plan::{PlannedTask, Settings};
 
 /// What is the same for every Task. Paths are in the environment, where nothing in them has a meaning. Modules do
@@ -34,6 +37,9 @@ pipelining = True
 pipelining = True
 ";
 
+/// What Ansible makes of it as each step begins: `STEP` in the callback plug-in has the same for plays of others.
+const STEP_BEGINS: &str = "{{ (now().timestamp() * 1000000) | int }}";
+
 /// One play on the Task's minions. The role is imported, not included, so that what does not parse fails
 /// before anything has run.
 pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
@@ -46,7 +52,7 @@ pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
         "name": name,
         "hosts": "task",
         "gather_facts": false,
-        "environment": { MARKER: marker },
+        "environment": { MARKER: marker, STEP: STEP_BEGINS },
         "tasks": [{ "name": name, "import_role": { "name": role, "tasks_from": file } }],
     }])
     .to_string()
@@ -61,6 +67,7 @@ pub(super) fn inventory(
     work: &Work<'_>,
     task: &PlannedTask,
     minions: &BTreeMap<HostName, Minion>,
+    down: &BTreeMap<HostName, Reason>,
 ) -> Result<String, NotData> {
     let settings = &work.plan.settings;
     let mut hosts = Map::new();
@@ -68,8 +75,12 @@ pub(super) fn inventory(
     for host in work.hosts(task) {
         let Some(minion) = minions.get(&host.name) else { continue };
         let login = minion.login();
-        let options: Vec<String> =
+        let mut options: Vec<String> =
             minion.options().iter().map(|option| format!("-o {}", word(option))).collect();
+        if down.contains_key(&host.name) && work.operation.attempt > Attempt::FIRST {
+            // Nobody has looked there for what an earlier attempt has left: it stays out of reach, even if it comes up now.
+            options.push("-o ProxyCommand=false".to_owned());
+        }
         let mut variables = json!({
             "ansible_connection": "ssh",
             "ansible_host": login.address,
@@ -109,6 +120,7 @@ fn word(text: &str) -> String {
 /// What ansible-playbook has in its environment beside what every child has.
 pub(super) fn environment(
     settings: &Settings,
+    plugins: &Path,
     task: &PlannedTask,
     forks: usize,
 ) -> BTreeMap<String, OsString> {
@@ -116,7 +128,7 @@ pub(super) fn environment(
     let collections = std::iter::once(&content).chain(&settings.collections);
     // Paths of the config can't have a colon then; Ansible could not be told of them.
     let collections = std::env::join_paths(collections).unwrap_or_else(|_| content.clone().into_os_string());
-    let plugins = |kind: &str| settings.ansible_plugins.join(kind).into_os_string();
+    let plugins = |kind: &str| plugins.join(kind).into_os_string();
     let seconds = settings.connect_timeout_seconds.max(1).to_string();
     [
         ("ANSIBLE_ROLES_PATH", content.into_os_string()),

@@ -5,6 +5,7 @@
 //! Our callback plug-in says what happens over a socket; what Ansible prints becomes output records beside
 //! that.
 
+mod cut_off;
 mod files;
 mod variables;
 mod verdict;
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use aegir_protocol::code::Code;
 use aegir_protocol::name::HostName;
-use aegir_protocol::record::Remains;
 use aegir_protocol::state::Reason;
 
 pub(super) use variables::is_data;
@@ -27,6 +27,7 @@ use super::shell::start_reason;
 use super::work::{TaskEnd, Work};
 use crate::minions::Minion;
 use crate::plan::{Action, PlannedTask};
+use verdict::Judge;
 
 /// The environment variable that names the plug-in's socket.
 const EVENTS: &str = "AEGIR_EVENTS";
@@ -37,11 +38,11 @@ const MOST_FORKS: usize = 20;
 
 /// Carries a Task out.
 pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
-    let minions = match work.minions(task, true).await {
+    let (minions, down) = match work.minions_or_down(task).await {
         Ok(minions) => minions,
         Err(end) => return end,
     };
-    let prepared = match prepare(work, task, &minions) {
+    let prepared = match prepare(work, task, &minions, &down) {
         Ok(prepared) => prepared,
         Err(failure) => return TaskEnd::not_started(failure.reason()),
     };
@@ -53,14 +54,17 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
     let mut stops = work.stops_of(task);
     let ended = carry(process, None, Some(&mut events), &work.account, &mut stops).await;
     let stopped = ended.stop.is_some() || ended.exit.code.is_none();
-    // Killing ansible-playbook does not end what it started over a pipelined connection, and neither does the loss
-    // of the connection.
-    let cut_off = events.tally().failures.iter().any(|failure| failure.unreachable);
-    let remote = if stopped || cut_off { work.end_on(&minions).await } else { Remains::Gone };
-    let logins: BTreeMap<_, _> =
-        minions.iter().map(|(name, minion)| (name.to_string(), minion.login().clone())).collect();
+    // Killing ansible-playbook does not end what it started over a pipelined connection.
+    let remote = if stopped {
+        work.end_on(&minions).await
+    } else {
+        cut_off::end(work, events.tally(), &minions, &down).await
+    };
+    let logins = minions.iter().map(|(name, minion)| (name.to_string(), minion.login().clone())).collect();
+    let down = down.into_iter().map(|(name, reason)| (name.to_string(), reason)).collect();
     let said = work.account.borrow().errors_end(1500);
-    let (outcome, reason) = verdict::judge(&ended, events.tally(), &logins, &said);
+    let judge = Judge { logins, down, said, may_match_no_host: task.may_match_no_host };
+    let (outcome, reason) = judge.judge(&ended, events.tally());
     TaskEnd { outcome, reason, exit: ended.exit, local: ended.remains, remote }
 }
 
@@ -117,9 +121,11 @@ fn prepare(
     work: &Work<'_>,
     task: &PlannedTask,
     minions: &BTreeMap<HostName, Minion>,
+    down: &BTreeMap<HostName, Reason>,
 ) -> Result<Prepared, PrepareError> {
     let settings = &work.plan.settings;
-    let plugin = settings.ansible_plugins.join("callback_plugins/aegir.py");
+    let plugins = work.plan.ansible_plugins();
+    let plugin = plugins.join("callback_plugins/aegir.py");
     if !plugin.is_file() {
         return Err(PrepareError::NoPlugin { path: plugin });
     }
@@ -132,7 +138,7 @@ fn prepare(
         let path = directory.join(name);
         crate::secrets::write_private(&path, text.as_bytes()).map(|()| path).map_err(PrepareError::from)
     };
-    let inventory = write("inventory.json", files::inventory(work, task, minions)?)?;
+    let inventory = write("inventory.json", files::inventory(work, task, minions, down)?)?;
     let config = write("ansible.cfg", files::CONFIG.to_owned())?;
     let playbook = match &task.action {
         Action::Playbook(path) => path.clone(),
@@ -164,7 +170,7 @@ fn prepare(
         Events::listen(&socket).map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
     let temporary = private.join("tmp");
     crate::secrets::private_directory(&temporary).map_err(failed(&temporary))?;
-    let mut environment = files::environment(settings, task, minions.len().clamp(1, MOST_FORKS));
+    let mut environment = files::environment(settings, &plugins, task, minions.len().clamp(1, MOST_FORKS));
     environment.insert("ANSIBLE_CONFIG".to_owned(), config.into());
     environment.insert("ANSIBLE_LOCAL_TEMP".to_owned(), temporary.into());
     environment.insert(EVENTS.to_owned(), socket.into());

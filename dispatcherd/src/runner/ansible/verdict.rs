@@ -10,7 +10,7 @@ use aegir_protocol::record::Exit;
 use aegir_protocol::state::{Outcome, Reason};
 
 use super::super::child::Ended;
-use super::super::events::{Failure, Tally};
+use super::super::tally::{Failure, Tally};
 use super::super::work;
 
 use crate::minions::{Login, MinionError};
@@ -18,59 +18,90 @@ use crate::minions::{Login, MinionError};
 /// As much of what Ansible says as a reason repeats, in characters.
 const LONGEST: usize = 1000;
 
-/// How the Task went. `said` is the end of standard error.
-pub(super) fn judge(
-    ended: &Ended,
-    tally: &Tally,
-    logins: &BTreeMap<String, Login>,
-    said: &str,
-) -> (Outcome, Reason) {
-    if ended.stop.is_some() {
-        return work::judge(ended, "ansible-playbook", &String::new);
-    }
-    let failed = |reason| (Outcome::Failed, reason);
-    match (&ended.exit, tally.failures.first()) {
+/// What is known beside the events.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    /// How each minion is reached.
+    pub(super) logins: BTreeMap<String, Login>,
+    /// Why some could not be reached before the Task.
+    pub(super) down: BTreeMap<String, Reason>,
+    /// The end of standard error.
+    pub(super) said: String,
+    /// Whether a playbook may be for none of the hosts.
+    pub(super) may_match_no_host: bool,
+}
+
+impl Judge {
+    /// How the Task went.
+    pub(super) fn judge(&self, ended: &Ended, tally: &Tally) -> (Outcome, Reason) {
+        if ended.stop.is_some() {
+            return work::judge(ended, "ansible-playbook", &String::new);
+        }
+        let failed = |reason| (Outcome::Failed, reason);
+        let said = &error_in(&self.said, tally.lost.as_deref());
+        match (&ended.exit, tally.failures.first()) {
         (Exit { code: Some(0), .. }, _) if !tally.greeted => failed(Code::RunnerFailed.because(
             "ansible-playbook ended well, but dispatcherd's callback plug-in said nothing of what it did: see \
              that nothing in its environment turns the plug-in off"
                 .to_owned(),
         )),
-        (Exit { code: Some(0), .. }, _) => work::judge(ended, "ansible-playbook", &String::new),
-        (_, Some(failure)) => failed(of_step(failure, tally.failures.len() - 1, logins)),
+        (Exit { code: Some(0), .. }, _) => match &tally.unmatched {
+            Some(patterns) if !self.may_match_no_host => failed(self.no_host(patterns)),
+            Some(_) | None => work::judge(ended, "ansible-playbook", &String::new),
+        },
+        (_, Some(failure)) => failed(self.of_step(failure, tally.failures.len() - 1)),
         // It stopped before any step, with an error of its own: parser 4, options 5, other errors 1, bugs 250.
         (Exit { code: Some(1 | 4 | 5 | 250), .. }, None) if !tally.stats => {
-            failed(Code::PlaybookInvalid.because(format!("Ansible can't use the playbook or role: {}", error_in(said))))
+            failed(Code::PlaybookInvalid.because(format!("Ansible can't use the playbook or role: {}", said)))
         }
         (Exit { code: Some(_), .. } | Exit { signal: Some(_), .. }, None) | (_, None) => {
-            work::judge(ended, "ansible-playbook", &|| error_in(said))
+            work::judge(ended, "ansible-playbook", &|| said.clone())
         }
     }
+    }
+
+    fn no_host(&self, patterns: &[String]) -> Reason {
+        let hosts: Vec<_> = self.logins.keys().map(String::as_str).collect();
+        let message = format!(
+            "no play is for any of the Task's hosts ({}), so nothing was done: the plays have `hosts: {}`, and find the \
+             Task's hosts by their names and in the group `task`; if that is as it should be, give the task \
+             `ansible: {{may_match_no_host: true}}` in the role's manifest",
+            hosts.join(", "),
+            patterns.join("`, `hosts: "),
+        );
+        Code::NoHostMatched.because(message)
+    }
+
+    fn of_step(&self, failure: &Failure, others: usize) -> Reason {
+        let message = &failure.message;
+        if let Some(host) = &failure.unreachable
+            && let Some(login) = self.logins.get(host)
+        {
+            let of_ssh = || MinionError::from_ssh(login, &failure.message).reason();
+            let reason = self.down.get(host).cloned().unwrap_or_else(of_ssh);
+            let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
+            return Reason { message: format!("{}{more}", reason.message), ..reason };
+        }
+        let no_python = message.contains("python")
+            && (message.contains("not found") || message.contains("No such file"))
+            && message.contains("interpreter");
+        let reason = failure.reason(others);
+        if no_python && reason.code == Code::TaskFailed.as_str() {
+            return Code::PythonMissing.because(reason.message);
+        }
+        reason
+    }
 }
 
-fn of_step(failure: &Failure, others: usize, logins: &BTreeMap<String, Login>) -> Reason {
-    let message = &failure.message;
-    if failure.unreachable
-        && let Some(login) = logins.get(&failure.host)
-    {
-        let reason = MinionError::from_ssh(login, &failure.message).reason();
-        let more = if others == 0 { String::new() } else { format!("; {others} more failed") };
-        return Reason { message: format!("{}{more}", reason.message), ..reason };
-    }
-    let no_python = message.contains("python")
-        && (message.contains("not found") || message.contains("No such file"))
-        && message.contains("interpreter");
-    let reason = failure.reason(others);
-    if no_python && reason.code == Code::TaskFailed.as_str() {
-        return Code::PythonMissing.because(reason.message);
-    }
-    reason
-}
-
-/// What Ansible says from the last `ERROR!` on, or its last words.
-fn error_in(said: &str) -> String {
+/// What Ansible says from the last `ERROR!` on, or its last words. What it said to the runner in vain may have been more.
+fn error_in(said: &str, lost: Option<&str>) -> String {
     let from = said.find("ERROR!").or_else(|| said.find("[ERROR]")).unwrap_or(0);
     let text: String = said[from..].trim().chars().take(LONGEST).collect();
-    if text.is_empty() { "it gave no reason".to_owned() } else { text }
+    match (text.is_empty(), lost) {
+        (false, _) => text,
+        (true, Some(problem)) => format!("its reason is not known: the runner can't read {problem}"),
+        (true, None) => "it gave no reason".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -93,14 +124,14 @@ mod tests {
             host: "web1".to_owned(),
             step: "Fetch".to_owned(),
             message: message.to_owned(),
-            unreachable: false,
+            unreachable: None,
         };
-        Tally { greeted: true, stats: true, failures: vec![failure], steps: 1 }
+        Tally { greeted: true, stats: true, failures: vec![failure], steps: 1, ..Tally::default() }
     }
 
     #[track_caller]
     fn check(code: i32, tally: &Tally, said: &str, expected: &str) {
-        let (_, reason) = judge(&ended(code), tally, &BTreeMap::new(), said);
+        let (_, reason) = Judge { said: said.to_owned(), ..Judge::default() }.judge(&ended(code), tally);
         assert_eq!(reason.code, expected, "{reason}");
     }
 
@@ -117,9 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_done_is_no_success_unless_it_may_be() {
+        let unmatched = Some(vec!["web".to_owned()]);
+        let none = Tally { greeted: true, stats: true, unmatched, ..Tally::default() };
+        check(0, &none, "", "no_host_matched");
+        let judge = Judge { may_match_no_host: true, ..Judge::default() };
+        assert_eq!(judge.judge(&ended(0), &none).1.code, "completed");
+    }
+
+    #[test]
     fn a_reason_names_host_step_and_message() {
-        let (_, reason) =
-            judge(&ended(2), &failing("source_not_allowed: /etc is outside"), &BTreeMap::new(), "");
+        let (_, reason) = Judge::default().judge(&ended(2), &failing("source_not_allowed: /etc is outside"));
         assert_eq!(reason.message, "web1: Fetch: /etc is outside");
     }
 }
