@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::operation::{Host, HostKey, Variables};
+use aegir_protocol::read::{UnknownFields, from_json};
 use aegir_protocol::request::{Request, RequestTarget};
 use serde_json::{Value, json};
 
@@ -56,7 +57,7 @@ fn hosts(
 ) -> Result<Vec<Host>, Error> {
     let mut hosts: Vec<Host> = Vec::new();
     for file in files {
-        let listed: Vec<Host> = serde_json::from_str(&read(file)?)
+        let listed: Vec<Host> = from_json(read(file)?.as_bytes(), UnknownFields::Refuse)
             .map_err(|error| Error::file(file, format!("an array of hosts is expected: {error}")))?;
         hosts.extend(listed);
     }
@@ -163,6 +164,8 @@ mod tests {
             Some("hosts.json") => {
                 r#"[{"name": "web1", "port": 2200, "services": {"nginx": {"root": "/srv"}}}]"#
             }
+            Some("misspelt.json") => r#"[{"name": "web1", "hostkeys": ["ssh-ed25519 AAAA"]}]"#,
+            Some("array.json") => r#"[["web1", "192.0.2.7", null, null]]"#,
             Some("vars.json") => r#"{"site": {"ref": "main", "depth": 1}}"#,
             Some("password") => "hunter22\n",
             Some("key") => "BEGIN\nEND\n",
@@ -223,5 +226,12 @@ mod tests {
     fn a_file_that_is_wrong_is_named() {
         let error = run(&["--vars-file", "hosts.json"]).unwrap_err().to_string();
         assert!(error.contains("hosts.json") && error.contains("SCOPE"), "{error}");
+        for (file, says) in [
+            ("misspelt.json", "unknown field `hostkeys`: did you mean `host_keys`? at /0/hostkeys"),
+            ("array.json", "invalid type: sequence, expected an object"),
+        ] {
+            let error = run(&["--hosts-file", file]).unwrap_err().to_string();
+            assert!(error.contains(file) && error.contains(says), "{error}");
+        }
     }
 }

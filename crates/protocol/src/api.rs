@@ -16,7 +16,7 @@ use crate::state::{Outcome, Reason, State};
 /// Why a request was refused (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// Where the code is explained.
+    /// Where the code is explained: a path of relayd's own, which needs no token.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status again.
@@ -35,7 +35,7 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("/docs/errors#{code}"),
+            kind: format!("/problems/{code}"),
             status: code.status(),
             code: code.as_str().to_owned(),
             detail: detail.into(),

@@ -98,6 +98,8 @@ codes! {
     // Requests.
     /// The body is not JSON, or not of the expected form.
     RequestMalformed = "request_malformed", 400;
+    /// A parameter of the query is unknown, empty or not valid.
+    ParameterInvalid = "parameter_invalid", 400;
     /// A name, host, limit or other field is not valid.
     FieldInvalid = "field_invalid", 422;
     /// No catalog of that backend has arrived.
@@ -130,8 +132,20 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", 409;
     /// There is no Operation with this id.
     NoSuchOperation = "no_such_operation", 404;
+    /// The Operation has no such attempt.
+    NoSuchAttempt = "no_such_attempt", 404;
+    /// No backend of this name was heard of.
+    NoSuchBackend = "no_such_backend", 404;
     /// There is no such page or resource.
     NotFound = "not_found", 404;
+    /// The path does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405;
+    /// The request did not arrive in time.
+    RequestTimeout = "request_timeout", 408;
+    /// The request's path and query are longer than they may be.
+    UriTooLong = "uri_too_long", 414;
+    /// The request's headers are larger than they may be.
+    HeadersTooLarge = "headers_too_large", 431;
     /// The Operation has ended already.
     AlreadyEnded = "already_ended", 409;
     /// The Operation has not ended yet.

@@ -16,6 +16,7 @@
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
 //! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
 //! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
+//! | [`read`] | reading JSON: objects are objects, unknown fields are refused or ignored, what is wrong has a place |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
 //! | [`lenient`] | reading what a newer version has sent |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
@@ -31,6 +32,7 @@ pub mod manifest;
 pub mod message;
 pub mod name;
 pub mod operation;
+pub mod read;
 pub mod record;
 pub mod redact;
 pub mod request;

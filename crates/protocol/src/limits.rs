@@ -26,7 +26,7 @@ pub const TRANSCRIPT_QUEUE_BYTES: u64 = 64 * 1024 * 1024;
 pub const MIN_SECRET: usize = 6;
 /// The most hosts of one Operation.
 pub const MAX_HOSTS: usize = 256;
-/// The longest idempotency key, in bytes.
+/// The longest idempotency key, in characters, and the longest `message_id` that stands for one.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// How many dead letters a relayd keeps before it leaves the rest in the queue.
 pub const MAX_DEAD_LETTERS: u64 = 10_000;

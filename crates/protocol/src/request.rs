@@ -15,7 +15,8 @@ use crate::state::State;
 /// A request for an Operation: the body of `POST /api/v1/operations` and of a message to
 /// `aegir.requests.<frontend>`.
 ///
-/// Here, and only here, unknown fields are refused: a misspelt `varables` must not deploy something else.
+/// Unknown fields are refused at every level: a misspelt `varables` must not deploy something else, and a misspelt
+/// `host_keys` of a host must not trust another key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::code::Code;
+use aegir_protocol::read::{Objects, UnknownFields};
 use serde::de::DeserializeOwned;
 
 /// Why a config file can't be used.
@@ -75,7 +76,9 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
         io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
         _ => ConfigError::Unreadable { path: path.to_owned(), source },
     })?;
-    toml::from_str(&text)
+    // The types say themselves which fields there are; an array in the place of a table is refused besides.
+    toml::Deserializer::parse(&text)
+        .and_then(|toml| T::deserialize(Objects::new(toml, UnknownFields::Ignore)))
         .map_err(|source| ConfigError::Invalid { path: path.to_owned(), source: Box::new(source) })
 }
 
@@ -121,6 +124,23 @@ mod tests {
         let (_, result) = load_text("slots = \"four\"\n");
         let message = result.unwrap_err().to_string();
         assert!(message.contains("1 | slots = \"four\"\n  |         ^^^^^^\n"), "{message}");
+    }
+
+    #[test]
+    fn an_array_is_no_table() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            #[serde(rename = "inner")]
+            _inner: Config,
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.toml");
+        fs::write(&path, "inner = [4]\n").unwrap();
+        let error = load::<Outer>(&path).unwrap_err().to_string();
+        assert!(error.contains("1 | inner = [4]\n") && error.contains("invalid type: sequence"), "{error}");
+        fs::write(&path, "[inner]\nslots = 4\n").unwrap();
+        load::<Outer>(&path).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -39,6 +39,32 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+/// Makes a problem of a refusal that is none: what the libraries beneath answer by themselves.
+pub(super) async fn as_problem(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let code = match response.status() {
+        _ if kind == PROBLEM.as_bytes() || kind.starts_with(b"text/html") => return response,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::URI_TOO_LONG => Code::UriTooLong,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Code::HeadersTooLarge,
+        status if status.is_client_error() => Code::RequestMalformed,
+        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+        _ => return response,
+    };
+    let detail = match response.status().canonical_reason() {
+        Some(reason) => format!("the request can't be answered: {reason}"),
+        None => "the request can't be answered".to_owned(),
+    };
+    let mut problem = Refusal::new(code, detail).into_response();
+    if let Some(allowed) = response.headers().get(ALLOW) {
+        problem.headers_mut().insert(ALLOW, allowed.clone());
+    }
+    problem
 }
 
 /// The status of a problem. A code that is never meant to be an answer has none: that it became one is an error

@@ -4,12 +4,12 @@
 use std::sync::LazyLock;
 
 use aegir_protocol::code::Code;
-use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Refusal;
+use super::extract::InPath;
 
 /// A file.
 struct Asset {
@@ -45,7 +45,7 @@ pub(super) fn style() -> String {
 }
 
 /// `GET /assets/{name}`.
-pub(super) async fn asset(Path(name): Path<String>) -> Response {
+pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
     let found = [&*SCRIPT, &*STYLE].into_iter().find(|asset| asset.name == name);
     match found {
         Some(asset) => {

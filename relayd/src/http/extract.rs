@@ -6,15 +6,15 @@ use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::MAX_MESSAGE;
+use aegir_protocol::read::{self, Misread, UnknownFields};
 use axum::body::{BodyDataStream, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use serde_path_to_error::{Path as ErrorPath, Segment};
 
 use super::answer::Refusal;
 
@@ -92,60 +92,30 @@ fn too_large() -> Refusal {
 
 /// Reads JSON. What is not JSON is told apart from JSON that holds the wrong thing at a known place.
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| (pointer(error.path()), error.into_inner()))
-        .and_then(|value| deserializer.end().map(|()| value).map_err(|error| (String::new(), error)));
-    read.map_err(|(pointer, error)| match error.classify() {
-        serde_json::error::Category::Data => {
-            // What was typed stands in the message, and may be anything of any length.
-            let text: String = error.to_string().chars().take(500).collect();
-            let detail = format!("the body is not what is expected: {text}");
-            let mut problem = Problem::new(Code::RequestMalformed, detail);
-            problem.errors.push(FieldProblem::new(pointer, Code::RequestMalformed, text));
-            problem
+    read::from_json(bytes, UnknownFields::Refuse).map_err(|misread| {
+        let Misread { line, column, message, .. } = &misread;
+        if !misread.is_json {
+            let detail = format!("the body is not JSON: {message} at line {line} column {column}");
+            return Problem::new(Code::RequestMalformed, detail);
         }
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => {
-            Problem::new(Code::RequestMalformed, format!("the body is not JSON: {error}"))
-        }
+        let mut problem =
+            Problem::new(Code::RequestMalformed, format!("the body is not what is expected: {misread}"));
+        problem.errors.push(FieldProblem::new(misread.pointer.as_str(), Code::RequestMalformed, message));
+        problem
     })
 }
 
-/// A place in a document as a JSON pointer (RFC 6901).
-fn pointer(path: &ErrorPath) -> String {
-    let mut pointer = String::new();
-    for segment in path {
-        let token = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => {
-                key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
-            }
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&token);
-    }
-    pointer
-}
+/// The parts of a path. One that can't be the name of anything is a path at which there is nothing.
+pub(super) struct InPath<T>(pub(super) T);
 
-/// The query, where an unknown or mistyped parameter is a problem.
-pub(super) struct Parameters<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        match Query::<T>::from_request_parts(parts, state).await {
-            Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
-                let detail =
-                    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                Err(Refusal::new(Code::FieldInvalid, format!("the query is not valid: {detail}")))
-            }
-            Err(error) => Err(Refusal::new(Code::FieldInvalid, format!("the query is not valid: {error}"))),
-        }
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
+        path.map(|Path(path)| Self(path)).map_err(|error| {
+            Refusal::new(Code::NotFound, format!("there is nothing at this path: {}", error.body_text()))
+        })
     }
 }
 
@@ -219,7 +189,10 @@ mod tests {
         check(|r| r["target"]["name"] = json!("a\nb"), "/target/name", "is not a target's name");
         check(|r| r["hosts"][0]["name"] = json!("-oProxyCommand=x"), "/hosts/0/name", "is not a host's name");
         check(|r| r["priority"] = json!("high"), "/priority", "invalid type");
-        check(|r| r["varables"] = json!({}), "/varables", "unknown field `varables`");
+        check(|r| r["varables"] = json!({}), "/varables", "did you mean `variables`?");
+        check(|r| r["hosts"][0]["adress"] = json!("::1"), "/hosts/0/adress", "did you mean `address`?");
+        check(|r| r["hosts"] = json!([["web1", null, null, null]]), "/hosts/0", "an object");
+        check(|r| *r = json!(["a.b", {"kind": "site", "name": "x"}]), "", "an object");
         check(|r| r["variables"] = json!({"site": 3}), "/variables/site", "invalid type");
     }
 

@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod listen;
 mod pages;
+mod query;
 mod sse;
 
 #[cfg(test)]
@@ -23,9 +24,8 @@ use axum::extract::Request;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -61,7 +61,7 @@ fn router(relay: Relay, stop: CancellationToken) -> Router {
     Router::new()
         .nest("/api/v1", api::routes().route_layer(from_fn_with_state(site.clone(), caller::api)))
         .merge(pages::routes().route_layer(from_fn_with_state(site.clone(), caller::page)))
-        .merge(pages::sign_in_routes())
+        .merge(pages::open_routes())
         .route("/assets/{name}", get(assets::asset))
         .route("/metrics", get(health::metrics).route_layer(from_fn_with_state(site.clone(), caller::api)))
         .route("/healthz", get(health::healthz))
@@ -69,6 +69,7 @@ fn router(relay: Relay, stop: CancellationToken) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(site)
+        .layer(map_response(answer::as_problem))
         .layer(fixed(CONTENT_SECURITY_POLICY, POLICY))
         .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
@@ -100,9 +101,8 @@ async fn no_such_path(uri: Uri) -> Refusal {
     )
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Response {
+async fn no_such_method(method: Method, uri: Uri) -> Refusal {
     let path: String = uri.path().chars().take(200).collect();
-    let mut refusal = Refusal::new(Code::NotFound, format!("{path} does not take {method}"));
-    refusal.0.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
-    refusal.into_response()
+    let detail = format!("{path} does not take {method}: the header Allow lists what it takes");
+    Refusal::new(Code::MethodNotAllowed, detail)
 }

@@ -17,7 +17,6 @@ use aegir_protocol::api::{
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
-use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::{BackendName, FrontendName, NodeName};
 use aegir_protocol::operation::Approved;
 use aegir_protocol::request::{Accepted, Request};
@@ -32,7 +31,7 @@ use crate::ledger::{Event, Refusal};
 use crate::sign_in::{self, Token};
 use crate::store::write::{AddCode, Ask, Asked, EndSession, Pause, RedeemCode, Resume, Submit, Submitted};
 use crate::store::{OperationFilter, Store, TranscriptPiece};
-use crate::submit::{MacKey, accept};
+use crate::submit::{MacKey, accept, check_key};
 use crate::watchers::Watchers;
 
 pub use health::{Readiness, RelayMetrics};
@@ -142,6 +141,10 @@ impl Relay {
         Problem { errors, ..Problem::new(Code::UnknownBackend, detail) }
     }
 
+    fn no_such_backend(&self, backend: &BackendName) -> Problem {
+        Problem::new(Code::NoSuchBackend, self.unknown_backend(backend).detail)
+    }
+
     /// Calls an Operation off. What no node has ends at once; otherwise its node is told, and it ends when the
     /// node says so.
     ///
@@ -199,7 +202,7 @@ impl Relay {
     /// When nobody has heard of that backend, or it can't be stored.
     pub async fn pause(&self, backend: BackendName, request: PauseRequest) -> Result<(), Problem> {
         if self.0.catalogs.get(&backend).is_none() {
-            return Err(self.unknown_backend(&backend));
+            return Err(self.no_such_backend(&backend));
         }
         let request = PauseRequest {
             requested_by: request.requested_by.map(row_text),
@@ -212,8 +215,11 @@ impl Relay {
     /// Lets things start on a backend again.
     ///
     /// # Errors
-    /// When that can't be stored.
+    /// When nobody has heard of that backend and it is not paused, or that can't be stored.
     pub async fn resume(&self, backend: BackendName) -> Result<(), Problem> {
+        if self.0.catalogs.get(&backend).is_none() && !self.0.store.pauses().await?.contains_key(&backend) {
+            return Err(self.no_such_backend(&backend));
+        }
         tracing::info!(backend = %backend, "backend resumed");
         Ok(self.0.store.write(Resume { backend }).await?)
     }
@@ -221,8 +227,15 @@ impl Relay {
     /// A page of Operations, newest first.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// When it is to begin before an Operation that is not there, or the store can't be read.
     pub async fn operations(&self, filter: &OperationFilter) -> Result<OperationList, Problem> {
+        if let Some(before) = filter.before
+            && self.0.store.state_of(before).await?.is_none()
+        {
+            let detail =
+                format!("parameter before can't be \"{before}\": there is no such Operation (any more)");
+            return Err(Problem::new(Code::ParameterInvalid, detail));
+        }
         Ok(self.0.store.operations(filter, |node, summary| self.heard(node, summary)).await?)
     }
 
@@ -353,16 +366,6 @@ impl Relay {
     }
 }
 
-fn check_key(key: &str) -> Result<(), Problem> {
-    if !key.is_empty() && key.len() <= MAX_IDEMPOTENCY_KEY && !key.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let detail = format!(
-        "the idempotency key is not valid: 1 to {MAX_IDEMPOTENCY_KEY} bytes without control characters are expected"
-    );
-    Err(Problem::new(Code::FieldInvalid, detail))
-}
-
 /// Only as much of a text as fits a row that people read.
 fn row_text(text: String) -> String {
     text.chars().filter(|c| !c.is_control()).take(255).collect()
@@ -423,7 +426,7 @@ fn no_such_attempt(id: OperationId, attempt: Option<Attempt>) -> Problem {
     match attempt {
         None => no_such_operation(id),
         Some(attempt) => {
-            Problem::new(Code::NoSuchOperation, format!("there is no attempt {attempt} at Operation {id}"))
+            Problem::new(Code::NoSuchAttempt, format!("there is no attempt {attempt} at Operation {id}"))
         }
     }
 }

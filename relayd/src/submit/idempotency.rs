@@ -3,11 +3,46 @@
 //! Two requests with the same idempotency key are the same if their HMAC-SHA256 is, over what they say in the
 //! clear and with a key that never leaves the store: a plain hash would let a reader of the store guess secrets.
 
+use aegir_protocol::api::{FieldProblem, Problem};
+use aegir_protocol::code::Code;
+use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::BackendName;
 use aegir_protocol::request::Request;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
+
+/// What the key of a request begins with that has none of its own, before its message's id.
+const OF_MESSAGE: &str = "message:";
+
+/// The idempotency key of a request whose message has this id and which has no key of its own. An empty id, as some
+/// clients send who set none, tells no message from another and is none.
+#[must_use]
+pub fn key_of_message(id: &str) -> Option<String> {
+    (!id.is_empty()).then(|| format!("{OF_MESSAGE}{id}"))
+}
+
+/// Whether a key can be used. What stands before a message's id does not count: every id that the broker takes
+/// is short enough.
+///
+/// # Errors
+/// With what is expected.
+pub fn check_key(key: &str) -> Result<(), Problem> {
+    let (what, pointer, sent) = match key.strip_prefix(OF_MESSAGE) {
+        Some(id) => ("message_id, which stands for the idempotency key,", "", id),
+        None => ("idempotency key", "/idempotency_key", key),
+    };
+    if !sent.is_empty() && sent.chars().count() <= MAX_IDEMPOTENCY_KEY && !sent.chars().any(char::is_control)
+    {
+        return Ok(());
+    }
+    let detail = format!(
+        "the {what} is not valid: 1 to {MAX_IDEMPOTENCY_KEY} characters without control characters are expected; \
+         without a key leave it out"
+    );
+    let errors = vec![FieldProblem::new(pointer, Code::FieldInvalid, detail.as_str())];
+    Err(Problem { errors, ..Problem::new(Code::FieldInvalid, detail) })
+}
 
 /// The key of a store.
 #[derive(Clone)]
@@ -62,6 +97,21 @@ fn write(value: &Value, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_empty_id_of_a_message_is_none_and_the_longest_is_a_key() {
+        assert_eq!(key_of_message(""), None);
+        for length in [1, 247, 248, 255] {
+            let key = key_of_message(&"x".repeat(length)).unwrap();
+            assert_eq!(check_key(&key).map_err(|problem| problem.detail), Ok(()), "{length}");
+        }
+        let said = |key: &str| check_key(key).unwrap_err().detail;
+        assert!(said(&key_of_message("a\nb").unwrap()).contains("the message_id"));
+        for key in ["", "a\nb", &"x".repeat(256)] {
+            assert!(said(key).contains("the idempotency key is not valid: 1 to 255 characters"), "{key}");
+        }
+        assert!(check_key(&"ä".repeat(255)).is_ok());
+    }
 
     fn mac(request: Value) -> [u8; 32] {
         let request: Request = serde_json::from_value(request).unwrap();

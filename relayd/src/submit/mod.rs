@@ -5,4 +5,4 @@ mod idempotency;
 pub mod requests;
 
 pub use accept::accept;
-pub use idempotency::MacKey;
+pub use idempotency::{MacKey, check_key, key_of_message};

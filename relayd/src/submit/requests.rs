@@ -6,13 +6,14 @@ use aegir_amqp::dead::{Body, Kept};
 use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher, SettleError};
 use aegir_protocol::api::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::code::Code;
-use aegir_protocol::message::{Message as _, decode, encode};
+use aegir_protocol::message::{DecodeError, Message as _, decode, encode};
 use aegir_protocol::request::{Accepted, Reply, Request, secret};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::problem;
+use super::key_of_message;
 use crate::relay::Relay;
 
 /// How many requests are worked on at the same time.
@@ -50,9 +51,7 @@ impl Requests {
             Err(error) => {
                 let problem = Problem::new(Code::RequestMalformed, error.to_string());
                 self.reply(&delivery, Err(problem)).await;
-                // What a decoder says may quote a value, and the value may be a secret. The sender is told.
-                let reason = "not a request; the answer to its sender, if it named a reply queue, says where";
-                bury(delivery, error.code().as_str(), reason, &[]).await
+                bury(delivery, error.code().as_str(), &unreadable(&error), &[]).await
             }
             Ok(request) => {
                 let result = match self.admit(&request, &delivery) {
@@ -92,9 +91,9 @@ impl Requests {
         if !secrets.is_empty() {
             return Err(problem(secrets));
         }
-        let id = || delivery.message_id().map(|id| format!("message:{id}"));
+        let id = || delivery.message_id().and_then(key_of_message);
         request.idempotency_key.clone().or_else(id).ok_or_else(|| {
-            let detail = "neither idempotency_key nor the property message_id is there: the broker may deliver a \
+            let detail = "neither idempotency_key nor the property message_id is there, or it is empty: the broker may deliver a \
                           message twice, and must not deploy twice";
             Problem::new(Code::IdempotencyKeyMissing, detail)
         })
@@ -145,6 +144,19 @@ impl Requests {
                 false
             }
         }
+    }
+}
+
+/// Why a request could not be read. What a decoder says may quote a value, and the value may be a secret: the sender
+/// is told, and here stands the place only.
+fn unreadable(error: &DecodeError) -> String {
+    match error.place() {
+        Some(place) => format!(
+            "not a request: what is wrong stands at {place}; the answer to its sender, if it named a reply queue, \
+             says what is expected"
+        ),
+        // Nothing here quotes the body.
+        None => format!("not a request: {error}"),
     }
 }
 

@@ -103,6 +103,8 @@ async fn no_secret_is_kept_with_a_letter() {
         within(link.publisher().publish(outgoing)).await.unwrap();
         let letter = world.dead_letter().await;
         assert_eq!((letter.code.as_str(), letter.body, letter.size), (code.as_str(), kept, size));
+        let has_place = letter.reason.contains("what is wrong stands at line 1 column ");
+        assert_eq!(has_place, kept == KeptBody::Removed, "{}", letter.reason);
         let problem = world.relay().replay_dead_letter(letter.id).await.unwrap_err();
         assert_eq!(problem.code, Code::DeadLetterIncomplete.as_str());
         let body = world.relay().dead_letter(letter.id).await.unwrap().bytes().unwrap();

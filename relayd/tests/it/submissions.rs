@@ -54,12 +54,31 @@ async fn by_amqp_each_request_gets_its_reply() {
     assert_eq!(problem.code, "request_malformed");
     assert_eq!(node.carry_out(0).await.0, accepted.id);
 
-    let outgoing = Outgoing::new(REQUESTS, world.frontend.as_str(), encode(&request("b"))).reply_to(answers);
-    within(link.publisher().publish(outgoing)).await.unwrap();
-    let delivery = within(replies.recv()).await.unwrap();
-    let reply: Reply = decode(&delivery.body()).unwrap();
-    assert_eq!(reply.problem.unwrap().code, "idempotency_key_missing");
-    delivery.done().await.unwrap();
+    let host =
+        br#"{"schema":"aegir.request/0","body":{"name":"example.print","target":{"kind":"site","name":"a"},
+        "hosts":[{"name":"web1","hostkeys":[]}]}}"#;
+    let problem = ask(host.to_vec(), "4").await.problem.unwrap();
+    assert!(
+        problem.detail.contains("did you mean `host_keys`? at /body/hosts/0/hostkeys (line 2 column"),
+        "{problem:?}"
+    );
+    // As long as the broker takes: each is a key.
+    let long = "x".repeat(255);
+    let accepted = ask(encode(&request("c")), &long[..248]).await.accepted.unwrap();
+    assert!(!accepted.repeated);
+    assert!(!ask(encode(&request("c")), &long).await.accepted.unwrap().repeated);
+    assert_eq!(ask(encode(&request("c")), &long[..248]).await.accepted.unwrap().id, accepted.id);
+
+    // Without an id, and with an empty one, as some clients send.
+    let outgoing =
+        Outgoing::new(REQUESTS, world.frontend.as_str(), encode(&request("b"))).reply_to(answers.clone());
+    for outgoing in [outgoing.clone(), outgoing.message_id("")] {
+        within(link.publisher().publish(outgoing)).await.unwrap();
+        let delivery = within(replies.recv()).await.unwrap();
+        let reply: Reply = decode(&delivery.body()).unwrap();
+        assert_eq!(reply.problem.unwrap().code, "idempotency_key_missing");
+        delivery.done().await.unwrap();
+    }
     cancel.cancel();
     world.stop().await;
 }

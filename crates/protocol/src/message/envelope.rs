@@ -12,6 +12,7 @@ use crate::catalog::Catalog;
 use crate::code::Code;
 use crate::limits::{MAX_CHUNK, MAX_MESSAGE};
 use crate::operation::Operation;
+use crate::read::{self, Misread, UnknownFields};
 use crate::request::{Reply, Request};
 
 /// The content type of every message but a chunk.
@@ -23,11 +24,16 @@ pub const CHUNK_CONTENT_TYPE: &str = "application/vnd.aegir.chunk";
 pub trait Message: Serialize + DeserializeOwned {
     /// The schema's name and major version, as it stands in the envelope: `aegir.claim/0`.
     const SCHEMA: &'static str;
+    /// What becomes of fields that are not known: ignored, for the sender may be newer.
+    const UNKNOWN: UnknownFields = UnknownFields::Ignore;
 }
 
 macro_rules! messages {
-    ($($type:ident = $schema:literal),+ $(,)?) => {
-        $(impl Message for $type { const SCHEMA: &'static str = $schema; })+
+    ($($type:ident = $schema:literal $($unknown:ident)?),+ $(,)?) => {
+        $(impl Message for $type {
+            const SCHEMA: &'static str = $schema;
+            $(const UNKNOWN: UnknownFields = UnknownFields::$unknown;)?
+        })+
 
         /// Every schema that this version knows.
         const KNOWN: &[&str] = &[$($schema),+];
@@ -35,7 +41,7 @@ macro_rules! messages {
 }
 
 messages! {
-    Request = "aegir.request/0",
+    Request = "aegir.request/0" Refuse,
     Reply = "aegir.reply/0",
     Operation = "aegir.operation/0",
     Claim = "aegir.claim/0",
@@ -92,7 +98,10 @@ pub enum ToNode {
 pub enum DecodeError {
     /// Not the envelope.
     #[error("not a message: {0}")]
-    Envelope(String),
+    Envelope(Misread),
+    /// A chunk without its header.
+    #[error("not a chunk: there is no line with its header")]
+    NoHeader,
     /// A schema that this version does not know.
     #[error("schema {0:?} is not known here")]
     UnknownSchema(String),
@@ -109,8 +118,8 @@ pub enum DecodeError {
     Body {
         /// The schema's name.
         schema: &'static str,
-        /// What serde said.
-        error: String,
+        /// What is wrong, and where in the whole message.
+        error: Misread,
     },
     /// More bytes than a message may have.
     #[error("{size} bytes are more than the {limit} that a message may have")]
@@ -130,11 +139,27 @@ impl DecodeError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Envelope(_) | Self::Body { .. } | Self::Damaged(_) => Code::MessageMalformed,
+            Self::Envelope(_) | Self::NoHeader | Self::Body { .. } | Self::Damaged(_) => {
+                Code::MessageMalformed
+            }
             Self::UnknownSchema(_) => Code::SchemaUnknown,
             Self::TooNew(_) => Code::SchemaTooNew,
             Self::Misplaced(_) => Code::MessageMisplaced,
             Self::TooLarge { .. } => Code::MessageTooLarge,
+        }
+    }
+
+    /// Where in the message it was found, if it was at one place. It quotes no value.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Envelope(error) | Self::Body { error, .. } => Some(error.place()),
+            Self::NoHeader
+            | Self::UnknownSchema(_)
+            | Self::TooNew(_)
+            | Self::Misplaced(_)
+            | Self::TooLarge { .. }
+            | Self::Damaged(_) => None,
         }
     }
 }
@@ -146,10 +171,18 @@ struct Outgoing<'a, M> {
 }
 
 #[derive(Deserialize)]
-struct Incoming<'a> {
+struct Envelope<'a> {
     schema: String,
     #[serde(borrow)]
     body: &'a RawValue,
+}
+
+/// A message whose body is still to be read.
+struct Incoming<'a> {
+    schema: String,
+    body: &'a str,
+    /// What stands before the body.
+    before: &'a [u8],
 }
 
 /// A message as bytes, envelope included.
@@ -175,7 +208,14 @@ pub fn encode_chunk(header: &Chunk, payload: &[u8]) -> Vec<u8> {
 /// When the bytes are not such a message.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     let incoming = envelope(bytes)?;
-    if incoming.schema == M::SCHEMA { body(&incoming) } else { Err(unexpected(incoming.schema)) }
+    if incoming.schema != M::SCHEMA {
+        return Err(unexpected(incoming.schema));
+    }
+    match M::UNKNOWN {
+        UnknownFields::Ignore => {}
+        UnknownFields::Refuse => drop(read_envelope(bytes, UnknownFields::Refuse)?),
+    }
+    body(&incoming)
 }
 
 /// A message from a transcripts queue.
@@ -191,7 +231,7 @@ pub fn decode_to_frontend(content_type: Option<&str>, bytes: &Bytes) -> Result<T
         Claim::SCHEMA => body(&incoming).map(ToFrontend::Claim),
         Report::SCHEMA => body(&incoming).map(ToFrontend::Report),
         Catalog::SCHEMA => {
-            body(&incoming).map(|catalog| ToFrontend::Catalog(Box::new(catalog), incoming.body.get().into()))
+            body(&incoming).map(|catalog| ToFrontend::Catalog(Box::new(catalog), incoming.body.into()))
         }
         Echoed::SCHEMA => body(&incoming).map(ToFrontend::Echoed),
         _ => Err(unexpected(incoming.schema)),
@@ -223,11 +263,7 @@ fn decode_chunk(bytes: &Bytes) -> Result<(Chunk, Bytes), DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLarge { size: bytes.len(), limit });
     }
-    let end = bytes
-        .iter()
-        .take(MAX_HEADER)
-        .position(|&byte| byte == b'\n')
-        .ok_or_else(|| DecodeError::Envelope("no line with the chunk's header".to_owned()))?;
+    let end = bytes.iter().take(MAX_HEADER).position(|&byte| byte == b'\n').ok_or(DecodeError::NoHeader)?;
     let header: Chunk = decode(&bytes[..end])?;
     let payload = bytes.slice(end + 1..);
     if payload.len() != header.length as usize {
@@ -244,12 +280,22 @@ fn envelope(bytes: &[u8]) -> Result<Incoming<'_>, DecodeError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(DecodeError::TooLarge { size: bytes.len(), limit: MAX_MESSAGE });
     }
-    serde_json::from_slice(bytes).map_err(|error| DecodeError::Envelope(error.to_string()))
+    read_envelope(bytes, UnknownFields::Ignore)
+}
+
+fn read_envelope(bytes: &[u8], unknown: UnknownFields) -> Result<Incoming<'_>, DecodeError> {
+    let Envelope { schema, body } = read::from_json(bytes, unknown).map_err(DecodeError::Envelope)?;
+    let body = body.get();
+    // The body is a part of the bytes, because it is borrowed from them.
+    let before = &bytes[..(body.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize).min(bytes.len())];
+    Ok(Incoming { schema, body, before })
 }
 
 fn body<M: Message>(incoming: &Incoming<'_>) -> Result<M, DecodeError> {
-    serde_json::from_str(incoming.body.get())
-        .map_err(|error| DecodeError::Body { schema: M::SCHEMA, error: error.to_string() })
+    read::from_json(incoming.body.as_bytes(), M::UNKNOWN).map_err(|error| {
+        let error = error.within("/body", incoming.before);
+        DecodeError::Body { schema: M::SCHEMA, error }
+    })
 }
 
 /// Why a schema is not the one that was looked for.
@@ -320,6 +366,41 @@ mod tests {
         assert_eq!(code(r#"{"schema":"aegir.claim/0","body":{}}"#), Code::MessageMisplaced);
         assert_eq!(code(r#"{"schema":"aegir.grant/0","body":{}}"#), Code::MessageMalformed);
         assert_eq!(code(&"x".repeat(MAX_MESSAGE + 1)), Code::MessageTooLarge);
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_place_in_the_whole_message() {
+        let error = |text: &str| decode_to_node(text.as_bytes()).unwrap_err();
+        let wrong = error("{\"schema\":\"aegir.replay/0\",\n \"body\":{\"operation\":\"x\"}}");
+        assert_eq!(wrong.place().unwrap(), "/body/operation (line 2 column 24)");
+        let text = wrong.to_string();
+        assert!(text.ends_with("at /body/operation (line 2 column 24)"), "{text}");
+        assert_eq!(error("{\"schema\": x}").place().unwrap(), "line 1 column 12");
+        assert_eq!(error("{\"schema\": 3}").place().unwrap(), "/schema (line 1 column 12)");
+    }
+
+    #[test]
+    fn an_array_is_neither_envelope_nor_body() {
+        let id = OperationId::generate();
+        let body = format!(r#"{{"operation":"{id}","attempt":1,"offset":3}}"#);
+        let malformed = |text: String| {
+            assert_eq!(decode_to_node(text.as_bytes()).unwrap_err().code(), Code::MessageMalformed);
+        };
+        malformed(format!(r#"["aegir.replay/0",{body}]"#));
+        malformed(format!(r#"{{"schema":"aegir.replay/0","body":["{id}",1,3]}}"#));
+    }
+
+    #[test]
+    fn a_request_says_nothing_that_is_not_known() {
+        let text = |more: &str, host: &str| {
+            format!(
+                r#"{{"schema":"aegir.request/0"{more},"body":{{"name":"a.b","target":{{"kind":"site","name":"x"}},"hosts":[{{"name":"web1"{host}}}]}}}}"#
+            )
+        };
+        let place = |text: String| decode::<Request>(text.as_bytes()).unwrap_err().place().unwrap();
+        assert!(decode::<Request>(text("", "").as_bytes()).is_ok());
+        assert!(place(text("", r#","adress":"::1""#)).starts_with("/body/hosts/0/adress "));
+        assert!(place(text(r#","idempotency_key":"x""#, "")).starts_with("/idempotency_key "));
     }
 
     #[test]

@@ -3,30 +3,40 @@
 use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
 
 use crate::http::Site;
 use crate::http::answer::Answer;
-use crate::http::extract::{LetterId, Parameters};
+use crate::http::extract::LetterId;
+use crate::http::query::{FromQuery, Given, PAGE_SAYS, Parameters};
 use crate::store::DeadLetterFilter;
 
 /// The query of `GET /dead`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    code: Option<String>,
-    queue: Option<String>,
-    limit: Option<u32>,
-    before: Option<u64>,
+pub(super) struct ListQuery(DeadLetterFilter);
+
+impl FromQuery for ListQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[
+        ("code", "a code, as in message_malformed"),
+        ("queue", "the name of a queue"),
+        ("limit", PAGE_SAYS),
+        ("before", "the id of a dead letter, a number"),
+    ];
+
+    fn read(given: &Given) -> Answer<Self> {
+        Ok(Self(DeadLetterFilter {
+            code: given.parsed("code")?,
+            queue: given.parsed("queue")?,
+            limit: given.limit()?,
+            before: given.from_one("before")?,
+        }))
+    }
 }
 
 /// `GET /dead`.
 pub(super) async fn list(
     State(site): State<Site>,
-    Parameters(query): Parameters<ListQuery>,
+    Parameters(ListQuery(filter)): Parameters<ListQuery>,
 ) -> Answer<axum::Json<DeadLetterList>> {
-    let ListQuery { code, queue, limit, before } = query;
-    Ok(axum::Json(site.relay.dead_letters(&DeadLetterFilter { code, queue, limit, before }).await?))
+    Ok(axum::Json(site.relay.dead_letters(&filter).await?))
 }
 
 /// `GET /dead/{id}`.

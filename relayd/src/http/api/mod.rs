@@ -8,25 +8,33 @@ mod targets;
 mod transcript;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 
 pub(super) use operations::ListQuery;
 
-use super::{Site, sse};
+use super::{Site, query, sse};
 
 /// The paths below `/api/v1`.
 pub(super) fn routes() -> Router<Site> {
-    Router::new()
+    without_parameters()
+        .route_layer(from_fn(query::none))
         .route("/operations", get(operations::list).post(operations::submit))
+        .route("/operations/{id}/transcript", get(transcript::records))
+        .route("/operations/{id}/transcript/raw", get(transcript::raw))
+        .route("/operations/{id}/output", get(transcript::output))
+        .route("/operations/{id}/events", get(sse::operation))
+        .route("/dead", get(dead::list))
+}
+
+/// Those that take no parameters.
+fn without_parameters() -> Router<Site> {
+    Router::new()
         .route("/operations/{id}", get(operations::show))
         .route("/operations/{id}/cancel", post(operations::cancel))
         .route("/operations/{id}/retry", post(operations::retry))
         .route("/operations/{id}/approve", post(operations::approve))
         .route("/operations/{id}/lost", post(operations::lost))
-        .route("/operations/{id}/transcript", get(transcript::records))
-        .route("/operations/{id}/transcript/raw", get(transcript::raw))
-        .route("/operations/{id}/output", get(transcript::output))
-        .route("/operations/{id}/events", get(sse::operation))
         .route("/backends", get(backends::list))
         .route("/backends/{name}/pause", post(backends::pause))
         .route("/backends/{name}/resume", post(backends::resume))
@@ -35,7 +43,6 @@ pub(super) fn routes() -> Router<Site> {
         .route("/targets/{kind}/{id}/documents/{name}/refresh", post(targets::refresh))
         .route("/nodes", get(around::nodes))
         .route("/check", post(around::check))
-        .route("/dead", get(dead::list))
         .route("/dead/{id}", get(dead::show).delete(dead::remove))
         .route("/dead/{id}/replay", post(dead::replay))
         .route("/sign-in-links", post(around::sign_in_link))

@@ -5,97 +5,98 @@ use aegir_protocol::api::{
 };
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
-use aegir_protocol::name::OperationName;
 use aegir_protocol::request::{Accepted, Request};
 use aegir_protocol::state::State as OperationState;
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 
 use crate::http::Site;
 use crate::http::answer::{Answer, Refusal};
-use crate::http::extract::{Id, Json, OptionalJson, Parameters};
+use crate::http::extract::{Id, Json, OptionalJson};
+use crate::http::query::{FromQuery, Given, PAGE_SAYS, Parameters};
 use crate::store::{OperationFilter, TargetFilter};
 
 /// `POST /operations`: 201 once it is committed, 200 when the idempotency key stands for it already.
 pub(super) async fn submit(
     State(site): State<Site>,
+    _: Parameters<NoQuery>,
     headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Answer<(StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>)> {
-    let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
-        None => None,
-        Some(Ok(key)) => Some(key.to_owned()),
-        Some(Err(_)) => {
-            return Err(Refusal::new(
-                Code::FieldInvalid,
-                "the header Idempotency-Key must be printable ASCII",
-            ));
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let key = match (keys.next().map(|value| value.to_str()), keys.next()) {
+        (None, _) => None,
+        (Some(Ok(key)), None) => Some(key.to_owned()),
+        (Some(Ok(_)), Some(_)) => {
+            let detail = "the header Idempotency-Key is there twice: send it once";
+            return Err(Refusal::new(Code::FieldInvalid, detail));
+        }
+        (Some(Err(_)), _) => {
+            let detail = "the header Idempotency-Key must be printable ASCII";
+            return Err(Refusal::new(Code::FieldInvalid, detail));
         }
     };
     Ok(stored(site.relay.submit(request, key).await?))
 }
 
-/// The query of `GET /operations`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct ListQuery {
-    state: Option<String>,
-    target: Option<String>,
-    name: Option<OperationName>,
-    limit: Option<u32>,
-    before: Option<OperationId>,
-}
+/// The query of `POST /operations`, which has none.
+pub(super) struct NoQuery;
 
-impl ListQuery {
-    /// What is to be listed. An empty parameter, as a form sends it, is none.
-    pub(in crate::http) fn filter(self) -> Answer<OperationFilter> {
-        let states = self.state.as_deref().unwrap_or_default();
-        let states = states.split(',').filter(|word| !word.is_empty()).map(|word| {
-            OperationState::from_word(word).ok_or_else(|| {
-                let words: Vec<_> = OperationState::ALL.iter().map(|state| state.as_str()).collect();
-                let detail =
-                    format!("{:?} is not a state: one of {} is expected", cut(word), words.join(", "));
-                Refusal::new(Code::FieldInvalid, detail)
-            })
-        });
-        let target = self.target.as_deref().filter(|target| !target.is_empty()).map(target).transpose()?;
-        Ok(OperationFilter {
-            states: states.collect::<Result<_, _>>()?,
-            target,
-            name: self.name,
-            limit: self.limit,
-            before: self.before,
-        })
+impl FromQuery for NoQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[];
+
+    fn read(_: &Given) -> Answer<Self> {
+        Ok(Self)
     }
 }
 
+/// The query of `GET /operations`.
+pub(in crate::http) struct ListQuery(pub(in crate::http) OperationFilter);
+
+impl FromQuery for ListQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[
+        (
+            "state",
+            "one or more, with commas between, of waiting, queued, claimed, running, succeeded, failed, canceled, \
+             rejected and lost",
+        ),
+        ("target", "KIND or KIND:NAME, as in site:example.test,"),
+        ("name", "ROLE.OPERATION, as in static_site.deploy,"),
+        ("limit", PAGE_SAYS),
+        ("before", "the id of an Operation"),
+    ];
+
+    fn read(given: &Given) -> Answer<Self> {
+        Ok(Self(OperationFilter {
+            states: given.get("state", states)?.unwrap_or_default(),
+            target: given.get("target", target)?,
+            name: given.parsed("name")?,
+            limit: given.limit()?,
+            before: given.parsed("before")?,
+        }))
+    }
+}
+
+fn states(text: &str) -> Option<Vec<OperationState>> {
+    text.split(',').map(OperationState::from_word).collect()
+}
+
 /// `KIND`, or `KIND:NAME`.
-fn target(text: &str) -> Answer<TargetFilter> {
+fn target(text: &str) -> Option<TargetFilter> {
     let (kind, name) = match text.split_once(':') {
         Some((kind, name)) => (kind, Some(name)),
         None => (text, None),
     };
-    let invalid = |error: aegir_protocol::name::InvalidName| {
-        Refusal::new(Code::FieldInvalid, format!("target: {error}"))
-    };
-    Ok(TargetFilter {
-        kind: kind.parse().map_err(invalid)?,
-        name: name.map(str::parse).transpose().map_err(invalid)?,
-    })
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(64).collect()
+    Some(TargetFilter { kind: kind.parse().ok()?, name: name.map(str::parse).transpose().ok()? })
 }
 
 /// `GET /operations`.
 pub(super) async fn list(
     State(site): State<Site>,
-    Parameters(query): Parameters<ListQuery>,
+    Parameters(ListQuery(filter)): Parameters<ListQuery>,
 ) -> Answer<axum::Json<OperationList>> {
-    Ok(axum::Json(site.relay.operations(&query.filter()?).await?))
+    Ok(axum::Json(site.relay.operations(&filter).await?))
 }
 
 /// `GET /operations/{id}`.

@@ -11,19 +11,17 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use serde::Deserialize;
 
 use crate::http::Site;
 use crate::http::answer::{Answer, Refusal};
-use crate::http::extract::{Id, Parameters};
+use crate::http::extract::Id;
+use crate::http::query::{self, FROM_ONE, FromQuery, Given, Parameters};
 use crate::relay::Relay;
 
 /// How much is read from the store at a time, in bytes.
 const PIECE: usize = 256 * 1024;
 
 /// The query of `GET …/transcript`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RecordsQuery {
     attempt: Option<Attempt>,
     /// The number of the first record.
@@ -34,22 +32,59 @@ pub(super) struct RecordsQuery {
     tail: Option<u64>,
 }
 
+impl FromQuery for RecordsQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] =
+        &[("attempt", FROM_ONE), ("from", FROM_ONE), ("limit", FROM_ONE), ("tail", "0 or more")];
+
+    fn read(given: &Given) -> Answer<Self> {
+        Ok(Self {
+            attempt: given.attempt()?,
+            from: given.from_one("from")?,
+            limit: given.from_one("limit")?,
+            tail: given.parsed("tail")?,
+        })
+    }
+}
+
 /// The query of `GET …/transcript/raw`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RawQuery {
     attempt: Option<Attempt>,
     /// The first byte.
     offset: Option<u64>,
 }
 
+impl FromQuery for RawQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] =
+        &[("attempt", FROM_ONE), ("offset", "0 or more")];
+
+    fn read(given: &Given) -> Answer<Self> {
+        Ok(Self { attempt: given.attempt()?, offset: given.parsed("offset")? })
+    }
+}
+
 /// The query of `GET …/output`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct OutputQuery {
     attempt: Option<Attempt>,
     task: Option<u32>,
     stream: Option<Stream>,
+}
+
+impl FromQuery for OutputQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[
+        ("attempt", FROM_ONE),
+        ("task", "the number of one of the attempt's Tasks"),
+        ("stream", "stdout or stderr"),
+    ];
+
+    fn read(given: &Given) -> Answer<Self> {
+        let stream =
+            |text: &str| [Stream::Stdout, Stream::Stderr].into_iter().find(|stream| stream.as_str() == text);
+        Ok(Self {
+            attempt: given.attempt()?,
+            task: given.get("task", |text| text.parse().ok().filter(|&task| task >= 1))?,
+            stream: given.get("stream", stream)?,
+        })
+    }
 }
 
 /// Which attempt is meant, and what is stored of it.
@@ -57,7 +92,7 @@ fn chosen(detail: &OperationDetail, wanted: Option<Attempt>) -> Answer<(Attempt,
     let attempt = wanted.unwrap_or(detail.summary.attempt);
     if attempt > detail.summary.attempt {
         let text = format!("there is no attempt {attempt} at Operation {}", detail.summary.id);
-        return Err(Refusal::new(Code::NoSuchOperation, text));
+        return Err(Refusal::new(Code::NoSuchAttempt, text));
     }
     Ok((attempt, detail.attempts.iter().find(|detail| detail.attempt == attempt)))
 }
@@ -99,14 +134,38 @@ pub(super) async fn output(
 ) -> Answer<Response> {
     let detail = site.relay.operation(id).await?;
     let (attempt, stored) = chosen(&detail, query.attempt)?;
-    let reader = Reader::new(&site.relay, id, attempt, 1, u64::MAX);
     let (task, stream) = (query.task, query.stream);
+    if let Some(task) = task
+        && stored.is_some()
+    {
+        check_task(&site.relay, id, attempt, task).await?;
+    }
+    let reader = Reader::new(&site.relay, id, attempt, 1, u64::MAX);
     let body = if stored.is_some() {
         reader.body(move |lines| printed(&lines, task, stream))
     } else {
         Body::empty()
     };
     Ok(answer("application/octet-stream", attempt, stored, body))
+}
+
+/// Refuses a Task that the attempt does not have. Which it has is known once its first record is there.
+async fn check_task(relay: &Relay, id: OperationId, attempt: Attempt, task: u32) -> Answer<()> {
+    let piece = relay.records(id, Some(attempt), 1, 1).await?;
+    let line = piece.bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let Some(Record::Started(started)) = Header::read(line).ok().and_then(|header| header.record().ok()?)
+    else {
+        return Ok(());
+    };
+    let expected = match started.tasks.len() {
+        0 => "nothing (the attempt has no Task)".to_owned(),
+        1 => "1 (the attempt has one Task)".to_owned(),
+        count => format!("1 to {count}"),
+    };
+    match usize::try_from(task) {
+        Ok(task) if task <= started.tasks.len() => Ok(()),
+        Ok(_) | Err(_) => Err(query::invalid("task", &task.to_string(), &expected)),
+    }
 }
 
 /// The output in these records, of one Task or stream if they are given. Fails when one can't be read: bytes that

@@ -1,6 +1,7 @@
 //! A plain page for people: a list of Operations, and one of them live.
 
 mod operation;
+mod problems;
 mod sign_in;
 
 use aegir_protocol::api::{OperationSummary, Problem};
@@ -15,7 +16,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::api::ListQuery;
-use super::extract::Parameters;
+use super::query::FormParameters;
 use super::{Site, assets, sse};
 
 /// The paths that need a session.
@@ -29,10 +30,13 @@ pub(super) fn routes() -> Router<Site> {
         .route("/sign-out", post(sign_in::sign_out))
 }
 
-/// The paths by which one gets a session.
-pub(super) fn sign_in_routes() -> Router<Site> {
-    // Programs that preview links ask for the head only; that must not use the link up.
-    Router::new().route("/sign-in", get(sign_in::redeem).head(sign_in::preview))
+/// The paths that need none: by which one gets a session, and where problems are explained.
+pub(super) fn open_routes() -> Router<Site> {
+    Router::new()
+        // Programs that preview links ask for the head only; that must not use the link up.
+        .route("/sign-in", get(sign_in::redeem).head(sign_in::preview))
+        .route("/problems", get(problems::list))
+        .route("/problems/{code}", get(problems::show))
 }
 
 /// What the frame around every page needs.
@@ -131,9 +135,12 @@ impl Chosen {
 }
 
 /// `GET /`.
-async fn list(State(site): State<Site>, query: Result<Parameters<ListQuery>, super::Refusal>) -> Response {
-    let filter = match query.and_then(|Parameters(query)| query.filter()) {
-        Ok(filter) => filter,
+async fn list(
+    State(site): State<Site>,
+    query: Result<FormParameters<ListQuery>, super::Refusal>,
+) -> Response {
+    let filter = match query {
+        Ok(FormParameters(ListQuery(filter))) => filter,
         Err(refusal) => return refused(&refusal.0),
     };
     let list = match site.relay.operations(&filter).await {

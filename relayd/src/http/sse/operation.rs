@@ -11,14 +11,14 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{PING, PING_AFTER, answer, document, end, records};
 use crate::http::Site;
 use crate::http::answer::{Answer, Refusal};
-use crate::http::extract::{Id, Parameters};
+use crate::http::extract::Id;
+use crate::http::query::{FROM_ONE, FromQuery, Given, Parameters};
 use crate::relay::Relay;
 
 /// How many bytes of records are read from the store at a time.
@@ -27,14 +27,21 @@ const PIECE: usize = 128 * 1024;
 const STATE_EVERY: Duration = Duration::from_millis(100);
 
 /// The query.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct EventsQuery {
     attempt: Option<Attempt>,
     /// The number of the first record.
     from: Option<u64>,
     /// Only so many of what is there already.
     tail: Option<u64>,
+}
+
+impl FromQuery for EventsQuery {
+    const PARAMETERS: &'static [(&'static str, &'static str)] =
+        &[("attempt", FROM_ONE), ("from", FROM_ONE), ("tail", "0 or more")];
+
+    fn read(given: &Given) -> Answer<Self> {
+        Ok(Self { attempt: given.attempt()?, from: given.from_one("from")?, tail: given.parsed("tail")? })
+    }
 }
 
 /// `GET /operations/{id}/events`.
@@ -54,7 +61,7 @@ pub(in crate::http) async fn operation(
     };
     if attempt > detail.summary.attempt {
         return Err(Refusal::new(
-            Code::NoSuchOperation,
+            Code::NoSuchAttempt,
             format!("there is no attempt {attempt} at Operation {id}"),
         ));
     }

@@ -103,7 +103,7 @@ async fn what_has_ended_is_told_from_the_start_or_from_the_last_event() {
     let (ids, ..) = Events::of(from("1-4").await).rest().await;
     assert_eq!(ids, Vec::<String>::new());
     assert_eq!(problem(from("x").await).await.1, "field_invalid");
-    assert_eq!(problem(from("2-1").await).await.0, 404);
+    assert_eq!(problem(from("2-1").await).await, (404, "no_such_attempt".to_owned(), None));
 }
 
 #[tokio::test]

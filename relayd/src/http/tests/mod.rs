@@ -4,6 +4,7 @@ mod api;
 mod events;
 mod listen;
 mod pages;
+mod refusals;
 mod script;
 mod transcript;
 
@@ -17,7 +18,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{BootTime, Chunk, Claim};
 use aegir_protocol::operation::Target;
-use aegir_protocol::record::{Finished, Output, Record, Started, Stream};
+use aegir_protocol::record::{Finished, Output, Record, Started, Stream, TaskTitle};
 use aegir_protocol::state::Outcome;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -209,7 +210,12 @@ fn transcript(id: OperationId, outputs: &[(Stream, &[u8])]) -> Vec<Vec<u8>> {
         version: "0".to_owned(),
         check: false,
         digest: None,
-        tasks: Vec::new(),
+        tasks: vec![TaskTitle {
+            role: "example".parse().unwrap(),
+            name: "say".parse().unwrap(),
+            title: "Say".to_owned(),
+            done_in: None,
+        }],
     });
     let mut lines = vec![started.to_line(1, at)];
     for (stream, bytes) in outputs {

@@ -142,7 +142,29 @@ async fn the_page_of_what_is_not_there_says_so() {
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert!(text(response).await.contains("no_such_operation"));
     let response = site.get("/?state=green").await;
-    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     // What a form sends when nothing is chosen.
     assert_eq!(site.get("/?state=&target=").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_problem_leads_to_its_explanation() {
+    let site = Site::new().await;
+    let problem = document(site.send("GET", "/api/v1/nodes", &[], Body::empty()).await).await;
+    let path = problem["type"].as_str().unwrap();
+    let response = site.send("GET", path, &[], Body::empty()).await;
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    assert!(header(&response, "content-type").starts_with("text/html"));
+    let page = text(response).await;
+    assert!(
+        page.contains("No valid token or cookie.") && page.contains("<code>aegir sign-in</code>"),
+        "{page}"
+    );
+    assert!(!page.contains("already_ended"), "{page}");
+    for path in ["/problems", "/problems/nonsense", "/problems/%ff"] {
+        let response = site.send("GET", path, &[], Body::empty()).await;
+        let expect = if path == "/problems" { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        assert_eq!(response.status(), expect, "{path}");
+        assert!(text(response).await.contains("href=\"/problems/already_ended\""), "{path}");
+    }
 }
