@@ -168,12 +168,8 @@ impl App {
         if let Some(socket) = &config.http.socket {
             tracing::info!(socket = %socket.display(), "listening");
         }
-        let (api, http_stop) = (relay.clone(), work());
-        tasks.spawn("http", async move {
-            if let Err(error) = http::serve(listeners, api, http_stop).await {
-                tracing::error!(error = %error, "the API has ended");
-            }
-        });
+        let limits = http::Limits::new(config.http.max_connections.get());
+        tasks.spawn("http", http::serve(listeners, relay.clone(), limits, work()));
 
         tasks.spawn("broker status", watch_broker(link, notifier.clone(), work()));
         let (watchdog, feeding) = (notifier.clone(), work());

@@ -1,6 +1,7 @@
 //! relayd's config file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::name::{BackendName, FrontendName};
@@ -10,6 +11,8 @@ use serde::Deserialize;
 
 /// The port of the API unless the config says otherwise.
 const PORT: u16 = 7180;
+/// How many connections a listener has at once unless the config says otherwise. A follower of an Operation takes one.
+const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not 0");
 
 /// What `relayd.toml` holds.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,11 +41,17 @@ pub struct Http {
     pub listen: SocketAddr,
     /// A unix socket besides.
     pub socket: Option<PathBuf>,
+    /// How many connections each of the two has at once; further ones wait until one ends.
+    pub max_connections: NonZeroUsize,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT), socket: None }
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT),
+            socket: None,
+            max_connections: MAX_CONNECTIONS,
+        }
     }
 }
 
@@ -110,9 +119,13 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_and_a_bad_name_are_errors() {
-        for text in
-            ["frontent = 'x'", "frontend = 'a/b'", "[http]\nlisten = 'nowhere'", "[broker]\nurl = 'x'"]
-        {
+        for text in [
+            "frontent = 'x'",
+            "frontend = 'a/b'",
+            "[http]\nlisten = 'nowhere'",
+            "[http]\nmax_connections = 0",
+            "[broker]\nurl = 'x'",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

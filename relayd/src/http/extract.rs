@@ -15,12 +15,16 @@ use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
 
 /// How much of a body that is too large is read and thrown away before it is refused, and for how long.
 const DISCARDED: usize = 16 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a body may take to arrive, and how long it may stop on its way.
+const BODY: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -57,7 +61,10 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let mut pieces = request.into_body().into_data_stream();
     let mut body = BytesMut::new();
     let mut too_much = announced.is_some_and(|length| length > MAX_MESSAGE as u64);
-    while !too_much && let Some(piece) = pieces.next().await {
+    let end = Instant::now() + BODY;
+    while !too_much {
+        let next = timeout_at(end.min(Instant::now() + SILENCE), pieces.next());
+        let Some(piece) = next.await.map_err(|_| too_late())? else { break };
         let piece = piece.map_err(|error| {
             Refusal::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
         })?;
@@ -81,6 +88,13 @@ async fn discard(pieces: &mut BodyDataStream) {
             None => return,
         }
     }
+}
+
+fn too_late() -> Refusal {
+    Refusal::new(
+        Code::RequestTimeout,
+        format!("the body did not come within {BODY:?}, or stopped for {SILENCE:?}: send the request again"),
+    )
 }
 
 fn too_large() -> Refusal {

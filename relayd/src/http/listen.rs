@@ -4,12 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
+use axum::Router;
+use axum::serve::{Listener, ListenerExt as _};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{self, Limits};
 use crate::relay::Relay;
 
 /// How long requests that are in progress may take once relayd stops.
@@ -89,10 +94,7 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until `stop`, and then for a second more what was in progress.
-///
-/// # Errors
-/// When a listener fails for good.
-pub async fn serve(listeners: Listeners, relay: Relay, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(listeners: Listeners, relay: Relay, limits: Limits, stop: CancellationToken) {
     let router = super::router(relay, stop.clone());
     let Listeners { tcp, unix } = listeners;
     // An event must not wait for the one before it to be acknowledged.
@@ -101,16 +103,13 @@ pub async fn serve(listeners: Listeners, relay: Relay, stop: CancellationToken) 
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
     });
-    let over_tcp = axum::serve(tcp, router.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let over_tcp = accept(tcp, router.clone(), limits, stop.clone());
     let serving = async {
         match unix {
             None => over_tcp.await,
             Some((listener, path)) => {
-                let over_unix =
-                    axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-                let ended = tokio::try_join!(over_tcp.into_future(), over_unix.into_future());
+                tokio::join!(over_tcp, accept(listener, router, limits, stop.clone()));
                 let _ = tokio::fs::remove_file(&path).await;
-                ended.map(|_| ())
             }
         }
     };
@@ -119,10 +118,41 @@ pub async fn serve(listeners: Listeners, relay: Relay, stop: CancellationToken) 
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        ended = serving => ended,
-        () = deadline => {
-            tracing::info!("requests that were still in progress are left");
-            Ok(())
-        }
+        () = serving => {}
+        () = deadline => tracing::info!("requests that were still in progress are left"),
     }
+}
+
+/// Accepts connections until `stop`, and waits for those that are open. When there are as many as there may be, further
+/// ones wait in the system's queue: who holds the others up is a slow client, and its time is limited.
+async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut open = JoinSet::new();
+    let mut was_full = false;
+    loop {
+        let is_full = room.available_permits() == 0;
+        if is_full && !was_full {
+            tracing::warn!(
+                connections = limits.connections,
+                "no more connections are taken until one ends ([http] max_connections)"
+            );
+        }
+        was_full = is_full;
+        let permit = tokio::select! {
+            () = stop.cancelled() => break,
+            permit = Arc::clone(&room).acquire_owned() => permit.expect("nobody closes it"),
+        };
+        let (stream, _) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        open.spawn(async move {
+            connection::answer(stream, router, limits, stop).await;
+            drop(permit);
+        });
+        while open.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while open.join_next().await.is_some() {}
 }

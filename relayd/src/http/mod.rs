@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod assets;
 mod caller;
+mod connection;
 mod extract;
 mod health;
 mod listen;
@@ -35,6 +36,7 @@ use tracing::Level;
 
 use crate::relay::Relay;
 use answer::Refusal;
+pub use connection::Limits;
 pub use listen::{ListenError, Listeners, serve};
 
 /// What every handler has.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{DEADLINE, Site, transcript};
-use crate::http::{ListenError, Listeners, serve};
+use crate::http::{Limits, ListenError, Listeners, serve};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -39,7 +39,7 @@ async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
     }
     let listeners = Listeners::bind(LOOPBACK.parse().unwrap(), None).await.unwrap();
     let address = listeners.address().unwrap();
-    let serving = tokio::spawn(serve(listeners, site.relay.clone(), site.stop.clone()));
+    let serving = tokio::spawn(serve(listeners, site.relay.clone(), Limits::new(16), site.stop.clone()));
     let get = async |path: &str| {
         let request = format!(
             "GET /api/v1/operations/{id}/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
@@ -55,7 +55,7 @@ async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
     let whole = get("transcript/raw").await;
     assert!(whole.contains("nonsense") && whole.ends_with("\r\n0\r\n\r\n"));
     site.stop.cancel();
-    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn both_sockets_answer_until_relayd_stops() {
     let listeners = bind(&socket).await.unwrap();
     let address = listeners.address().unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
-    let serving = tokio::spawn(serve(listeners, site.relay.clone(), site.stop.clone()));
+    let serving = tokio::spawn(serve(listeners, site.relay.clone(), Limits::new(16), site.stop.clone()));
 
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let over_tcp = exchange(TcpStream::connect(address).await.unwrap(), request).await;
@@ -97,6 +97,6 @@ async fn both_sockets_answer_until_relayd_stops() {
     let mut first = [0; 1];
     tokio::time::timeout(DEADLINE, stream.read_exact(&mut first)).await.unwrap().unwrap();
     site.stop.cancel();
-    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
     assert!(!socket.exists());
 }

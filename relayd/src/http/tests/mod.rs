@@ -1,10 +1,12 @@
 //! The HTTP interface over a real store, without a broker.
 
 mod api;
+mod connections;
 mod events;
 mod listen;
 mod pages;
 mod refusals;
+mod schemas;
 mod script;
 mod transcript;
 
