@@ -24,6 +24,7 @@ struct Rule {
     first: fn(char) -> bool,
     rest: fn(char) -> bool,
     longest: usize,
+    /// The same as a regular expression; the length stands beside it.
     pattern: &'static str,
     says: &'static str,
 }
@@ -68,21 +69,21 @@ const LABEL: Rule = Rule {
     first: alphanumeric,
     rest: label,
     longest: 63,
-    pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+    pattern: r"^[A-Za-z0-9](\.?[A-Za-z0-9_-])*\.?$",
     says: "1 to 63 letters, digits, '.', '_' and '-' are expected, a letter or digit first, no '..'",
 };
 const ENTITY: Rule = Rule {
     first: alphanumeric,
     rest: entity,
     longest: 253,
-    pattern: "^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$",
+    pattern: r"^[A-Za-z0-9](\.?[A-Za-z0-9_:-])*\.?$",
     says: "1 to 253 letters, digits, '.', '_', ':' and '-' are expected, a letter or digit first, no '..'",
 };
 const ADDRESS: Rule = Rule {
     first: address_first,
     rest: entity,
     longest: 253,
-    pattern: "^[A-Za-z0-9:][A-Za-z0-9._:-]{0,252}$",
+    pattern: r"^[A-Za-z0-9:](\.?[A-Za-z0-9_:-])*\.?$",
     says: "a host name, an IPv4 or an IPv6 address without brackets is expected",
 };
 

@@ -144,6 +144,7 @@ pub struct Host {
     pub host_keys: Vec<HostKey>,
     /// What it offers, with the settings of each.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = serde_json::json!({ "maxLength": 63 })))]
     pub services: BTreeMap<ServiceName, BTreeMap<VariableName, Value>>,
 }
 
@@ -175,9 +176,13 @@ impl Host {
     }
 }
 
-/// A public host key: `ssh-ed25519 AAAA…`, without host name and comment.
+/// A public host key: `ssh-ed25519 AAAA…`, without host name. A comment behind it is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend(
+    "pattern" = r"^[ \t\r\f]*[A-Za-z][A-Za-z0-9@.-]*[ \t\r\f]+[A-Za-z0-9+/=]+([ \t\r\f][^\n]*)?$",
+    "maxLength" = 16384
+))]
 pub struct HostKey(String);
 
 impl HostKey {
@@ -202,7 +207,12 @@ impl TryFrom<String> for HostKey {
         let kind_is_plain = kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '@'));
         let key_is_base64 = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
         let starts_plain = kind.starts_with(|c: char| c.is_ascii_alphabetic());
-        if kind_is_plain && key_is_base64 && starts_plain && text.len() <= 16 * 1024 && !text.contains('\n') {
+        if kind_is_plain
+            && key_is_base64
+            && starts_plain
+            && text.chars().count() <= 16 * 1024
+            && !text.contains('\n')
+        {
             Ok(Self(format!("{kind} {key}")))
         } else {
             Err(InvalidHostKey)

@@ -29,6 +29,7 @@ pub struct Request {
     pub backend: Option<BackendName>,
     /// The minions that it may use.
     #[serde(default)]
+    #[schemars(length(max = 256))]
     pub hosts: Vec<Host>,
     /// Values by scope, then by name. `{"secret": "plain"}` is sealed for the backend before it is stored, and is
     /// refused in a request by AMQP; `{"sealed": "…"}` is passed on as it is.
@@ -36,25 +37,31 @@ pub struct Request {
     pub variables: BTreeMap<String, BTreeMap<String, Value>>,
     /// Locks beside those that the target, the hosts and the manifest bring.
     #[serde(default)]
+    #[schemars(length(max = 256))]
     pub locks: Vec<Lock>,
     /// Which person or program asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"))]
     pub requested_by: Option<String>,
     /// 0 (lowest, and the default) to 9.
     #[serde(default)]
+    #[schemars(range(max = 9))]
     pub priority: u8,
     /// A dry run.
     #[serde(default)]
     pub check: bool,
     /// How long an attempt may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub timeout_seconds: Option<u64>,
     /// The same key with the same request gives the same Operation, however often it is sent. By HTTP it is
     /// the header `Idempotency-Key`; here it is for AMQP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"))]
     pub idempotency_key: Option<String>,
     /// W3C trace context, passed through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"))]
     pub traceparent: Option<String>,
 }
 

@@ -1,12 +1,61 @@
 //! The JSON Schemas (2020-12) of every format, for `docs/reference/schema/`.
 
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema};
+mod lines;
 
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform as _};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::message::Message;
+use crate::read::UnknownFields;
 use crate::{api, catalog, dead_letter, manifest, message, operation, record, request, runner};
 
+fn generator() -> SchemaGenerator {
+    SchemaSettings::draft2020_12().into_generator()
+}
+
 fn of<T: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+    generator().into_root_schema_for::<T>()
+}
+
+/// That of what a frontend writes: relayd refuses every field that it does not know.
+fn strict<T: JsonSchema>() -> Schema {
+    closed(of::<T>())
+}
+
+/// The schema without room for fields that it does not list.
+fn closed(mut schema: Schema) -> Schema {
+    let close = |schema: &mut Schema| {
+        if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
+            schema.insert("additionalProperties".to_owned(), false.into());
+        }
+    };
+    RecursiveTransform(close).transform(&mut schema);
+    schema
+}
+
+/// That of a whole message on the broker. A chunk's is that of its first line.
+fn envelope<M: Message + JsonSchema>() -> Schema {
+    let mut generator = generator();
+    let body = generator.subschema_for::<M>();
+    let schema = json_schema!({
+        "title": M::SCHEMA,
+        "type": "object",
+        "properties": { "schema": { "const": M::SCHEMA }, "body": body },
+        "required": ["schema", "body"],
+    });
+    let schema = whole(generator, schema);
+    match M::UNKNOWN {
+        UnknownFields::Refuse => closed(schema),
+        UnknownFields::Ignore => schema,
+    }
+}
+
+/// A schema with what it refers to.
+fn whole(mut generator: SchemaGenerator, mut schema: Schema) -> Schema {
+    schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+    schema.insert("$defs".to_owned(), generator.take_definitions(true).into());
+    schema
 }
 
 /// That of a role's manifest, for editors.
@@ -19,7 +68,7 @@ pub fn role() -> Schema {
 #[must_use]
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
-        ("request", of::<request::Request>()),
+        ("request", strict::<request::Request>()),
         ("reply", of::<request::Reply>()),
         ("operation", of::<operation::Operation>()),
         ("claim", of::<message::Claim>()),
@@ -35,9 +84,26 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("echoed", of::<message::Echoed>()),
         ("heartbeat", of::<message::Heartbeat>()),
         ("catalog", of::<catalog::Catalog>()),
+        ("envelope.request", envelope::<request::Request>()),
+        ("envelope.reply", envelope::<request::Reply>()),
+        ("envelope.operation", envelope::<operation::Operation>()),
+        ("envelope.claim", envelope::<message::Claim>()),
+        ("envelope.grant", envelope::<message::Grant>()),
+        ("envelope.chunk", envelope::<message::Chunk>()),
+        ("envelope.receipt", envelope::<message::Receipt>()),
+        ("envelope.replay", envelope::<message::Replay>()),
+        ("envelope.unknown", envelope::<message::Unknown>()),
+        ("envelope.catalog_wanted", envelope::<message::CatalogWanted>()),
+        ("envelope.cancel", envelope::<message::Cancel>()),
+        ("envelope.report", envelope::<message::Report>()),
+        ("envelope.echo", envelope::<message::Echo>()),
+        ("envelope.echoed", envelope::<message::Echoed>()),
+        ("envelope.heartbeat", envelope::<message::Heartbeat>()),
+        ("envelope.catalog", envelope::<catalog::Catalog>()),
         ("role", role()),
         ("runner.input", of::<runner::Input>()),
         ("runner.line", of::<runner::Line>()),
+        ("record", lines::record()),
         ("record.started", of::<record::Started>()),
         ("record.task_started", of::<record::TaskStarted>()),
         ("record.output", of::<record::Output>()),
@@ -51,10 +117,15 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("api.accepted", of::<request::Accepted>()),
         ("api.operation_list", of::<api::OperationList>()),
         ("api.operation_detail", of::<api::OperationDetail>()),
-        ("api.action_request", of::<api::ActionRequest>()),
-        ("api.approve_request", of::<api::ApproveRequest>()),
-        ("api.retry_request", of::<api::RetryRequest>()),
-        ("api.pause_request", of::<api::PauseRequest>()),
+        ("api.action_request", strict::<api::ActionRequest>()),
+        ("api.approve_request", strict::<api::ApproveRequest>()),
+        ("api.retry_request", strict::<api::RetryRequest>()),
+        ("api.pause_request", strict::<api::PauseRequest>()),
+        ("api.check_request", strict::<api::CheckRequest>()),
+        ("api.operation_summary", of::<api::OperationSummary>()),
+        ("api.catalog_list", of::<api::CatalogList>()),
+        ("api.sign_in_link", of::<api::SignInLink>()),
+        ("api.event", lines::event()),
         ("api.backend_list", of::<api::BackendList>()),
         ("api.document_list", of::<api::DocumentList>()),
         ("api.node_list", of::<api::NodeList>()),

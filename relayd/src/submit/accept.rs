@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::ledger::Terms;
 use crate::secrets::Seal;
 
-/// The longest text that is only passed on: who asked, the trace context. In bytes.
+/// The longest text that is only passed on: who asked, the trace context. In characters.
 const MAX_TEXT: usize = 255;
 /// The most locks that a request may add.
 const MAX_LOCKS: usize = 256;
@@ -120,9 +120,9 @@ fn check_fields(request: &Request) -> Vec<FieldProblem> {
     for (pointer, text) in [("/requested_by", &request.requested_by), ("/traceparent", &request.traceparent)]
     {
         if let Some(text) = text
-            && (text.len() > MAX_TEXT || text.chars().any(char::is_control))
+            && (text.chars().count() > MAX_TEXT || text.chars().any(char::is_control))
         {
-            wrong(pointer, format!("at most {MAX_TEXT} bytes without control characters are expected"));
+            wrong(pointer, format!("at most {MAX_TEXT} characters without control characters are expected"));
         }
     }
     if request.timeout_seconds == Some(0) {
