@@ -12,6 +12,7 @@ use aegir_service::directory::from_environment;
 use serde::Deserialize;
 
 use crate::plan::Settings;
+use crate::vault;
 
 /// `dispatcherd.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +59,9 @@ pub struct Config {
     /// How Ansible is run.
     #[serde(default)]
     pub ansible: Ansible,
+    /// Files with passwords of Ansible Vault, by vault id.
+    #[serde(default)]
+    pub vault_passwords: BTreeMap<String, PathBuf>,
     /// What is off until an operator allows it.
     #[serde(default)]
     pub allow: Allow,
@@ -225,6 +229,9 @@ impl Config {
         config.broker.ca_file.iter_mut().for_each(beside);
         config.broker.certificate_file.iter_mut().for_each(beside);
         config.broker.key_file.iter_mut().for_each(beside);
+        for path in config.vault_passwords.values_mut() {
+            *path = vault::place(file, path);
+        }
         beside(&mut config.ansible.plugins);
         // A name without a slash is looked up in `PATH`.
         if config.ansible.playbook.components().count() > 1 {
@@ -276,6 +283,7 @@ impl Config {
             connect_timeout_seconds: self.ssh.connect_timeout_seconds,
             ansible_playbook: self.ansible.playbook.clone(),
             minion_python: self.ansible.python.clone(),
+            vault_passwords: absolute_all(&self.vault_passwords),
             ansible_plugins: absolute(&self.ansible.plugins),
             output_limit_bytes: self.limits.output_bytes,
         }
@@ -323,6 +331,7 @@ impl Config {
                 ));
             }
         }
+        wrong.extend(vault::check(&self.vault_passwords));
         for (setting, path) in self.directories() {
             if !path.is_dir() {
                 wrong.push(format!(
@@ -349,6 +358,10 @@ impl Config {
         let roots = self.content_roots.iter().map(|path| ("content_roots", path.as_path()));
         roles.chain(roots).chain([("ansible.plugins", self.ansible.plugins.as_path())])
     }
+}
+
+fn absolute_all(paths: &BTreeMap<String, PathBuf>) -> BTreeMap<String, PathBuf> {
+    paths.iter().map(|(name, path)| (name.clone(), absolute(path))).collect()
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -8,6 +8,7 @@
 //! | [`journal`] | all attempts, as directories |
 //! | [`slots`] | who may start, and who is next: claims and grants |
 //! | [`planner`], [`plan`] | from an Operation to its Tasks, or to a reason |
+//! | [`vault`] | passwords of Ansible Vault |
 //! | [`attempt`], [`launch`] | an attempt from grant to tombstone; the runner's process |
 //! | [`ship`] | bringing transcripts to relayd |
 //! | [`control`], [`heartbeat`], [`frontends`] | hearing relayd, and speaking to it |
@@ -37,3 +38,4 @@ pub mod secrets;
 pub mod ship;
 pub mod slots;
 pub mod spool;
+pub mod vault;

@@ -228,6 +228,9 @@ pub struct Settings {
     pub ansible_playbook: PathBuf,
     /// The Python that Ansible uses on minions.
     pub minion_python: PathBuf,
+    /// Files with passwords of Ansible Vault, by vault id.
+    #[serde(default)]
+    pub vault_passwords: BTreeMap<String, PathBuf>,
     /// Where our callback and action plug-ins are installed.
     pub ansible_plugins: PathBuf,
     /// How many bytes an attempt may print.

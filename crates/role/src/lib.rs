@@ -7,6 +7,7 @@ pub mod files;
 mod load;
 mod new;
 mod places;
+pub mod project;
 #[cfg(test)]
 mod schema_tests;
 mod undeclared;

@@ -84,6 +84,7 @@ impl Case {
             ansible_playbook: std::env::var_os("AEGIR_TEST_ANSIBLE_PLAYBOOK")
                 .map_or_else(|| "ansible-playbook".into(), PathBuf::from),
             minion_python: "/usr/bin/python3".into(),
+            vault_passwords: BTreeMap::new(),
             ansible_plugins: Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible"),
             output_limit_bytes: 1024 * 1024 * 1024,
         };

@@ -8,6 +8,7 @@ mod case;
 mod documents;
 mod full_disk;
 mod minions;
+mod playbooks;
 mod plugin;
 mod results;
 mod shell;

@@ -1,8 +1,6 @@
-//! The playbook, the inventory and the environment of one Task.
+//! The playbook and the inventory of one Task.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::Path;
 
 use aegir_protocol::id::Attempt;
 use aegir_protocol::name::HostName;
@@ -12,30 +10,10 @@ use serde_json::{Map, Value, json};
 use super::super::work::Work;
 use super::variables::{NotData, wrapped};
 use crate::minions::{MARKER, Minion, STEP};
-use crate::plan::{PlannedTask, Settings};
+use crate::plan::PlannedTask;
 
-/// What is the same for every Task. Paths are in the environment, where nothing in them has a meaning. Modules do
-/// not log to the minion's syslog: they would log their arguments, secrets included.
-pub(super) const CONFIG: &str = "\
-[defaults]
-host_key_checking = True
-retry_files_enabled = False
-nocows = True
-nocolor = True
-deprecation_warnings = False
-localhost_warning = False
-inject_facts_as_vars = False
-no_target_syslog = True
-force_valid_group_names = ignore
-enable_plugins = ansible.builtin.yaml
-[inventory]
-enable_plugins = ansible.builtin.yaml
-unparsed_is_failed = True
-[connection]
-pipelining = True
-[ssh_connection]
-pipelining = True
-";
+/// The `ansible.cfg` of a task-file: Ansible would look for another one otherwise.
+pub(super) const CONFIG: &str = "# All settings are in the environment.\n[defaults]\n";
 
 /// What Ansible makes of it as each step begins: `STEP` in the callback plug-in has the same for plays of others.
 const STEP_BEGINS: &str = "{{ (now().timestamp() * 1000000) | int }}";
@@ -82,7 +60,6 @@ pub(super) fn inventory(
             options.push("-o ProxyCommand=false".to_owned());
         }
         let mut variables = json!({
-            "ansible_connection": "ssh",
             "ansible_host": login.address,
             "ansible_port": login.port,
             "ansible_user": login.user.as_str(),
@@ -115,35 +92,4 @@ pub(super) fn inventory(
 /// A word as Ansible splits it again (shlex).
 fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
-}
-
-/// What ansible-playbook has in its environment beside what every child has.
-pub(super) fn environment(
-    settings: &Settings,
-    plugins: &Path,
-    task: &PlannedTask,
-    forks: usize,
-) -> BTreeMap<String, OsString> {
-    let content = settings.content_directory.join(&task.digest);
-    let collections = std::iter::once(&content).chain(&settings.collections);
-    // Paths of the config can't have a colon then; Ansible could not be told of them.
-    let collections = std::env::join_paths(collections).unwrap_or_else(|_| content.clone().into_os_string());
-    let plugins = |kind: &str| plugins.join(kind).into_os_string();
-    let seconds = settings.connect_timeout_seconds.max(1).to_string();
-    [
-        ("ANSIBLE_ROLES_PATH", content.into_os_string()),
-        ("ANSIBLE_COLLECTIONS_PATH", collections),
-        ("ANSIBLE_CALLBACK_PLUGINS", plugins("callback_plugins")),
-        ("ANSIBLE_ACTION_PLUGINS", plugins("action_plugins")),
-        ("ANSIBLE_LIBRARY", plugins("modules")),
-        ("ANSIBLE_FORKS", forks.to_string().into()),
-        ("ANSIBLE_TIMEOUT", seconds.into()),
-        ("ANSIBLE_NOCOLOR", "1".into()),
-        // What is printed is shown as it comes, and roles by digest stay as they were planned.
-        ("PYTHONUNBUFFERED", "1".into()),
-        ("PYTHONDONTWRITEBYTECODE", "1".into()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
 }

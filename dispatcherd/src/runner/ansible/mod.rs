@@ -1,11 +1,13 @@
 //! The `ansible` runner: one task-file of a role, or a playbook of the operator's own.
 //!
 //! Everything that ansible-playbook reads is made for the one Task, in a directory that explains the run:
-//! playbook, inventory, variables. Values from the frontend are wrapped so that they are never templates.
+//! playbook, inventory, variables. Values from the frontend are wrapped so that they are never templates. A playbook of
+//! the operator's own runs as it does by hand, beside its `ansible.cfg`, with what `environment` says on top.
 //! Our callback plug-in says what happens over a socket; what Ansible prints becomes output records beside
 //! that.
 
 mod cut_off;
+mod environment;
 mod files;
 mod variables;
 mod verdict;
@@ -17,9 +19,11 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::code::Code;
 use aegir_protocol::name::HostName;
 use aegir_protocol::state::Reason;
+use aegir_role::project::ProjectConfig;
 
 pub(super) use variables::is_data;
 
+use self::environment::Places;
 use super::child::carry;
 use super::events::Events;
 use super::process::{Process, Program};
@@ -27,6 +31,7 @@ use super::shell::start_reason;
 use super::work::{TaskEnd, Work};
 use crate::minions::Minion;
 use crate::plan::{Action, PlannedTask};
+use crate::vault::{self, VaultError};
 use verdict::Judge;
 
 /// The environment variable that names the plug-in's socket.
@@ -96,6 +101,9 @@ pub(super) enum PrepareError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A password of Vault's.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// A variable that Ansible would not take for data.
     #[error("{0}")]
     Variable(#[from] variables::NotData),
@@ -106,7 +114,7 @@ impl PrepareError {
         let code = match self {
             Self::Secret(error) => return error.reason(),
             Self::Write { source, .. } | Self::Listen { source, .. } => super::code(source),
-            Self::NoPlugin { .. } | Self::Variable(_) => Code::RunnerFailed,
+            Self::NoPlugin { .. } | Self::Variable(_) | Self::Vault(_) => Code::RunnerFailed,
         };
         code.because(super::chain(self))
     }
@@ -139,23 +147,29 @@ fn prepare(
         crate::secrets::write_private(&path, text.as_bytes()).map(|()| path).map_err(PrepareError::from)
     };
     let inventory = write("inventory.json", files::inventory(work, task, minions, down)?)?;
-    let config = write("ansible.cfg", files::CONFIG.to_owned())?;
-    let playbook = match &task.action {
-        Action::Playbook(path) => path.clone(),
-        Action::TaskFile(file) => write("playbook.json", files::playbook(task, file, &work.marker()))?,
+    let (playbook, own) = match &task.action {
+        Action::Playbook(path) => (path.clone(), Some(ProjectConfig::of(path, &settings.content_roots))),
+        Action::TaskFile(file) => {
+            (write("playbook.json", files::playbook(task, file, &work.marker()))?, None)
+        }
         // Other runners have those.
-        Action::Program { .. } | Action::Plugin { .. } => PathBuf::new(),
+        Action::Program { .. } | Action::Plugin { .. } => (PathBuf::new(), None),
     };
     let plain = write("variables.json", variables::plain(work, task)?)?;
     let private = work.private.directory(&format!("task-{}", task.number))?;
     let secret = variables::secret(work, task)?;
-    let mut argv: Vec<OsString> = vec![
-        settings.ansible_playbook.clone().into(),
-        "--inventory".into(),
-        inventory.into(),
-        "--extra-vars".into(),
-        at(&plain),
-    ];
+    let mut argv: Vec<OsString> = vec![settings.ansible_playbook.clone().into()];
+    let theirs = own.as_ref().map(ProjectConfig::inventories).unwrap_or_default();
+    if !theirs.is_empty() {
+        // Their hosts are there for their groups and variables; a play is for those of the Task.
+        argv.extend(["--limit".into(), "task,localhost".into()]);
+    }
+    // Of two values for a host that of the last one counts.
+    for inventory in theirs.into_iter().chain([inventory]) {
+        argv.extend(["--inventory".into(), inventory.into()]);
+    }
+    argv.extend(vault::arguments(&settings.vault_passwords)?);
+    argv.extend(["--extra-vars".into(), at(&plain)]);
     if let Some(secret) = secret {
         let path = private.join("secrets.json");
         crate::secrets::write_private(&path, secret.as_bytes())?;
@@ -170,18 +184,24 @@ fn prepare(
         Events::listen(&socket).map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
     let temporary = private.join("tmp");
     crate::secrets::private_directory(&temporary).map_err(failed(&temporary))?;
-    let mut environment = files::environment(settings, &plugins, task, minions.len().clamp(1, MOST_FORKS));
-    environment.insert("ANSIBLE_CONFIG".to_owned(), config.into());
+    let no_log = private.join(environment::NO_LOG);
+    std::os::unix::fs::symlink("/dev/null", &no_log).map_err(failed(&no_log))?;
+    let forks = minions.len().clamp(1, MOST_FORKS);
+    let places = Places { settings, plugins: &plugins, task, private: &private };
+    let mut environment = environment::environment(places, forks, own.as_ref());
     environment.insert("ANSIBLE_LOCAL_TEMP".to_owned(), temporary.into());
     environment.insert(EVENTS.to_owned(), socket.into());
-    // An operator's playbook finds the files beside it.
-    let start = match &task.action {
-        Action::Playbook(path) => {
-            environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
-            path.parent().unwrap_or(&directory).to_owned()
+    if own.is_some() {
+        environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
+    }
+    let (config, start) = match own {
+        Some(ProjectConfig { file: Some(file), start, .. }) => (file, start),
+        Some(ProjectConfig { file: None, start, .. }) => {
+            (write("ansible.cfg", files::CONFIG.to_owned())?, start)
         }
-        Action::TaskFile(_) | Action::Program { .. } | Action::Plugin { .. } => directory,
+        None => (write("ansible.cfg", files::CONFIG.to_owned())?, directory.clone()),
     };
+    environment.insert("ANSIBLE_CONFIG".to_owned(), config.into());
     let program = Program {
         argv,
         environment,
