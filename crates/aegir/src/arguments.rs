@@ -386,6 +386,9 @@ pub enum RoleCommand {
         /// Where roles are that they use, if not beside them (repeatable)
         #[arg(long, value_name = "DIRECTORY")]
         beside: Vec<PathBuf>,
+        /// A content root with the playbooks that they name, which are looked at too (repeatable)
+        #[arg(long, value_name = "DIRECTORY")]
+        content: Vec<PathBuf>,
     },
     /// Make a role that can be deployed, with tests
     New {

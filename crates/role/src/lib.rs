@@ -4,6 +4,7 @@
 //! same eyes.
 
 pub mod files;
+mod inspect;
 mod load;
 mod new;
 mod places;
@@ -13,6 +14,7 @@ mod schema_tests;
 mod undeclared;
 mod uses;
 
-pub use load::{Found, Located, check, load};
+pub use inspect::Report;
+pub use load::{Found, Located, check, load, report};
 pub use new::{NewError, new};
 pub use places::{MANIFEST, Places, roles_in};

@@ -11,6 +11,7 @@ use aegir_service::room::passes;
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{self, FilesError};
+use crate::inspect::{Report, Subject, inspect};
 use crate::places::{MANIFEST, Place, Places, in_collections, in_directory};
 use crate::{undeclared, uses};
 
@@ -115,9 +116,16 @@ pub fn load(places: &Places) -> Found {
 /// in these directories.
 #[must_use]
 pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
+    report(path, directories, &[]).problems
+}
+
+/// The same with notes, about a role that may be in order. Playbooks are looked for below the `content` directories.
+#[must_use]
+pub fn report(path: &Path, directories: &[PathBuf], content: &[PathBuf]) -> Report {
+    let of = |problem: String| Report { problems: vec![problem], notes: Vec::new() };
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let Some(own) = whole.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-        return vec!["it has no name".to_owned()];
+        return of("it has no name".to_owned());
     };
     let mut found = Found::default();
     let mut manifests = Manifests::new();
@@ -126,7 +134,7 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
     while let Some((name, path)) = wanted.pop() {
         let (name, read) = match read(&name, vec![Place { path, collection: None }], &mut found) {
             Ok(read) => read,
-            Err(reason) if own.is_none() => return vec![reason],
+            Err(reason) if own.is_none() => return of(reason),
             // Whoever uses it says that it is not there.
             Err(_) => continue,
         };
@@ -143,7 +151,16 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
         }
         manifests.insert(name, read);
     }
-    own.and_then(|own| one(&own, &manifests, &mut Digests::new(), &mut found).err()).unwrap_or_default()
+    let Some(name) = own else { return Report::default() };
+    let mut problems = one(&name, &manifests, &mut Digests::new(), &mut found).err().unwrap_or_default();
+    let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
+    // Where that can't be completed, what is wrong with it is among the problems.
+    let (manifest, uses) =
+        uses::complete(&name, &said).unwrap_or_else(|_| (manifests[&name].1.clone(), BTreeSet::new()));
+    let subject = Subject { name: &name, path: &manifests[&name].0.path, manifest: &manifest, uses: &uses };
+    let Report { problems: more, notes } = inspect(subject, content);
+    problems.extend(more);
+    Report { problems, notes }
 }
 
 fn read(name: &str, places: Vec<Place>, found: &mut Found) -> Result<(RoleName, (Place, Manifest)), String> {

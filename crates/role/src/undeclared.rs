@@ -2,6 +2,7 @@
 //! that are not there.
 
 mod seen;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use yaml_serde::Value;
 
 pub(crate) use seen::Files;
 use seen::{Seen, Words};
+pub(crate) use words::{expressions, used_in};
 
 /// What a role sets itself.
 #[derive(Debug, Default)]
@@ -172,7 +174,7 @@ fn own_variables(role: Files<'_>) -> Own {
 }
 
 /// The files in a directory of the role, and below it, by their paths in the role.
-fn files_below(role: &Path, directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(role: &Path, directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(role.join(directory)).into_iter().flatten().flatten();
     let below = entries.flat_map(|entry| {
         let path = directory.join(entry.file_name());
@@ -183,7 +185,9 @@ fn files_below(role: &Path, directory: &Path) -> Vec<PathBuf> {
             Ok(_) | Err(_) => Vec::new(),
         }
     });
-    below.collect()
+    let mut below: Vec<_> = below.collect();
+    below.sort();
+    below
 }
 
 /// Whether a file of variables is encrypted, so that nobody can say what the role sets.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use aegir_role::MANIFEST;
+use aegir_role::{MANIFEST, Report};
 use aegir_service::exit::Exit;
 
 use crate::arguments::RoleCommand;
@@ -17,7 +17,7 @@ const FINDINGS: i32 = 2;
 
 pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
     match command {
-        RoleCommand::Check { roles, beside } => check(roles, beside),
+        RoleCommand::Check { roles, beside, content } => check(roles, beside, content),
         RoleCommand::New { name, directory } => {
             let role = aegir_role::new(name, directory)
                 .map_err(|error| Error::file(&directory.join(name.as_str()), error.to_string()))?;
@@ -32,12 +32,12 @@ pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
     }
 }
 
-fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
+fn check(roles: &[PathBuf], beside: &[PathBuf], content: &[PathBuf]) -> Result<ExitCode, Error> {
     let mut text = String::new();
     let mut wrong = 0;
     let each: Vec<_> = roles.iter().flat_map(|given| meant(given)).collect();
     for role in &each {
-        let mut problems = aegir_role::check(role, beside);
+        let Report { mut problems, notes } = aegir_role::report(role, beside, content);
         problems.extend(lint(role)?);
         wrong += problems.len();
         for problem in &problems {
@@ -45,6 +45,9 @@ fn check(roles: &[PathBuf], beside: &[PathBuf]) -> Result<ExitCode, Error> {
         }
         if problems.is_empty() {
             let _ = writeln!(text, "{}: good", role.display());
+        }
+        for note in &notes {
+            let _ = writeln!(text, "{}: note: {note}", role.display());
         }
     }
     print_text(&text)?;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::name::RoleName;
 use yaml_serde::Value;
 
-/// Keys whose text is an expression without braces.
-const EXPRESSIONS: [&str; 7] = ["when", "changed_when", "failed_when", "until", "that", "var", "break_when"];
+use super::words::{in_braces, is_expression, is_no_variable, without_quoted, words};
+
 /// Keys of a step that name another task-file.
 const INCLUDES: [&str; 2] = ["include_tasks", "import_tasks"];
 
@@ -70,7 +70,7 @@ impl Seen {
                     let key = key.as_str().unwrap_or_default();
                     self.template(role, file, key);
                     self.key(role, file, key.rsplit('.').next().unwrap_or_default(), value);
-                    self.value(role, file, value, EXPRESSIONS.contains(&key));
+                    self.value(role, file, value, is_expression(key));
                 }
             }
             Value::Tagged(tagged) => {
@@ -137,15 +137,7 @@ impl Seen {
 
     /// A text in which only what stands in braces is an expression.
     fn template(&mut self, role: Files<'_>, file: &Path, text: &str) {
-        let text = without(&without(text, "{#", "#}"), "{% raw %}", "{% endraw %}");
-        let mut rest = text.as_str();
-        while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
-            let end = if rest[start..].starts_with("{{") { "}}" } else { "%}" };
-            let inside = &rest[start + 2..];
-            let length = inside.find(end).unwrap_or(inside.len());
-            self.expression(role, file, &inside[..length]);
-            rest = &inside[length..];
-        }
+        in_braces(text, &mut |inside| self.expression(role, file, inside));
     }
 
     fn expression(&mut self, role: Files<'_>, file: &Path, text: &str) {
@@ -153,11 +145,7 @@ impl Seen {
         let own = format!("{}_", role.name);
         self.set.extend(locals(&outside));
         for (word, before, behind) in words(&outside) {
-            // A filter or a test, a function, the name of an argument.
-            let follows = |sign: &str| before.trim_end().ends_with(sign);
-            let is_argument = behind.starts_with('=') && !behind.starts_with("==");
-            if follows("|") || follows(" is") || follows(" is not") || behind.starts_with('(') || is_argument
-            {
+            if is_no_variable(before, behind) {
                 continue;
             }
             let word = if word == "aegir.outputs" || word.starts_with("aegir.outputs.") {
@@ -189,18 +177,6 @@ impl Seen {
     }
 }
 
-/// The words of an expression, each with what stands before and behind it.
-fn words(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let start = at + text[at..].find(part)?;
-        let end = text[start..].find(|c| !part(c)).map_or(text.len(), |length| start + length);
-        at = end;
-        Some((&text[start..end], &text[..start], text[end..].trim_start()))
-    })
-}
-
 /// What `for … in` and `set …` name.
 fn locals(expression: &str) -> Vec<String> {
     let expression = expression.trim().trim_matches('-').trim();
@@ -214,41 +190,7 @@ fn locals(expression: &str) -> Vec<String> {
     names.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// A text without what stands between two signs, and without these.
-fn without(text: &str, open: &str, close: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(open) {
-        kept.push_str(&rest[..start]);
-        let inside = &rest[start + open.len()..];
-        rest = inside.find(close).map_or("", |end| &inside[end + close.len()..]);
-    }
-    kept.push_str(rest);
-    kept
-}
-
 /// Whether a path is no template, and does not lead out of the role.
 fn is_fixed(path: &str) -> bool {
     !path.contains("{{") && !path.starts_with('/') && !path.split('/').any(|part| part == "..")
-}
-
-/// An expression without its quoted texts.
-fn without_quoted(text: &str) -> String {
-    let mut outside = String::with_capacity(text.len());
-    let mut quote = None;
-    let mut escaped = false;
-    for c in text.chars() {
-        match quote {
-            Some(open) => {
-                if c == open && !escaped {
-                    quote = None;
-                    outside.push(' ');
-                }
-                escaped = c == '\\' && !escaped;
-            }
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None => outside.push(c),
-        }
-    }
-    outside
 }
