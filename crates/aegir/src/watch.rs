@@ -1,5 +1,7 @@
 //! Who watches an Operation: a person, or a program that wants the records.
 
+use std::collections::BTreeSet;
+
 use aegir_protocol::api::{AttemptDetail, OperationSummary};
 use aegir_protocol::state::State;
 use serde::Serialize;
@@ -31,6 +33,14 @@ impl Person {
     pub fn new(look: Look, wanted: Wanted) -> Self {
         let log = Log::new(look, wanted);
         Self { log, foot: Foot::new(), pending: String::new(), told: None, away: false, timed: false }
+    }
+
+    /// Tells what lies before the records that will come: a transcript's first one, and which of its Tasks are
+    /// ansible-playbook's.
+    #[must_use]
+    pub fn joining(mut self, attempt: u32, first: &[u8], ansible: BTreeSet<u32>) -> Self {
+        self.log.joins(attempt, first, ansible);
+        self
     }
 
     /// Shows how the Operation ended.

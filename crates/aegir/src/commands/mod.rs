@@ -24,7 +24,6 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::follow::{Start, Watcher, follow};
 use crate::render::Look;
-use crate::render::log::Wanted;
 use crate::watch::{Person, Program};
 
 /// What every command has.
@@ -70,10 +69,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 }
 
 /// What a program sees of an Operation that it follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Form {
-    /// A text for people, of these records.
-    Text(Wanted),
+    /// A text for people.
+    Text(Box<Person>),
     /// The transcript's lines as they are.
     Lines,
     /// States and records, each as an object with one key.
@@ -85,9 +84,8 @@ async fn watch(context: &Context, id: OperationId, start: Start, form: Form) -> 
     let client = &context.client;
     let watching = async {
         match form {
-            Form::Text(wanted) => {
-                let mut person = Person::new(context.look.clone(), wanted);
-                let summary = follow(client, id, start, &mut person).await?;
+            Form::Text(mut person) => {
+                let summary = follow(client, id, start, person.as_mut()).await?;
                 person.end(&summary)?;
                 Ok(summary)
             }

@@ -21,6 +21,7 @@ use crate::follow::Start;
 use crate::render::log::Wanted;
 use crate::request::request;
 use crate::terminal::{confirm, print_json, print_text};
+use crate::watch::Person;
 
 /// How often a request is sent before giving up. It is the same request each time: it has a key.
 const TRIES: u32 = 3;
@@ -73,7 +74,11 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
     if !follow {
         return Ok(Exit::Success.into());
     }
-    let form = if context.json { Form::Tagged } else { Form::Text(Wanted::default()) };
+    let form = if context.json {
+        Form::Tagged
+    } else {
+        Form::Text(Box::new(Person::new(context.look.clone(), Wanted::default())))
+    };
     watch(context, id, Start::default(), form).await
 }
 

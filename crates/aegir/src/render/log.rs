@@ -1,5 +1,9 @@
 //! A transcript for people, record by record.
 
+mod told;
+
+use std::collections::BTreeSet;
+
 use aegir_protocol::api::{AttemptDetail, OperationSummary};
 use aegir_protocol::record::{
     Document, Finished, Header, Output, Plan, Progress, Record, Remains, Started, Step, StepStatus, Stream,
@@ -8,6 +12,7 @@ use aegir_protocol::record::{
 use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
+use self::told::Told;
 use super::clean::{clean, one_line};
 use super::operation::carry_out;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
@@ -41,9 +46,17 @@ pub struct Log {
     open: Option<(u32, Stream, Option<String>)>,
     /// What a status line may say now.
     status: Option<String>,
+    /// The Tasks that are known to be ansible-playbook's though their start was not among the records.
+    ansible: BTreeSet<u32>,
+    /// Which Task the fields below are about.
+    task: Option<u32>,
     /// The end of what ansible-playbook printed in this Task and was not shown; `None` where nothing is held
     /// back.
     held: Option<String>,
+    /// Whether that is not needed: a step says why the Task fails, or may have said so before the first record.
+    explained: bool,
+    /// What was said of what went wrong.
+    told: Told,
     /// When the attempt ended, if its last record is here.
     ended: Option<Timestamp>,
     /// How it ended, until it is known whether the Operation has ended by that.
@@ -64,7 +77,11 @@ impl Log {
             task_started: None,
             open: None,
             status: None,
+            ansible: BTreeSet::new(),
+            task: None,
             held: None,
+            explained: false,
+            told: Told::default(),
             ended: None,
             untold: None,
         }
@@ -80,6 +97,13 @@ impl Log {
     #[must_use]
     pub fn started(&self) -> Option<Timestamp> {
         self.started
+    }
+
+    /// What is to be known where a transcript is read from its middle on: its first record, and which of its Tasks are
+    /// ansible-playbook's.
+    pub fn joins(&mut self, attempt: u32, first: &[u8], ansible: BTreeSet<u32>) {
+        self.record(attempt, first);
+        self.ansible = ansible;
     }
 
     /// The text of a record; empty for one that has nothing to show.
@@ -153,7 +177,7 @@ impl Log {
         if let (Some(from), Some(to)) = (self.started, self.ended) {
             text.push_str(&format!(" after {}", duration(milliseconds(from, to))));
         }
-        text.push_str(&why.map(|why| format!(". {}", reason(why))).unwrap_or_default());
+        text.push_str(&why.map(|why| self.told.reason(why)).unwrap_or_default());
         text.push('\n');
         if self.started.is_some() && self.ended.is_none() {
             text.push_str("The transcript is incomplete: it ends here without its last record.\n");
@@ -167,6 +191,9 @@ impl Log {
         {
             return String::new();
         }
+        if let Some(task) = task_of(record) {
+            self.enter(task);
+        }
         match record {
             Record::Output(output) => self.output(output),
             Record::Started(started) => self.started_text(at, started),
@@ -177,6 +204,16 @@ impl Log {
             Record::Progress(progress) => self.progress(progress),
             Record::TaskFinished(task) => self.task_finished(at, task),
             Record::Finished(finished) => self.finished(at, finished),
+        }
+    }
+
+    /// A record of this Task comes. Where its start was not seen, what its steps have said before is not known either.
+    fn enter(&mut self, task: u32) {
+        if self.task != Some(task) {
+            self.task = Some(task);
+            self.held = (self.ansible.contains(&task) && !self.wanted.all).then(String::new);
+            self.explained = true;
+            self.told.task();
         }
     }
 
@@ -207,6 +244,7 @@ impl Log {
     fn task_started_text(&mut self, at: Timestamp, task: &TaskStarted) -> String {
         self.task_started = Some((task.task, at));
         self.held = (task.runner == "ansible" && !self.wanted.all).then(String::new);
+        self.explained = false;
         let title = format!("{}: {}", self.of_tasks(task.task), one_line(&task.title));
         let hosts: Vec<_> = task.hosts.iter().map(|host| host.as_str()).collect();
         let on = if hosts.is_empty() {
@@ -232,7 +270,9 @@ impl Log {
             && output.stream == Stream::Stdout
             && output.host.is_none()
         {
-            hold(held, &cleaned);
+            if !self.explained {
+                hold(held, &cleaned);
+            }
             return text;
         }
         let prefix = match (&source.2, output.stream) {
@@ -266,9 +306,9 @@ impl Log {
         text.push_str(&line);
         text.push('\n');
         let failed = matches!(step.status, StepStatus::Failed | StepStatus::Unreachable);
-        if failed && let Some(held) = &mut self.held {
-            // The step says why; ansible-playbook's own text is not needed for that.
-            held.clear();
+        if failed {
+            // ansible-playbook's own text is not needed for that, nor its sums, which come later.
+            self.explained = true;
         }
         // `debug` is there to say something.
         let speaks = step.action.rsplit('.').next() == Some("debug");
@@ -277,6 +317,9 @@ impl Log {
             StepStatus::Ok | StepStatus::Changed => step.message.as_deref().filter(|_| speaks),
             StepStatus::Skipped => None,
         };
+        if failed && says.is_some_and(|says| !says.trim().is_empty()) {
+            self.told.step(step);
+        }
         for line in says.unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
             text.push_str(&format!("      {}\n", clean(line, false)));
         }
@@ -312,6 +355,7 @@ impl Log {
         let mut text = self.close();
         if let Some(held) = self.held.take()
             && task.outcome != Outcome::Succeeded
+            && !self.explained
         {
             for line in held.lines().filter(|line| !line.trim().is_empty()) {
                 text.push_str(&format!("  {line}\n"));
@@ -326,7 +370,7 @@ impl Log {
             Some(_) | None => {}
         }
         if task.outcome != Outcome::Succeeded {
-            text.push_str(&format!(". {}", reason(&task.reason)));
+            text.push_str(&self.told.reason(&task.reason));
             match (task.exit.code, task.exit.signal) {
                 (Some(code), _) => text.push_str(&format!("; exit code {code}")),
                 (None, Some(signal)) => text.push_str(&format!("; ended by signal {signal}")),
@@ -399,10 +443,6 @@ fn remains(place: &str, remains: Remains) -> String {
         Remains::Left => format!("  Something that it started {place} is still running.\n"),
         Remains::Unknown => format!("  Whether something that it started {place} still runs is not known.\n"),
     }
-}
-
-fn reason(reason: &Reason) -> String {
-    clean(&reason.to_string(), false)
 }
 
 #[cfg(test)]

@@ -265,6 +265,59 @@ fn an_attempt_that_another_follows_is_not_the_end() {
     ");
 }
 
+/// The reason of a failed step as dispatcherd makes it.
+fn of_step(message: &str) -> Reason {
+    reason("task_failed", &format!("web1: Reload Nginx: {message}"))
+}
+
+#[test]
+fn an_error_is_told_once() {
+    let message = "no route to host";
+    let end = |step: &str, reason: Reason| {
+        let mut log = Log::new(look(false), Wanted::default());
+        let records = [
+            started(false),
+            task_started(2, "vhost", "Write", "ansible", &["web1"]),
+            Record::Step(self::step(StepStatus::Failed, step, Some(message))),
+            output(2, Stream::Stdout, None, false, b"PLAY RECAP ****\nweb1 : ok=0 failed=1\n"),
+            task_finished(2, Outcome::Failed, reason.clone(), Some(2), Remains::Gone),
+            finished(Outcome::Failed, reason.clone()),
+        ];
+        let whole = Reason { message: format!("task vhost: {}", reason.message), ..reason };
+        text(&mut log, &records) + &log.end(&summary(State::Failed, whole))
+    };
+    let told = end("Reload Nginx", of_step(message));
+    assert!(!told.contains("RECAP") && told.matches(message).count() == 1, "{told}");
+    insta::assert_snapshot!(told.split_once("Task 2 of 2: f").unwrap().1, @r"
+    ailed after 3.0 s. web1: Reload Nginx (task_failed); exit code 2
+
+    The Operation has ended: failed after 5.0 s. task vhost (task_failed)
+    ");
+    let several = end("Reload Nginx", of_step("no route to host; 2 more failed"));
+    assert!(several.contains("after 3.0 s. web1: Reload Nginx; 2 more failed (task_failed)"), "{several}");
+    // What no step has said is told by the Task, and then by its code alone.
+    let other = end("Another step", of_step("it is full"));
+    assert_eq!(other.matches("it is full").count(), 1, "{other}");
+    assert!(other.ends_with("ended: failed after 5.0 s. task vhost (task_failed)\n"), "{other}");
+}
+
+#[test]
+fn the_end_alone_does_not_show_what_ansible_prints_itself() {
+    let says = output(2, Stream::Stdout, None, false, b"PLAY RECAP ****\n");
+    let why = of_step("no route to host");
+    let records = [says, task_finished(2, Outcome::Failed, why.clone(), Some(2), Remains::Gone)];
+    let end = |ansible: &[u32], all: bool| {
+        let mut log = Log::new(look(false), Wanted { task: None, all });
+        let first = started(false).to_line(1, Timestamp::UNIX_EPOCH);
+        log.joins(1, &first, ansible.iter().copied().collect());
+        text(&mut log, &records)
+    };
+    let shown = "Task 2 of 2: failed. web1: Reload Nginx: no route to host (task_failed); exit code 2\n";
+    assert_eq!(end(&[2], false), shown);
+    assert_eq!(end(&[1], false), format!("  PLAY RECAP ****\n{shown}"));
+    assert_eq!(end(&[2], true), format!("  PLAY RECAP ****\n{shown}"));
+}
+
 #[test]
 fn ansible_speaks_for_itself_only_where_no_step_does() {
     let says = |bytes: &[u8]| output(2, Stream::Stdout, None, false, bytes);
