@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod dead;
+mod parse;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,8 @@ use crate::address::Address;
 use crate::values::{
     HostArgument, HostKeyArgument, Json, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
 };
+
+pub use parse::{Refusal, parse};
 
 pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
 
@@ -132,12 +135,17 @@ Variables: KEY=VALUE is a string; KEY:=JSON is any JSON (numbers, true, lists, o
 key says which entity the value belongs to (site, platform, tasks.NAME, hosts.NAME, …); without one it is \
 `operation`, which outranks them all but tasks.NAME. What an Operation takes: `aegir catalog ROLE`.
 
+Confirming: before an operation that the catalog marks with \"asks first\", such as static_site.delete, the question that its \
+role wants answered is asked on the terminal, and y or yes goes on. With --yes, in a dry run, and where nobody sits at a \
+terminal (a script, cron, a pipe) nothing is asked, and it is done.
+
 Examples:
   aegir run static_site.deploy --target site:example.test --host web1=192.0.2.7 \\
       --service web1:nginx --var source=/srv/content/example --follow
   aegir run static_site.verify --target site:example.test --hosts-file hosts.json --vars-file site.json")]
 pub struct Run {
-    /// What to do: ROLE.OPERATION, as in static_site.deploy
+    /// What to do, as in static_site.deploy
+    #[arg(value_name = "ROLE.OPERATION")]
     pub name: OperationName,
     /// What it is about, as in site:example.test
     #[arg(long, value_name = "KIND:NAME")]
@@ -169,7 +177,7 @@ pub struct Run {
     /// A dry run: say what would change and change nothing. Its plan can be carried out with `aegir approve`
     #[arg(long, visible_alias = "plan")]
     pub check: bool,
-    /// Do not ask what the Operation's role wants confirmed
+    /// Do not ask what the Operation's role wants confirmed; see below
     #[arg(long)]
     pub yes: bool,
     /// 0 (lowest) to 9
@@ -207,6 +215,9 @@ pub struct Ls {
     /// How many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
+    /// On a terminal too whole ids and times, and nothing cut to its width
+    #[arg(long, short)]
+    pub long: bool,
 }
 
 /// `aegir show`.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::api::Problem;
 use aegir_protocol::name::DocumentName;
 use aegir_service::exit::Exit;
+use serde_json::{Value, json};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum Error {
         /// Which document.
         name: DocumentName,
     },
+    /// No backend has a role of this name.
+    #[error("no backend has a role {0:?}: {next}", next = next_for_role(.0))]
+    NoSuchRole(String),
     /// There is no Operation at all.
     #[error("there is no Operation yet: `aegir run` asks for one")]
     NoneYet,
@@ -102,10 +106,23 @@ impl Error {
             Self::Token { .. } => Exit::TokenRefused,
             Self::Unreachable { .. } => Exit::RelaydUnreachable,
             Self::BrokeOff(_) => Exit::Unavailable,
-            Self::NoSuchPrefix(_) | Self::NoSuchDocument { .. } | Self::NoneYet => Exit::NotFound,
+            Self::NoSuchPrefix(_) | Self::NoSuchDocument { .. } | Self::NoSuchRole(_) | Self::NoneYet => {
+                Exit::NotFound
+            }
             Self::Answer { .. } | Self::Output(_) => Exit::Internal,
             Self::Refused(problem) => Exit::from_status(problem.status),
         }
+    }
+
+    /// As `--json` tells it: relayd's own problem document, or one whose code is the exit code's word; and the exit code.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let mut document = match self {
+            Self::Refused(problem) => json!(problem),
+            other => json!({"code": other.exit().as_str(), "detail": other.to_string()}),
+        };
+        document["exit_code"] = json!(self.exit().code());
+        document
     }
 
     /// Whether the reader of a pipe has gone, as in `aegir log ID | head`: nothing to complain about.
@@ -115,9 +132,25 @@ impl Error {
     }
 }
 
+/// What helps whoever has typed this for a role.
+fn next_for_role(typed: &str) -> String {
+    match typed.split_once('.') {
+        Some((role, _)) if !role.is_empty() => {
+            format!("the role of an operation stands before the dot, `aegir catalog {role}`")
+        }
+        Some(_) | None => "`aegir catalog` lists what there is".to_owned(),
+    }
+}
+
 /// The detail, and a line for each field that is wrong.
 fn refusal(problem: &Problem) -> String {
-    let mut text = format!("relayd refuses: {} ({})", problem.detail, problem.code);
+    // The detail says the first of them again, where there are any.
+    let repeats = problem.errors.first().is_some_and(|first| problem.detail.contains(&first.message));
+    let mut text = match problem.errors.len() {
+        1 if repeats => return format!("relayd refuses: {} ({})", problem.detail, problem.code),
+        several if repeats => format!("relayd refuses {several} things ({}):", problem.code),
+        _ => format!("relayd refuses: {} ({})", problem.detail, problem.code),
+    };
     for field in &problem.errors {
         let pointer = if field.pointer.is_empty() { "/" } else { &field.pointer };
         text.push_str(&format!("\n  {pointer}: {} ({})", field.message, field.code));
@@ -146,6 +179,47 @@ mod tests {
           /hosts: task vhost needs a host (no_host_for_task)
         ");
         assert_eq!(error.exit(), Exit::Rejected);
+
+        let once = |errors: Vec<FieldProblem>, more: &str| {
+            let first = &errors[0];
+            let detail = format!("{}: {}{more}", first.pointer, first.message);
+            let mut problem = Problem::new(Code::VariableMissing, detail);
+            problem.errors = errors;
+            Error::Refused(Box::new(problem)).to_string()
+        };
+        let field = |name: &str| {
+            FieldProblem::new(
+                format!("/variables/site/{name}"),
+                Code::VariableMissing,
+                format!("{name} is missing"),
+            )
+        };
+        assert_eq!(
+            once(vec![field("ref")], ""),
+            "relayd refuses: /variables/site/ref: ref is missing (variable_missing)"
+        );
+        insta::assert_snapshot!(once(vec![field("ref"), field("root")], " (and 1 more)"), @r"
+        relayd refuses 2 things (variable_missing):
+          /variables/site/ref: ref is missing (variable_missing)
+          /variables/site/root: root is missing (variable_missing)
+        ");
+    }
+
+    #[test]
+    fn an_error_is_a_document_too() {
+        let mut problem = Problem::new(Code::VariableMissing, "variable ref is missing");
+        problem.errors = vec![FieldProblem::new("/variables/site/ref", Code::VariableMissing, "is missing")];
+        assert_eq!(
+            Error::Refused(Box::new(problem)).document(),
+            json!({
+                "type": "/docs/errors#variable_missing", "status": 422, "code": "variable_missing",
+                "detail": "variable ref is missing", "exit_code": 4,
+                "errors": [{"pointer": "/variables/site/ref", "code": "variable_missing", "message": "is missing"}],
+            })
+        );
+        let own = Error::NoSuchRole("static_site.deploy".to_owned()).document();
+        assert_eq!((&own["code"], &own["exit_code"]), (&json!("not_found"), &json!(12)));
+        assert!(own["detail"].as_str().unwrap().contains("`aegir catalog static_site`"), "{own}");
     }
 
     #[test]

@@ -178,6 +178,7 @@ fn goes_on(error: &Error) -> bool {
         | Error::Token { .. }
         | Error::NoSuchPrefix(_)
         | Error::NoSuchDocument { .. }
+        | Error::NoSuchRole(_)
         | Error::NoneYet
         | Error::Ambiguous { .. }
         | Error::Output(_) => false,

@@ -59,7 +59,7 @@ exits! {
     /// relayd refuses the token.
     TokenRefused = 11, "token_refused", "relayd refused the token; it is in the file api-token in relayd's state directory.";
     /// There is no such thing.
-    NotFound = 12, "not_found", "There is no such Operation, document or dead letter.";
+    NotFound = 12, "not_found", "There is no such Operation, role, document or dead letter.";
     /// A part of the way is closed.
     Unavailable = 13, "unavailable", "A part of the way is closed, such as the store, the broker, the backend or a minion; the output names it.";
     /// It does not go with what is there.

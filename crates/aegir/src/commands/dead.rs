@@ -157,8 +157,7 @@ impl Outcomes {
     /// Says it. The exit code is that of the first refusal.
     fn end(self, context: &Context, word: &str) -> Result<ExitCode, Error> {
         if context.json {
-            let refused =
-                self.refused.iter().map(|(id, error)| json!({"id": id, "error": error.to_string()}));
+            let refused = self.refused.iter().map(|(id, error)| json!({"id": id, "error": error.document()}));
             print_json(&json!({word: self.done, "refused": refused.collect::<Vec<_>>()}))?;
         } else {
             let letters = if self.done.len() == 1 { "dead letter" } else { "dead letters" };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use aegir_protocol::api::{CatalogList, OperationDetail, OperationList};
 use aegir_protocol::catalog::Catalog;
 use aegir_service::exit::Exit;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -19,7 +20,12 @@ pub(super) async fn list(context: &Context, arguments: &Ls) -> Result<ExitCode, 
     if context.json {
         print_json(&list)?;
     } else {
-        print_text(&operation::list(&context.look, &list.operations))?;
+        let text = if arguments.long {
+            operation::long_list(&context.look, &list.operations)
+        } else {
+            operation::list(&context.look, &list.operations, Timestamp::now())
+        };
+        print_text(&text)?;
     }
     Ok(Exit::Success.into())
 }

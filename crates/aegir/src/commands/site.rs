@@ -16,16 +16,23 @@ use crate::render::catalog;
 use crate::terminal::{print, print_json, print_text};
 
 pub(super) async fn catalog(context: &Context, arguments: &Catalog) -> Result<ExitCode, Error> {
-    let list: CatalogList = context.client.get("/api/v1/catalog").await?;
+    let mut list: CatalogList = context.client.get("/api/v1/catalog").await?;
+    if let Some(wanted) = &arguments.role {
+        for catalog in &mut list.catalogs {
+            catalog.roles.retain(|name, _| name.as_str() == wanted);
+        }
+        list.catalogs.retain(|catalog| !catalog.roles.is_empty());
+        if list.catalogs.is_empty() {
+            return Err(Error::NoSuchRole(wanted.clone()));
+        }
+    }
     if context.json {
         print_json(&list)?;
         return Ok(Exit::Success.into());
     }
     let text = match &arguments.role {
         None => catalog::catalogs(&context.look, &list.catalogs),
-        Some(role) => catalog::role(&context.look, &list.catalogs, role).ok_or_else(|| {
-            Error::Usage(format!("no backend has a role {role:?}: `aegir catalog` lists what there is"))
-        })?,
+        Some(_) => catalog::roles(&context.look, &list.catalogs),
     };
     print_text(&text)?;
     Ok(Exit::Success.into())

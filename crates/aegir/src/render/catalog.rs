@@ -38,22 +38,24 @@ fn operations(name: &RoleName, role: &Role) -> Vec<Vec<Cell>> {
     let targets: Vec<_> = role.manifest.targets.iter().map(ToString::to_string).collect();
     let operations = role.manifest.operations.iter().map(|(action, operation)| {
         let tasks: Vec<_> = operation.tasks.iter().map(ToString::to_string).collect();
-        let title = if operation.dangerous {
-            format!("{} (dangerous)", operation.title)
-        } else {
+        let beside = [(operation.dangerous, "dangerous"), (operation.confirm.is_some(), "asks first")];
+        let beside: Vec<_> = beside.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        let title = if beside.is_empty() {
             operation.title.clone()
+        } else {
+            format!("{} ({})", operation.title, beside.join(", "))
         };
         [format!("{name}.{action}"), targets.join(", "), tasks.join(", "), title].map(Cell::from).to_vec()
     });
     operations.collect()
 }
 
-/// `aegir catalog ROLE`: its operations and its variables. `None` if no backend has it.
+/// `aegir catalog ROLE`: each role's operations and variables.
 #[must_use]
-pub fn role(look: &Look, catalogs: &[Catalog], wanted: &str) -> Option<String> {
+pub fn roles(look: &Look, catalogs: &[Catalog]) -> String {
     let mut text = String::new();
     for catalog in catalogs {
-        for (name, role) in catalog.roles.iter().filter(|(name, _)| name.as_str() == wanted) {
+        for (name, role) in &catalog.roles {
             let heading = format!("{name} on backend {}: {}", catalog.backend, role.manifest.title);
             text.push_str(&format!("{}\n", look.strong(&heading)));
             if let Some(summary) = &role.manifest.summary {
@@ -75,7 +77,7 @@ pub fn role(look: &Look, catalogs: &[Catalog], wanted: &str) -> Option<String> {
             text.push_str(&table(look, &["VARIABLE", "SCOPE", "TYPE", "DEFAULT", "DESCRIPTION"], &rows));
         }
     }
-    (!text.is_empty()).then_some(text)
+    text
 }
 
 fn describe(variable: &VariableManifest) -> [String; 4] {
@@ -185,7 +187,8 @@ mod tests {
                 "targets": ["site"],
                 "operations": {
                     "deploy": {"title": "Deploy", "tasks": ["codebase", "vhost"]},
-                    "delete": {"title": "Delete", "tasks": ["delete"], "dangerous": true},
+                    "delete": {"title": "Delete", "tasks": ["delete"], "dangerous": true,
+                               "confirm": "Go on?"},
                 },
                 "tasks": {"codebase": {}, "vhost": {}, "delete": {}},
                 "variables": {
@@ -204,8 +207,7 @@ mod tests {
     fn operations_and_variables_are_listed() {
         let look = Look { terminal: true, width: Some(110), ..Look::plain() };
         insta::assert_snapshot!("catalog", catalogs(&look, &[catalog()]));
-        insta::assert_snapshot!("role", role(&look, &[catalog()], "static_site").unwrap());
-        assert_eq!(role(&look, &[catalog()], "other"), None);
+        insta::assert_snapshot!("role", roles(&look, &[catalog()]));
     }
 
     #[test]

@@ -56,6 +56,20 @@ impl Look {
         self.paint(Style::new().dimmed(), text)
     }
 
+    /// How long ago a time was: `3 min ago`; what is long ago, as its date.
+    #[must_use]
+    pub fn ago(&self, at: Timestamp, now: Timestamp) -> String {
+        match now.as_second() - at.as_second() {
+            // Clocks differ.
+            ..1 => "now".to_owned(),
+            seconds @ 1..60 => format!("{seconds} s ago"),
+            seconds @ 60..3600 => format!("{} min ago", seconds / 60),
+            seconds @ 3600..86_400 => format!("{} h ago", seconds / 3600),
+            seconds @ 86_400..2_592_000 => format!("{} d ago", seconds / 86_400),
+            _ => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string(),
+        }
+    }
+
     /// A time, to the second.
     #[must_use]
     pub fn time(&self, at: Timestamp) -> String {
@@ -137,6 +151,21 @@ pub fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_by_how_long_ago_they_were() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        for (at, expect) in [
+            ("2026-11-23T12:00:09Z", "now"),
+            ("2026-11-23T11:59:01Z", "59 s ago"),
+            ("2026-11-23T11:56:30Z", "3 min ago"),
+            ("2026-11-22T12:00:01Z", "23 h ago"),
+            ("2026-10-25T12:00:00Z", "29 d ago"),
+            ("2026-10-24T12:00:00Z", "2026-10-24"),
+        ] {
+            assert_eq!(Look::plain().ago(at.parse().unwrap(), now), expect, "{at}");
+        }
+    }
 
     #[test]
     fn durations_and_sizes_are_told_in_fitting_units() {

@@ -5,31 +5,76 @@ use aegir_protocol::catalog::{Catalog, Resolved};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
 use aegir_protocol::state::State;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::table::{Cell, table};
+use super::table::{Cell, cut_table, table};
 use super::{Look, bytes, duration, milliseconds, outcome_style, state_style};
 
-/// `aegir ls`.
+/// `aegir ls` for a person at a terminal: a line each, as wide as it is.
 #[must_use]
-pub fn list(look: &Look, operations: &[OperationSummary]) -> String {
-    if operations.is_empty() && look.terminal {
+pub fn list(look: &Look, operations: &[OperationSummary], now: Timestamp) -> String {
+    if !look.terminal {
+        return long_list(look, operations);
+    }
+    if operations.is_empty() {
         return "There is no such Operation. `aegir run` asks for one.\n".to_owned();
     }
+    let ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
+    let length = short_length(&ids);
     let rows: Vec<_> = operations
         .iter()
         .map(|operation| {
-            vec![
-                operation.id.to_string().into(),
-                Cell::styled(state_style(operation.state), state(operation)),
-                operation.name.to_string().into(),
-                format!("{}:{}", operation.target.kind, operation.target.name).into(),
-                look.time(operation.requested_at).into(),
-                operation.requested_by.clone().unwrap_or_default().into(),
-            ]
+            let mut cells = cells(operation);
+            cells[0] = operation.id.to_string().chars().take(length).collect::<String>().into();
+            cells[4] = look.ago(operation.requested_at, now).into();
+            cells
         })
         .collect();
-    table(look, &["ID", "STATE", "OPERATION", "TARGET", "REQUESTED", "BY"], &rows)
+    cut_table(look, &HEADER, &rows)
+}
+
+/// `aegir ls --long`, and what a pipe gets: whole ids and times.
+#[must_use]
+pub fn long_list(look: &Look, operations: &[OperationSummary]) -> String {
+    let rows: Vec<_> = operations
+        .iter()
+        .map(|operation| {
+            let mut cells = cells(operation);
+            cells[4] = look.time(operation.requested_at).into();
+            cells
+        })
+        .collect();
+    table(&Look { width: None, ..look.clone() }, &HEADER, &rows)
+}
+
+/// What stands in a list of Operations, the most telling first.
+const HEADER: [&str; 6] = ["ID", "STATE", "OPERATION", "TARGET", "REQUESTED", "BY"];
+
+fn cells(operation: &OperationSummary) -> Vec<Cell> {
+    vec![
+        operation.id.to_string().into(),
+        Cell::styled(state_style(operation.state), state(operation)),
+        operation.name.to_string().into(),
+        format!("{}:{}", operation.target.kind, operation.target.name).into(),
+        Cell::default(),
+        operation.requested_by.clone().unwrap_or_default().into(),
+    ]
+}
+
+/// Up to the end of an id's time, which is to the millisecond.
+const SHORT_ID: usize = 13;
+
+/// How many characters of these ids tell them apart from each other, and as good as always from all others.
+fn short_length(ids: &[OperationId]) -> usize {
+    let mut texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    let common = |pair: &[String]| match pair {
+        [one, two] => one.chars().zip(two.chars()).take_while(|(a, b)| a == b).count(),
+        _ => 0,
+    };
+    texts.windows(2).map(common).max().map_or(SHORT_ID, |shared| SHORT_ID.max(shared + 1))
 }
 
 /// The state's word, and what is said beside it.
@@ -322,14 +367,52 @@ mod tests {
         ");
     }
 
+    fn operations() -> [OperationSummary; 3] {
+        let operation = OperationSummary { silent: true, state: State::Running, ..example().summary };
+        let mut check = OperationSummary { check: true, cancel_requested: true, ..operation.clone() };
+        check.id = "019235f0-7a3c-7fff-8000-000000000001".parse().unwrap();
+        let mut long = example().summary;
+        long.id = "019235e0-0000-7def-8000-000000000007".parse().unwrap();
+        long.name = "php_site.regenerate_settings".parse().unwrap();
+        long.target.name = "a-rather-long-name-of-a-site.example.test".parse().unwrap();
+        long.requested_by = Some("sascha.vandermeer@agency.example".to_owned());
+        [operation, check, long]
+    }
+
     #[test]
     fn lists_for_people_and_for_pipes() {
-        let operation = OperationSummary { silent: true, state: State::Running, ..example().summary };
-        let check = OperationSummary { check: true, cancel_requested: true, ..operation.clone() };
-        let operations = [operation, check];
-        insta::assert_snapshot!("list_terminal", list(&terminal(), &operations));
-        insta::assert_snapshot!("list_pipe", list(&Look::plain(), &operations));
-        assert!(list(&terminal(), &[]).contains("aegir run"));
+        let operations = operations();
+        let now = "2026-11-23T12:03:40Z".parse().unwrap();
+        for width in [40, 60, 80, 120, 200] {
+            let look = Look { width: Some(width), ..terminal() };
+            let text = list(&look, &operations, now);
+            assert_eq!(text.lines().count(), 4, "{text}");
+            for line in text.lines() {
+                assert!(line.chars().count() <= usize::from(width), "{width}: {line:?}");
+                assert!(
+                    line.starts_with(" ID")
+                        || line.starts_with(" 019235f0-7a3c-7")
+                        || line.starts_with(" 019235e0-0000-7")
+                );
+            }
+            insta::assert_snapshot!(format!("list_{width}"), text);
+        }
+        insta::assert_snapshot!("list_long", long_list(&Look { width: Some(80), ..terminal() }, &operations));
+        insta::assert_snapshot!("list_pipe", list(&Look::plain(), &operations, now));
+        assert!(list(&terminal(), &[], now).contains("aegir run"));
+    }
+
+    #[test]
+    fn ids_are_as_short_as_they_stay_apart() {
+        let ids = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let one = "019235f0-7a3c-7def-8000-000000000001";
+        assert_eq!(short_length(&ids(&[])), SHORT_ID);
+        assert_eq!(short_length(&ids(&[one, one])), SHORT_ID);
+        assert_eq!(short_length(&ids(&[one, "019235f0-7a3d-7def-8000-000000000001"])), SHORT_ID);
+        assert_eq!(
+            short_length(&ids(&[one, "019235f0-7a3c-7e00-8000-000000000001"])),
+            "019235f0-7a3c-7e".len()
+        );
     }
 
     #[test]

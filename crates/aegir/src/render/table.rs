@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Color, Style};
 use comfy_table::{Attribute, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::Look;
+use super::clean::clean;
 
 /// A cell: its text, and how that looks where there are colours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,34 @@ pub fn table(look: &Look, header: &[&str], rows: &[Vec<Cell>]) -> String {
     if look.terminal { for_people(look, header, rows) } else { for_pipes(header, rows) }
 }
 
+/// A table for a person at a terminal in which every row is one line: what has no room is cut and ends with `…`. In a
+/// narrow window the last columns are left out.
+#[must_use]
+pub fn cut_table(look: &Look, header: &[&str], rows: &[Vec<Cell>]) -> String {
+    let columns = match look.width {
+        Some(..50) => 3,
+        Some(50..75) => 4,
+        Some(75..95) => 5,
+        Some(_) | None => header.len(),
+    }
+    .min(header.len());
+    let rows: Vec<_> = rows.iter().map(|row| row.iter().take(columns).cloned().collect()).collect();
+    let mut table = laid_out(look, &header[..columns], &rows, &["ID"]);
+    table.set_truncation_indicator("…");
+    let mut head = table.header().cloned().unwrap_or_default();
+    head.max_height(1);
+    table.set_header(head);
+    for row in table.row_iter_mut() {
+        row.max_height(1);
+    }
+    lines(&table)
+}
+
 fn for_people(look: &Look, header: &[&str], rows: &[Vec<Cell>]) -> String {
+    lines(&laid_out(look, header, rows, &WHOLE))
+}
+
+fn laid_out(look: &Look, header: &[&str], rows: &[Vec<Cell>], whole: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     // Whether there are colours is `look`'s decision.
@@ -57,11 +85,15 @@ fn for_people(look: &Look, header: &[&str], rows: &[Vec<Cell>]) -> String {
         table.add_row(row.iter().map(shown));
     }
     // What is copied into the next command must stay in one piece; other columns fold instead.
-    for (index, _) in header.iter().enumerate().filter(|(_, name)| WHOLE.contains(name)) {
+    for (index, _) in header.iter().enumerate().filter(|(_, name)| whole.contains(name)) {
         if let Some(column) = table.column_mut(index) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
+    table
+}
+
+fn lines(table: &Table) -> String {
     let mut text: String = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     if text.is_empty() {
         text.push('\n');
@@ -71,7 +103,7 @@ fn for_people(look: &Look, header: &[&str], rows: &[Vec<Cell>]) -> String {
 
 /// The tables count colours as no width only where they set them themselves.
 fn shown(cell: &Cell) -> comfy_table::Cell {
-    let shown = comfy_table::Cell::new(&cell.text);
+    let shown = comfy_table::Cell::new(clean(&cell.text, false));
     match cell.style.get_fg_color().and_then(colour) {
         Some(colour) => shown.fg(colour),
         None => shown,
@@ -92,7 +124,8 @@ fn colour(colour: Color) -> Option<comfy_table::Color> {
 fn for_pipes(header: &[&str], rows: &[Vec<Cell>]) -> String {
     let mut text = header.join("\t") + "\n";
     for row in rows {
-        let cells: Vec<_> = row.iter().map(|cell| cell.text.replace(['\t', '\n', '\r'], " ")).collect();
+        let cells: Vec<_> =
+            row.iter().map(|cell| clean(&cell.text, false).replace(['\t', '\n'], " ")).collect();
         text.push_str(&cells.join("\t"));
         text.push('\n');
     }

@@ -73,6 +73,52 @@ fn nobody_there_is_told_apart_from_a_wrong_command_line() {
 }
 
 #[test]
+fn what_is_missing_is_named_and_nothing_else() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aegir"));
+    command.env("AEGIR_URL", "http://127.0.0.1:1").env("AEGIR_TOKEN_FILE", "/nonexistent");
+    let output = command.env("USER", "kim").arg("run").output().expect("aegir starts");
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r"
+    error: the following required arguments were not provided:
+      --target <KIND:NAME>
+      <ROLE.OPERATION>
+
+      tip: for example: aegir run static_site.deploy --target site:example.test --hosts-file hosts.json --vars-file site.json --follow
+
+    Usage: aegir run [OPTIONS] --target <KIND:NAME> <ROLE.OPERATION>
+
+    For more information, try '--help'.
+    ");
+    let (code, _, stderr) = aegir(&["dead", "show"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("Usage: aegir dead show [OPTIONS] <ID>"), "{stderr}");
+}
+
+#[test]
+fn with_json_errors_are_json_too() {
+    let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/token");
+    for (arguments, code, exit_code) in [
+        (vec!["--json", "run"], "usage", 2),
+        (vec!["ls", "--state", "green", "--json"], "usage", 2),
+        (
+            vec!["ls", "--json", "--url", "http://127.0.0.1:1", "--token-file", token],
+            "relayd_unreachable",
+            10,
+        ),
+        (vec!["nodes", "--json", "--token-file", "/nonexistent/api-token"], "token_refused", 11),
+    ] {
+        let (exit, stdout, stderr) = aegir(&arguments);
+        assert_eq!((exit, stdout.as_str()), (exit_code, ""), "{arguments:?}: {stderr}");
+        let document: serde_json::Value = serde_json::from_str(&stderr).expect("one document");
+        assert_eq!((&document["code"], &document["exit_code"]), (&code.into(), &exit_code.into()));
+        assert!(document["detail"].as_str().is_some_and(|detail| detail.len() > 20), "{stderr}");
+    }
+    // Help is none.
+    let (code, stdout, _) = aegir(&["--json", "run", "--help"]);
+    assert!(code == 0 && stdout.starts_with("Ask for an Operation"), "{stdout}");
+}
+
+#[test]
 fn completions_need_no_relayd() {
     let (code, text, _) = aegir(&["completions", "bash"]);
     assert_eq!(code, 0);
