@@ -11,6 +11,7 @@ mod faults;
 mod feedback;
 mod output;
 mod page;
+mod pages;
 mod php;
 mod plans;
 mod restarts;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use aegir_testkit::{Cluster, demo};
@@ -11,47 +11,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::pages::{Step, not_run, root, steps};
 use crate::world::World;
-
-/// What a page has its reader do.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    /// Write a file: a block after a line that ends with the path in backticks and a colon.
-    Write { path: String, text: String },
-    /// Run a command, with what the page shows of its output: a line each, `…` for what varies.
-    Run { command: String, output: Vec<String> },
-}
-
-fn steps(page: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut before = "";
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(language) = line.strip_prefix("```") else {
-            if !line.is_empty() {
-                before = line;
-            }
-            continue;
-        };
-        let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-        let path = before.strip_suffix("`:").and_then(|before| before.rsplit('`').next());
-        if let Some(path) = path {
-            steps.push(Step::Write { path: path.to_owned(), text: block.join("\n") + "\n" });
-        } else if language == "console" {
-            for line in block {
-                match (line.strip_prefix("$ "), steps.last_mut()) {
-                    (Some(command), _) => {
-                        steps.push(Step::Run { command: command.to_owned(), output: Vec::new() });
-                    }
-                    (None, Some(Step::Run { output, .. })) => output.push(line.to_owned()),
-                    (None, _) => {}
-                }
-            }
-        }
-        before = "";
-    }
-    steps
-}
 
 /// Whether the parts of a shown line follow each other in a line of the output.
 fn appears(shown: &str, output: &str) -> bool {
@@ -103,11 +64,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Does what a page says, but for starting and installing what is there.
+    /// Does what a page says, but for what can't be done here.
     async fn follow(&self, page: &str) -> Result<()> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorial").join(page);
-        let steps = steps(&std::fs::read_to_string(path)?);
-        ensure!(steps.len() > 8, "only {} steps found", steps.len());
+        let steps = steps(&std::fs::read_to_string(root().join(page))?);
+        ensure!(!steps.is_empty(), "{page} has no steps");
         for step in &steps {
             match step {
                 Step::Write { path, text } => {
@@ -115,8 +75,7 @@ impl Reader {
                     std::fs::create_dir_all(path.parent().context("a file without a directory")?)?;
                     std::fs::write(path, text)?;
                 }
-                Step::Run { command, .. }
-                    if command.starts_with("cargo ") || command.starts_with("sudo ") => {}
+                Step::Run { command, .. } if not_run(page, command).is_some() => {}
                 Step::Run { command, output } => self.run(command, output).await?,
             }
         }
@@ -124,6 +83,16 @@ impl Reader {
     }
 
     async fn run(&self, command: &str, output: &[String]) -> Result<()> {
+        let (status, printed) = self.types(command).await?;
+        ensure!(status.success(), "{command}: {status}\n{printed}");
+        for line in output {
+            ensure!(appears(line, &printed), "{command}: the page shows {line:?}, it printed\n{printed}");
+        }
+        Ok(())
+    }
+
+    /// How a command ends, and what it prints.
+    async fn types(&self, command: &str) -> Result<(ExitStatus, String)> {
         let run = Command::new("bash")
             .args(["-c", &format!("source target/demo/environment; {command}")])
             .current_dir(self.clone.path())
@@ -133,10 +102,30 @@ impl Reader {
         let ran = timeout(Duration::from_secs(90), run).await.with_context(|| command.to_owned())??;
         let printed =
             format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        ensure!(ran.status.success(), "{command}: {}\n{printed}", ran.status);
-        for line in output {
-            ensure!(appears(line, &printed), "{command}: the page shows {line:?}, it printed\n{printed}");
-        }
+        Ok((ran.status, printed))
+    }
+
+    /// The end of a log is what a newcomer looks at: it holds nothing of Ansible's own.
+    async fn looks_at_the_end(&self) -> Result<()> {
+        let (_, end) = self.types("aegir log latest --tail 3").await?;
+        let lines: Vec<_> = end.lines().filter(|line| !line.is_empty()).collect();
+        ensure!(matches!(lines[..], [task, _] if task.starts_with("Task 1 of 1: ")), "it shows\n{end}");
+        Ok(())
+    }
+
+    /// A deploy that fails says why once.
+    async fn makes_a_mistake(&self) -> Result<()> {
+        let content = self.clone.path().join("target/demo/content/example.test").canonicalize()?;
+        let command = format!(
+            "aegir run static_site.deploy --target site:example.test --hosts-file target/demo/hosts.json \
+             --vars-file target/demo/site.json --var source={}.nowhere --follow",
+            content.display()
+        );
+        let (status, printed) = self.types(&command).await?;
+        ensure!(status.code() == Some(1), "{status}\n{printed}");
+        let times = printed.matches(".nowhere").count();
+        let ansibles = ["RECAP", "fatal:", "NO MORE HOSTS"].iter().any(|own| printed.contains(own));
+        ensure!(times == 1 && !ansibles, "it says why {times} times\n{printed}");
         Ok(())
     }
 
@@ -148,13 +137,16 @@ impl Reader {
 #[tokio::test]
 async fn the_first_tutorials_commands_do_what_it_says() -> Result<()> {
     let reader = Reader::start().await?;
-    reader.follow("first-operation.md").await?;
+    reader.follow("docs/tutorial/first-operation.md").await?;
+    reader.looks_at_the_end().await?;
+    reader.makes_a_mistake().await?;
     reader.stop().await
 }
 
 #[tokio::test]
 async fn the_roles_of_the_tutorial_do_what_it_says() -> Result<()> {
     let reader = Reader::start().await?;
-    reader.follow("roles.md").await?;
+    reader.follow("docs/tutorial/roles.md").await?;
+    reader.follow("docs/howto/write-a-runner.md").await?;
     reader.stop().await
 }
