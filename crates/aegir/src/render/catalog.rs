@@ -38,12 +38,10 @@ fn operations(name: &RoleName, role: &Role) -> Vec<Vec<Cell>> {
     let targets: Vec<_> = role.manifest.targets.iter().map(ToString::to_string).collect();
     let operations = role.manifest.operations.iter().map(|(action, operation)| {
         let tasks: Vec<_> = operation.tasks.iter().map(ToString::to_string).collect();
-        let beside = [(operation.dangerous, "dangerous"), (operation.confirm.is_some(), "asks first")];
-        let beside: Vec<_> = beside.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
-        let title = if beside.is_empty() {
-            operation.title.clone()
-        } else {
-            format!("{} ({})", operation.title, beside.join(", "))
+        let title = match (&operation.confirm, operation.dangerous) {
+            (Some(_), _) => format!("{} (asks first)", operation.title),
+            (None, true) => format!("{} (dangerous)", operation.title),
+            (None, false) => operation.title.clone(),
         };
         [format!("{name}.{action}"), targets.join(", "), tasks.join(", "), title].map(Cell::from).to_vec()
     });

@@ -305,7 +305,7 @@ fn an_error_is_told_once() {
 fn the_end_alone_does_not_show_what_ansible_prints_itself() {
     let says = output(2, Stream::Stdout, None, false, b"PLAY RECAP ****\n");
     let why = of_step("no route to host");
-    let records = [says, task_finished(2, Outcome::Failed, why.clone(), Some(2), Remains::Gone)];
+    let records = [says, task_finished(2, Outcome::Failed, why, Some(2), Remains::Gone)];
     let end = |ansible: &[u32], all: bool| {
         let mut log = Log::new(look(false), Wanted { task: None, all });
         let first = started(false).to_line(1, Timestamp::UNIX_EPOCH);
