@@ -7,11 +7,12 @@
     <directory>/releases/.archive-<release>   what a release is made of; gone afterwards
     <directory>/current -> releases/<release>
 
-state=prepared makes the directories and says where the archive goes, state=unpacked unpacks it beside, for those who
-build something in it first, state=present unpacks it if need be and moves the link in one step, state=absent removes
-the site.
+state=prepared makes the directories and says where the archive goes, state=seeded begins a release with what the current
+one has of it and says what is missing, state=unpacked unpacks the archive beside, for those who build something in it first,
+state=present unpacks it if need be and moves the link in one step, state=absent removes the site.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ MARKER = '.aegir-site'
 NOT_ALLOWED = 'source_not_allowed: '
 MAX_MEMBERS = 1000000
 MAX_BYTES = 64 * 1024 ** 3
+# How much of a file is read at once.
+PIECE = 1024 * 1024
 
 
 class Refused(Exception):
@@ -66,6 +69,10 @@ class Site:
 
     def archive(self, name):
         return os.path.join(self.releases, '.archive-' + name)
+
+    def index(self, name):
+        """What a release that was begun with another one's files is to hold: see codebase_pack."""
+        return os.path.join(self.releases, '.index-' + name)
 
     def incoming(self, name):
         return os.path.join(self.releases, '.incoming-' + name)
@@ -139,6 +146,7 @@ def zipped(members, member):
 def each(directory, members):
     count = size = 0
     links = []
+    made = set()
     for name, shape, mode, mtime, length, target, content in members:
         count, size = count + 1, size + length
         if count > MAX_MEMBERS or size > MAX_BYTES:
@@ -151,21 +159,32 @@ def each(directory, members):
         if not parts:
             continue
         path = os.path.join(directory, *parts)
-        if shape == 'directory':
-            os.makedirs(path, mode=0o755, exist_ok=True)
-            continue
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        above = path if shape == 'directory' else os.path.dirname(path)
+        if above not in made:
+            os.makedirs(above, mode=0o755, exist_ok=True)
+            made.add(above)
         if shape == 'link':
             # Made at the very end, so that nothing is ever written through one.
             links.append((path, target))
-            continue
-        if os.path.isfile(path):
-            os.unlink(path)  # A later member of the same name takes the place of the earlier.
-        with content() as source, open(path, 'xb') as file:
-            shutil.copyfileobj(source, file, 1024 * 1024)
-        os.chmod(path, 0o755 if mode & 0o111 else 0o644)
-        if mtime is not None:
-            os.utime(path, (mtime, mtime))
+        elif shape == 'file':
+            with content() as source, create(path, mode & 0o111) as file:
+                shutil.copyfileobj(source, file, PIECE)
+            if mtime is not None:
+                os.utime(path, (mtime, mtime))
+    make_links(directory, links)
+
+
+def create(path, is_program):
+    """Opens a new file; a later member of an archive takes the place of an earlier one of the same name."""
+    flags, mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755 if is_program else 0o644
+    try:
+        return os.fdopen(os.open(path, flags, mode), 'wb')
+    except FileExistsError:
+        os.unlink(path)
+        return os.fdopen(os.open(path, flags, mode), 'wb')
+
+
+def make_links(directory, links):
     for path, target in links:
         if os.path.lexists(path):
             raise Refused('source: the archive holds %s twice' % os.path.relpath(path, directory))
@@ -177,17 +196,82 @@ def each(directory, members):
                           % (os.path.relpath(path, directory), target))
 
 
-def beside(site, name):
-    """Unpacks the archive of a release where it has no name yet."""
-    archive = site.archive(name)
-    if not os.path.isfile(archive):
-        raise Refused('the archive of release %s did not arrive' % name)
+def indexed(site, name):
+    """The entries of the index of a release, if it has one."""
+    try:
+        with open(site.index(name)) as index:
+            return [json.loads(line) for line in index]
+    except FileNotFoundError:
+        return None
+
+
+def begin(site, name):
+    """An empty directory for a release that has no name yet."""
     incoming = site.incoming(name)
     if os.path.isdir(incoming):
         shutil.rmtree(incoming)  # Of an attempt that was stopped.
     os.mkdir(incoming, 0o755)
-    os.chmod(incoming, 0o755)
-    unpack(archive, incoming)
+    return incoming
+
+
+def seed(site, name):
+    """Begins a release with the files that the current one has too; a bit for each file of the index that it has not."""
+    incoming, current = begin(site, name), site.release(site.current_release() or '.')
+    entries = indexed(site, name)
+    files = [entry for entry in entries if entry[0] in ('file', 'program')]
+    for entry in entries:
+        if entry[0] == 'directory':
+            os.mkdir(os.path.join(incoming, entry[1]), 0o755)
+    missing = bytearray((len(files) + 7) // 8)
+    for number, (shape, path, digest, size, mtime) in enumerate(files):
+        if not copied(os.path.join(current, path), os.path.join(incoming, path), shape == 'program', digest, size, mtime):
+            missing[number // 8] |= 1 << number % 8
+    return base64.b64encode(missing).decode() if any(missing) else ''
+
+
+def copied(source, path, is_program, digest, size, mtime):
+    """Copies a file if it is the one that is meant: by its content, not by its time."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, 'rb', buffering=0) as old:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        seen = hashlib.sha256()
+        with create(path, is_program) as new:
+            for piece in iter(lambda: old.read(PIECE), b''):
+                seen.update(piece)
+                new.write(piece)
+    if seen.hexdigest() != digest:
+        os.unlink(path)
+        return False
+    os.utime(path, (mtime, mtime))
+    return True
+
+
+def complete(site, name, entries):
+    """Makes the links of a release that was begun with another one's files, and sees that nothing is missing."""
+    incoming = site.incoming(name)
+    for entry in entries:
+        path = os.path.join(incoming, entry[1])
+        if entry[0] in ('file', 'program') and not (os.path.isfile(path) and os.stat(path).st_size == entry[3]):
+            raise Refused('%s of release %s did not arrive' % (entry[1], name))
+    make_links(incoming, [(os.path.join(incoming, entry[1]), entry[2]) for entry in entries if entry[0] == 'link'])
+
+
+def beside(site, name):
+    """Unpacks the archive of a release where it has no name yet."""
+    archive = site.archive(name)
+    entries = indexed(site, name)
+    if entries is None and not os.path.isfile(archive):
+        raise Refused('the archive of release %s did not arrive' % name)
+    incoming = begin(site, name) if entries is None else site.incoming(name)
+    if os.path.isfile(archive):
+        unpack(archive, incoming)
+    if entries is not None:
+        complete(site, name, entries)
 
 
 def build(site, name, unpacked):
@@ -204,7 +288,11 @@ def prepared(module, site, name):
     exists = there and os.path.isdir(site.release(name))
     if not there and not module.check_mode:
         site.make()
-    return {'changed': not there, 'exists': exists, 'archive': site.archive(name)}
+    # Of an attempt that was stopped: without it the archive is whole.
+    if there and not module.check_mode and os.path.exists(site.index(name)):
+        os.unlink(site.index(name))
+    return {'changed': not there, 'exists': exists, 'archive': site.archive(name), 'index': site.index(name),
+            'current': site.current_release() is not None}
 
 
 def unpacked(module, site, name):
@@ -269,7 +357,7 @@ def absent(module, site):
 def main():
     module = AnsibleModule(
         argument_spec={
-            'state': {'type': 'str', 'choices': ['prepared', 'unpacked', 'present', 'absent'],
+            'state': {'type': 'str', 'choices': ['prepared', 'seeded', 'unpacked', 'present', 'absent'],
                       'default': 'present'},
             'directory': {'type': 'path', 'required': True},
             'release': {'type': 'str'},
@@ -277,17 +365,20 @@ def main():
             # Whether state=unpacked has come before.
             'unpacked': {'type': 'bool', 'default': False},
         },
-        required_if=[('state', 'prepared', ['release']), ('state', 'unpacked', ['release']),
-                     ('state', 'present', ['release'])],
+        required_if=[('state', state, ['release']) for state in ('prepared', 'seeded', 'unpacked', 'present')],
         supports_check_mode=True,
     )
     state, name = module.params['state'], module.params['release']
+    # Whatever the login's is: the web server's user has to get through.
+    os.umask(0o022)
     if name is not None and not re.match(r'[0-9a-z]{1,64}\Z', name):
         module.fail_json(msg='%r is not the name of a release' % name)
     site = Site(module.params['directory'])
     try:
         if state == 'prepared':
             result = prepared(module, site, name)
+        elif state == 'seeded':
+            result = {'changed': False, 'missing': seed(site, name)}
         elif state == 'unpacked':
             result = unpacked(module, site, name)
         elif state == 'present':

@@ -107,7 +107,8 @@ fn modules_in(directory: &Path) -> Vec<String> {
 }
 
 fn check_modules(name: &str, modules: &BTreeSet<String>, tasks: &serde_json::Value) {
-    const KEYWORDS: [&str; 17] = [
+    const KEYWORDS: [&str; 18] = [
+        "throttle",
         "name",
         "register",
         "when",

@@ -73,6 +73,40 @@ async fn a_link_that_leads_out_of_the_source_is_refused_and_one_that_stays_insid
 }
 
 #[tokio::test]
+async fn a_release_of_many_files_begins_with_what_the_current_one_has_of_it() {
+    let stage = Stage::new().await;
+    let (source, current) = (stage.source(), stage.site().join("current"));
+    fs::create_dir(source.join("pages")).unwrap();
+    let page = |number: usize| format!("pages/{number}.html");
+    // More than are sent whole.
+    for number in 0..510 {
+        fs::write(source.join(page(number)), format!("page {number}")).unwrap();
+    }
+    stage.play("codebase").await.changes(true);
+
+    // As a web server's user would not, but somebody did: the page has its length and is another one.
+    fs::write(current.join(page(3)), "evil 3").unwrap();
+    fs::remove_file(current.join(page(4))).unwrap();
+    symlink("/etc/passwd", current.join("pages/new.html")).unwrap();
+    fs::write(source.join(page(1)), "page one").unwrap();
+    fs::write(source.join("pages/new.html"), "new").unwrap();
+    fs::remove_file(source.join(page(2))).unwrap();
+    symlink("5.html", source.join("pages/link.html")).unwrap();
+    let output = stage.play("codebase").await.changes(true);
+    assert!(output.contains("Copy what it has of that"), "{output}");
+    let same = std::process::Command::new("diff")
+        .args(["--recursive", "--no-dereference"])
+        .args([&source, &fs::canonicalize(&current).unwrap()])
+        .output()
+        .unwrap();
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    let releases = stage.site().join("releases");
+    let left: Vec<_> = fs::read_dir(releases).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    stage.play("codebase").await.changes(false);
+}
+
+#[tokio::test]
 async fn urls_that_read_the_disk_or_run_programs_are_refused() {
     let mut stage = Stage::new().await;
     let cases = [
