@@ -34,6 +34,8 @@ impl Machine {
         }
         words.push(&image);
         docker(&words)?;
+        // As on every machine but in a container: without it no unit sees the credentials that systemd has mounted for it.
+        machine.shell("mount --make-rshared /")?;
         Ok(machine)
     }
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod broker;
 mod deploy;
 mod hosting;
+mod install_page;
 mod journeys;
 mod localdev;
 mod machine;

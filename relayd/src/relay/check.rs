@@ -68,6 +68,7 @@ impl Relay {
         for node in nodes {
             hop(hops, format!("dispatcherd {node}"), self.echo(&node)).await?;
         }
+        self.catalog_of(backend).await;
         hop(hops, "round trip".to_owned(), self.round_trip(backend)).await?;
         for host in hosts {
             hop(hops, format!("minion {}", host.name), self.verify(backend, host)).await?;
@@ -82,6 +83,14 @@ impl Relay {
             if !nodes.is_empty() || Instant::now() >= end {
                 return nodes;
             }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits for the backend's catalog, which follows a node's first heartbeat. Without it the round trip says so.
+    async fn catalog_of(&self, backend: &BackendName) {
+        let end = Instant::now() + HEARD_WITHIN;
+        while self.catalog(backend).is_none() && Instant::now() < end {
             sleep(LOOK_AGAIN).await;
         }
     }
