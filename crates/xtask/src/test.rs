@@ -35,12 +35,25 @@ const fn with_containers(target: &str) -> [&str; 6] {
     ["--package", "aegir-tests", "--features", "containers", "--test", target]
 }
 
+/// Tests on containers that take minutes each and look at what changes seldom: a wiki on other releases and on hosts apart.
+const ONLY_IN_FULL: [&str; 2] = ["php_apart::", "php_systemd::"];
+
 /// Runs the tests that are made for containers. Images and daemons have been built.
 ///
 /// # Errors
 /// When a test fails.
-pub(crate) fn containers(runner: &[String]) -> anyhow::Result<()> {
-    tests(&with_containers("containers"), runner, None)
+pub(crate) fn containers(runner: &[String], full: bool) -> anyhow::Result<()> {
+    if full || !runner.is_empty() {
+        return tests(&with_containers("containers"), runner, None);
+    }
+    println!("(Left to `--full`: {}.)", ONLY_IN_FULL.join(", "));
+    tests(&with_containers("containers"), &without(&ONLY_IN_FULL), None)
+}
+
+/// What has the runner leave out tests whose names contain these.
+fn without(names: &[&str]) -> Vec<String> {
+    let skip = names.iter().flat_map(|name| ["--skip", name]);
+    ["--"].into_iter().chain(skip).map(str::to_owned).collect()
 }
 
 /// Journeys that look at no broker, bring one that they can kill or that speaks TLS, or want one that nobody else uses:
@@ -61,10 +74,8 @@ const NOT_SHARED: [&str; 8] = [
 /// # Errors
 /// When a test fails.
 pub(crate) fn journeys_with(broker: &str) -> anyhow::Result<()> {
-    let skip = NOT_SHARED.into_iter().flat_map(|name| ["--skip", name]);
-    let runner: Vec<_> = ["--"].into_iter().chain(skip).map(str::to_owned).collect();
     println!("(Those that want a broker of their own are not run once more: {}.)", NOT_SHARED.join(", "));
-    tests(&with_containers("journeys"), &runner, Some(broker))
+    tests(&with_containers("journeys"), &without(&NOT_SHARED), Some(broker))
 }
 
 fn tests(which: &[&str], runner: &[String], broker: Option<&str>) -> anyhow::Result<()> {

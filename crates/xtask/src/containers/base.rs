@@ -25,6 +25,13 @@ impl Debian {
         }
     }
 
+    /// The release that this machine runs.
+    pub(crate) fn here() -> Option<Self> {
+        let text = std::fs::read_to_string("/etc/os-release").ok()?;
+        let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+        [Self::Bookworm, Self::Trixie].into_iter().find(|release| release.name() == name.trim_matches('"'))
+    }
+
     /// The image that has nothing but this release.
     fn slim(self) -> String {
         format!("debian:{}-slim", self.name())

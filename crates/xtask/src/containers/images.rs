@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::base::{self, Debian};
 use super::engine::Engine;
@@ -80,12 +80,15 @@ impl Image {
     }
 
     /// All of that in a file to read from its start.
-    fn dockerfile(self) -> anyhow::Result<File> {
+    fn dockerfile(self, compile: Compile<'_>) -> anyhow::Result<File> {
         let mut whole = tempfile::tempfile().context("can't make a temporary file")?;
         for path in self.dockerfiles() {
-            let text =
-                std::fs::read(workspace::root().join(path)).with_context(|| format!("can't read {path}"))?;
-            whole.write_all(&text).context("can't write a temporary file")?;
+            let mut text = std::fs::read_to_string(workspace::root().join(path))
+                .with_context(|| format!("can't read {path}"))?;
+            if self.is_compiled() && compile == Compile::Here {
+                text = with_compiled(&text).with_context(|| format!("{path} has no stage that compiles"))?;
+            }
+            whole.write_all(text.as_bytes()).context("can't write a temporary file")?;
         }
         whole.rewind().context("can't read a temporary file")?;
         Ok(whole)
@@ -95,6 +98,52 @@ impl Image {
     fn is_compiled(self) -> bool {
         matches!(self, Self::Relayd | Self::Dispatcherd)
     }
+}
+
+/// Where the programs in the images are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compile<'a> {
+    /// In the Dockerfile's first stage, with this cargo profile.
+    InTheImage {
+        /// `dev` or `release`.
+        profile: &'a str,
+    },
+    /// They are the ones below `target/debug`: nothing is compiled twice.
+    Here,
+}
+
+/// The image that has nothing but the compiled programs.
+const COMPILED: &str = "aegir-compiled:latest";
+const PROGRAMS: [&str; 3] = ["relayd", "dispatcherd", "aegir"];
+
+/// A Dockerfile with [`COMPILED`] in place of the stage that compiles.
+fn with_compiled(dockerfile: &str) -> Option<String> {
+    let (before, rest) = dockerfile.split_once("\nFROM rust:")?;
+    let (_, after) = rest.split_once("\nFROM ")?;
+    Some(format!("{before}\nFROM {COMPILED} AS build\nFROM {after}"))
+}
+
+/// Makes [`COMPILED`].
+fn import_compiled(engine: &Engine) -> anyhow::Result<()> {
+    let tree = tempfile::tempdir().context("can't make a temporary directory")?;
+    let out = tree.path().join("out");
+    std::fs::create_dir(&out).context("can't make a directory")?;
+    for name in PROGRAMS {
+        let mut strip = Command::new("strip");
+        strip.arg("--strip-debug").arg("-o").arg(out.join(name));
+        strip.arg(workspace::target().join("debug").join(name));
+        workspace::run(strip)?;
+    }
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--directory"]).arg(tree.path()).arg("out").stdout(Stdio::piped());
+    let mut tar = tar.spawn().context("can't start tar")?;
+    let mut import = engine.docker(&["import", "-", COMPILED]);
+    import.stdin(tar.stdout.take().context("tar has no output")?).stdout(Stdio::null());
+    workspace::run(import)?;
+    if !tar.wait().context("can't wait for tar")?.success() {
+        bail!("tar could not pack the compiled programs; see above");
+    }
+    Ok(())
 }
 
 /// The version that images of this tree carry.
@@ -117,21 +166,33 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // It takes aegir from there.
         images.push(Image::Web);
     }
-    build(&engine, &images, arguments.debian, &arguments.profile)
+    build(&engine, &images, arguments.debian, Compile::InTheImage { profile: &arguments.profile })
 }
 
 /// Builds images, with what they begin with.
 ///
 /// # Errors
 /// When one can't be built.
-pub(crate) fn build(engine: &Engine, images: &[Image], debian: Debian, profile: &str) -> anyhow::Result<()> {
+pub(crate) fn build(
+    engine: &Engine,
+    images: &[Image],
+    debian: Debian,
+    compile: Compile<'_>,
+) -> anyhow::Result<()> {
     let revision = revision();
+    if compile == Compile::Here {
+        import_compiled(engine)?;
+    }
     for &image in images {
         let releases =
             if image == Image::Rabbitmq { vec![Debian::Bookworm, Debian::Trixie] } else { vec![debian] };
         for release in releases {
             base::debian(engine, release)?;
-            if image.is_compiled() {
+            let profile = match compile {
+                Compile::InTheImage { profile } if image.is_compiled() => Some(profile),
+                Compile::InTheImage { .. } | Compile::Here => None,
+            };
+            if profile.is_some() {
                 base::rust(engine, release)?;
             }
             let name = image.name();
@@ -142,12 +203,12 @@ pub(crate) fn build(engine: &Engine, images: &[Image], debian: Debian, profile: 
             println!("Building {name}:{tag}");
             let mut command = engine.docker(&["build", "--file", "-", "--tag", &format!("{name}:{tag}")]);
             command.args(["--build-arg", &format!("DEBIAN={}", release.name())]);
-            if image.is_compiled() {
+            if let Some(profile) = profile {
                 command.args(["--build-arg", &format!("PROFILE={profile}")]);
             }
             command.args(["--label", &format!("{VERSION_LABEL}={VERSION}")]);
             command.args(["--label", &format!("{REVISION_LABEL}={revision}")]);
-            command.arg(".").stdin(image.dockerfile()?);
+            command.arg(".").stdin(image.dockerfile(compile)?);
             workspace::run(command)?;
         }
     }
@@ -164,5 +225,21 @@ pub(crate) fn revision() -> String {
     match git(&["status", "--porcelain", "--untracked-files=no"]) {
         Some(changed) if changed.is_empty() => commit,
         _ => format!("{commit}-changed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compiled_already_takes_the_place_of_the_stage_that_compiles() {
+        for image in [Image::Relayd, Image::Dispatcherd] {
+            let path = workspace::root().join(image.dockerfiles()[0]);
+            let text = std::fs::read_to_string(path).unwrap();
+            let changed = with_compiled(&text).unwrap();
+            assert!(!changed.contains("cargo build") && !changed.contains("FROM rust:"), "{changed}");
+            assert!(changed.contains("FROM debian:${DEBIAN}-slim") && changed.contains("COPY --from=build"));
+        }
     }
 }

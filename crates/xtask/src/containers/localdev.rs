@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::base::Debian;
 use super::engine::{Compose, Engine};
-use super::images::{self, Image, VERSION};
+use super::images::{self, Compile, Image, VERSION};
 use crate::workspace;
 
 /// What the add-on installs, and what stands in for DDEV itself. The first one's directory is what relative paths in
@@ -164,7 +164,7 @@ impl Network {
                 None => bail!("there is no image {name}, which the environment names: pull it, or build it"),
             }
         }
-        images::build(&self.engine, &missing, Debian::Bookworm, profile)
+        images::build(&self.engine, &missing, Debian::Bookworm, Compile::InTheImage { profile })
     }
 
     /// Says that an image was built of another commit. That need not matter, so nothing is refused.

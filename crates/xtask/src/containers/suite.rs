@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::base::Debian;
 use super::engine::{Compose, Engine};
-use super::images::{self, Image};
+use super::images::{self, Compile, Image};
 use crate::{deps, test, workspace};
 
 /// `cargo xtask containers`.
@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// The cargo profile of the daemons in the images
     #[arg(long, default_value = "dev")]
     profile: String,
+    /// Also run what takes long and changes seldom, compile in the images as their readers do, and use both brokers
+    #[arg(long)]
+    full: bool,
     /// What to hand to the test runner: a part of a test's name, or its options
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     runner: Vec<String>,
@@ -30,26 +33,44 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let engine = Engine::find()?;
     Compose::find()?;
     deps::ensure(deps::For::Tests)?;
-    images::build(&engine, &Image::ALL, Debian::Bookworm, &arguments.profile)?;
     workspace::cargo(&["build", "--workspace", "--bins"])?;
+    // The daemons that have just been built are those of the images, where the release is the same.
+    let compile = if !arguments.full && arguments.profile == "dev" && Debian::here() == Some(Debian::Bookworm)
+    {
+        Compile::Here
+    } else {
+        Compile::InTheImage { profile: &arguments.profile }
+    };
+    images::build(&engine, &Image::ALL, Debian::Bookworm, compile)?;
     clear_away(&engine)?;
-    test::containers(&arguments.runner)?;
+    test::containers(&arguments.runner, arguments.full)?;
     // Whoever picks tests picks of those on containers.
     if arguments.runner.is_empty() {
-        for (release, version) in [(Debian::Bookworm, "3.10."), (Debian::Trixie, "4.")] {
-            let image = format!("{}:{}", Image::Rabbitmq.name(), release.name());
-            let broker = Broker::start(&engine, &image)?;
-            let found = broker.version()?;
-            if !found.starts_with(version) {
-                bail!(
-                    "{image} has RabbitMQ {found}, not {version}: build it anew with `cargo xtask images rabbitmq`"
-                );
-            }
-            println!("The journeys, with a broker of {image}: RabbitMQ {found}");
-            test::journeys_with(&broker.url()?)?;
+        let brokers: &[_] = if arguments.full {
+            &[(Debian::Bookworm, "3.10."), (Debian::Trixie, "4.")]
+        } else {
+            // `cargo xtask test` uses 3.10, where it runs on Debian 12.
+            &[(Debian::Trixie, "4.")]
+        };
+        for &(release, version) in brokers {
+            journeys(&engine, release, version)?;
         }
     }
     Ok(())
+}
+
+/// Runs the journeys with the broker of a release of Debian.
+fn journeys(engine: &Engine, release: Debian, version: &str) -> anyhow::Result<()> {
+    let image = format!("{}:{}", Image::Rabbitmq.name(), release.name());
+    let broker = Broker::start(engine, &image)?;
+    let found = broker.version()?;
+    if !found.starts_with(version) {
+        bail!(
+            "{image} has RabbitMQ {found}, not {version}: build it anew with `cargo xtask images rabbitmq`"
+        );
+    }
+    println!("The journeys, with a broker of {image}: RabbitMQ {found}");
+    test::journeys_with(&broker.url()?)
 }
 
 /// How long a broker may take until it is healthy.
