@@ -142,26 +142,32 @@ fn code_that_fails_leaves_the_site_that_there_is() -> Result<()> {
         hosting.ends(&id, "succeeded")?;
         anyhow::Ok(id[24..].to_owned())
     };
-    run("install", &["platform=good", &format!("site_title={TITLE}")])?;
+    run("install", &["platform=good", "memory:=1024", &format!("site_title={TITLE}")])?;
     let backup = format!("backup={}", run("backup", &[])?);
     let before = shop(&hosting)?;
 
     // To a platform whose code fails the site does not go.
     let update = ["Bring the database up to the code", "update 8001 of shop fails"];
     let unparsable = of_shop("migrate", &["platform=unparsable", "patience:=2"])?;
-    hosting.fails(&unparsable, &["The new instance answers", "Parse error", "web/index.php"])?;
+    hosting.fails(&unparsable, &["codebase_broken", "Parse error", "web/index.php"])?;
     same(&before, &shop(&hosting)?)?;
     let unupdatable = of_shop("migrate", &["platform=unupdatable"])?;
     hosting.fails(&unupdatable, &update)?;
     same(&before, &shop(&hosting)?)?;
 
-    // Nor is a backup put into code that does not update it.
+    // A restore takes the platform's code, and not what became of the site's copy; nor is a backup put into code that does
+    // not update it.
     let drush = format!("{SITES}/{SHOP}/current/code/vendor/bin/drush");
     let failing = "/var/lib/aegir/platforms/unupdatable/current/vendor/bin/drush";
-    hosting.sh("minion", &format!("cp -a {drush} /root/drush && cp {failing} {drush}"))?;
+    let release = "/var/lib/aegir/platforms/good/current/vendor/bin/drush";
+    hosting.sh("minion", &format!("cp {failing} {drush}"))?;
+    run("restore", &[&backup, "safety_backup:=false"])?;
+    hosting.sh("minion", &format!("cmp {release} {drush} && grep -rl 1024M /etc/php/*/fpm/pool.d"))?;
+    let before = shop(&hosting)?;
+    hosting.sh("minion", &format!("cp -a {release} /root/drush && cp {failing} {release}"))?;
     let restore = of_shop("restore", &[&backup])?;
     hosting.fails(&restore, &update)?;
-    hosting.sh("minion", &format!("mv /root/drush {drush}"))?;
+    hosting.sh("minion", &format!("mv /root/drush {release}"))?;
     same(&before, &shop(&hosting)?)?;
 
     // A clone by its other name. No application takes what another one has written.

@@ -194,6 +194,8 @@ codes! {
     SiteNotDisabled = "site_not_disabled", 0;
     /// The platform has no code on the host.
     PlatformMissing = "platform_missing", 0;
+    /// The code has no page to begin with, or PHP can't read it.
+    CodebaseBroken = "codebase_broken", 0;
     /// Sites are on the platform.
     PlatformInUse = "platform_in_use", 0;
     /// The host has no such backup.

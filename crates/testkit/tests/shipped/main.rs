@@ -6,5 +6,7 @@
 mod configs;
 mod manifests;
 mod minion;
+mod php_probe;
+mod php_vhost;
 mod play;
 mod static_site;

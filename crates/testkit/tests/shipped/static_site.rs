@@ -206,3 +206,39 @@ async fn what_the_site_does_not_say_the_service_of_the_host_says() {
     stage.services["nginx"]["web1"]["server_directory"] = "relative/../path".into();
     stage.play("vhost").await.refuses("must be a port and listen_addresses");
 }
+
+#[tokio::test]
+async fn what_the_host_has_recorded_of_a_site_holds_until_it_is_taken_away() {
+    let mut stage = Stage::new().await;
+    fs::create_dir(stage.source().join("public")).unwrap();
+    fs::write(stage.source().join("public/index.html"), "public\n").unwrap();
+    stage.set("document_root", "public");
+    stage.set("keep_releases", 1);
+    for task in ["codebase", "vhost"] {
+        stage.play(task).await.changes(true);
+    }
+    // All that was ever said, but for where the site is and what it is made of.
+    stage.variables.retain(|name, _| matches!(name.as_str(), "source" | "root"));
+    for task in ["codebase", "vhost"] {
+        stage.play(task).await.changes(false);
+    }
+    assert_eq!(stage.nginx.fetch(SITE, "/").await.unwrap(), (200, b"public\n".to_vec()));
+    fs::write(stage.source().join("index.html"), "two\n").unwrap();
+    stage.play("codebase").await.changes(true);
+    assert_eq!(stage.releases().len(), 1);
+    stage.set("document_root", "");
+    stage.play("vhost").await.changes(true);
+}
+
+#[tokio::test]
+async fn without_addresses_a_site_listens_on_ipv4_and_ipv6() {
+    let mut stage = Stage::new().await;
+    stage.set("listen_addresses", serde_json::json!([]));
+    stage.set("listen_port", aegir_testkit::port::free_port().unwrap());
+    stage.play("codebase").await.changes(true);
+    stage.play("vhost").await.changes(true);
+    stage.play("verify").await.changes(false);
+    let vhost = stage.nginx.directory().join("sites/aegir-example.test.conf");
+    let ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    assert_eq!(fs::read_to_string(vhost).unwrap().contains("listen [::]:"), ipv6);
+}
