@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::name::TaskName;
-use yaml_serde::Value;
 
 use super::steps::{self, Step};
 use super::{Report, Subject, exposed, jinja};
