@@ -187,15 +187,22 @@ impl Account {
     /// Masks every text in a value from now on.
     fn mask_texts(&mut self, value: &Value) -> Result<(), String> {
         match value {
-            Value::String(text) => {
-                self.redactor.add(text).map_err(|error| format!("it can't be masked: {error}"))?;
-                for stream in self.streams.values_mut() {
-                    stream.mask_with(&self.redactor);
-                }
-            }
+            Value::String(text) => self.mask_from_now_on(text)?,
             Value::Array(items) => items.iter().try_for_each(|item| self.mask_texts(item))?,
             Value::Object(object) => object.values().try_for_each(|item| self.mask_texts(item))?,
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Masks a text from now on.
+    ///
+    /// # Errors
+    /// When it can't be masked.
+    pub(super) fn mask_from_now_on(&mut self, secret: &str) -> Result<(), String> {
+        self.redactor.add(secret).map_err(|error| format!("it can't be masked: {error}"))?;
+        for stream in self.streams.values_mut() {
+            stream.mask_with(&self.redactor);
         }
         Ok(())
     }

@@ -16,12 +16,14 @@
 //! | `room` | a full disk, a full spool |
 //! | `account`, `output`, `redactor` | records: masked, split into lines, counted |
 //! | `outputs` | what Tasks hand over, for the frontend and for those after them |
+//! | `decrypted` | what Ansible Vault decrypts |
 //! | `leftovers` | ending what a dead runner has left |
 
 mod account;
 mod ansible;
 mod attempt;
 mod child;
+mod decrypted;
 mod events;
 mod group;
 mod leftovers;

@@ -167,15 +167,26 @@ async fn a_secret_is_masked_in_what_filters_and_printing_make_of_it() {
 - ansible.builtin.debug: {msg: "{{ example_account | from_json | to_nice_yaml }}"}
 - ansible.builtin.debug: {msg: "{{ example_account | b64encode | regex_replace('(.{64})', '\\1\n') }}"}
 - ansible.builtin.debug: {msg: "postgres://app:{{ example_password | urlencode }}@db/app"}
+- name: Show what Vault decrypts
+  ansible.builtin.debug: {msg: "it is {{ decrypted | unvault('pw-of-the-vault') }}"}
+  vars:
+    decrypted: |
+      $ANSIBLE_VAULT;1.1;AES256
+      37363765326137363765646638373538393065393238656430306665353466636131373139656134
+      3734333830653165626461363366633433666639656464380a666635616563336134653364363637
+      37656561343836643638653934326438646138666133376331633230333335313061336532646536
+      6339336139356139640a653665303262353834353236643565663937303634386132303862373230
+      30393031323333313535313461663965656137313165323866643234333165643563
 - ansible.builtin.command:
     argv: [/bin/sh, -c, "echo --password={{ example_password | quote }}; exit 7", "{{ {'p': example_password} | to_json }}"]
 "#;
     let variables = [("account", account), ("password", password)];
     let ended = case.task_file("forms", tasks, &variables).run().expect("failed", "task_failed");
     let transcript = ended.transcript();
-    for shown in ["QUJDREVG", "UVVKRFJFVkd", "corr", "rse+1", "h%C3"] {
+    for shown in ["QUJDREVG", "UVVKRFJFVkd", "corr", "rse+1", "h%C3", "topsecret"] {
         assert!(!transcript.contains(shown), "{shown} in {transcript}");
     }
+    assert_eq!(ended.step("Show what Vault decrypts").message.as_deref(), Some("it is ********"));
     assert!(transcript.contains("postgres://app:********@db/app"), "{transcript}");
 }
 

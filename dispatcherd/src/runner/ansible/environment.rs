@@ -119,7 +119,7 @@ pub(super) fn environment(
 pub(super) const NO_LOG: &str = "log";
 
 /// Where Ansible looks for roles, collections and plug-ins. What lies beside a playbook it finds by itself.
-fn places(of: Places<'_>, own: Option<&ProjectConfig>) -> [(&'static str, Vec<PathBuf>); 5] {
+fn places(of: Places<'_>, own: Option<&ProjectConfig>) -> [(&'static str, Vec<PathBuf>); 6] {
     let Places { settings, plugins: ours, task, .. } = of;
     let content = settings.content_directory.join(&task.digest);
     let machine = |kind: &str| format!("{MACHINE}/{kind}");
@@ -149,6 +149,7 @@ fn places(of: Places<'_>, own: Option<&ProjectConfig>) -> [(&'static str, Vec<Pa
         ("ANSIBLE_COLLECTIONS_PATH", collections),
         ("ANSIBLE_CALLBACK_PLUGINS", plugins("callback_plugins", "callback_plugins", "plugins/callback")),
         ("ANSIBLE_ACTION_PLUGINS", plugins("action_plugins", "action_plugins", "plugins/action")),
+        ("ANSIBLE_VARS_PLUGINS", plugins("vars_plugins", "vars_plugins", "plugins/vars")),
         ("ANSIBLE_LIBRARY", plugins("modules", "library", "plugins/modules")),
     ]
 }

@@ -25,6 +25,7 @@ pub(super) use variables::is_data;
 
 use self::environment::Places;
 use super::child::carry;
+use super::decrypted::Decrypted;
 use super::events::Events;
 use super::process::{Process, Program};
 use super::shell::start_reason;
@@ -36,6 +37,8 @@ use verdict::Judge;
 
 /// The environment variable that names the plug-in's socket.
 const EVENTS: &str = "AEGIR_EVENTS";
+/// The environment variable that names the socket for what Vault decrypts.
+const VAULT: &str = "AEGIR_VAULT";
 /// The environment variable from which the plug-in marks an operator's own plays.
 const PLAY_MARKER: &str = "AEGIR_PLAY_MARKER";
 /// How many minions Ansible works on at once.
@@ -51,13 +54,16 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
         Ok(prepared) => prepared,
         Err(failure) => return TaskEnd::not_started(failure.reason()),
     };
-    let Prepared { program, mut events } = prepared;
+    let Prepared { program, mut events, decrypted } = prepared;
     let process = match Process::start(program).await {
         Ok(process) => process,
         Err(error) => return TaskEnd::not_started(start_reason(&error)),
     };
     let mut stops = work.stops_of(task);
-    let ended = carry(process, None, Some(&mut events), &work.account, &mut stops).await;
+    let ended = tokio::select! {
+        ended = carry(process, None, Some(&mut events), &work.account, &mut stops) => ended,
+        never = decrypted.mask(&work.account) => match never {},
+    };
     let stopped = ended.stop.is_some() || ended.exit.code.is_none();
     // Killing ansible-playbook does not end what it started over a pipelined connection.
     let remote = if stopped {
@@ -123,6 +129,7 @@ impl PrepareError {
 struct Prepared {
     program: Program,
     events: Events,
+    decrypted: Decrypted,
 }
 
 fn prepare(
@@ -182,6 +189,9 @@ fn prepare(
     let socket = private.join("events");
     let events =
         Events::listen(&socket).map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
+    let decrypts = private.join("vault");
+    let decrypted = Decrypted::listen(&decrypts)
+        .map_err(|source| PrepareError::Listen { path: decrypts.clone(), source })?;
     let temporary = private.join("tmp");
     crate::secrets::private_directory(&temporary).map_err(failed(&temporary))?;
     let no_log = private.join(environment::NO_LOG);
@@ -191,6 +201,7 @@ fn prepare(
     let mut environment = environment::environment(places, forks, own.as_ref());
     environment.insert("ANSIBLE_LOCAL_TEMP".to_owned(), temporary.into());
     environment.insert(EVENTS.to_owned(), socket.into());
+    environment.insert(VAULT.to_owned(), decrypts.into());
     if own.is_some() {
         environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
     }
@@ -210,7 +221,7 @@ fn prepare(
         marker: work.marker(),
         plugged: None,
     };
-    Ok(Prepared { program, events })
+    Ok(Prepared { program, events, decrypted })
 }
 
 fn at(path: &Path) -> OsString {
