@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a body may take to arrive, and how long it may stop on its way.
 const BODY: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(15);
+/// How many bytes of bodies may be on their way at once: each counts as long as it says that it is, or as the longest.
+/// Further ones wait. So slow clients cost no more than this, however many they are.
+static ROOM: Semaphore = Semaphore::const_new(32 * MAX_MESSAGE);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -62,9 +66,16 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let mut body = BytesMut::new();
     let mut too_much = announced.is_some_and(|length| length > MAX_MESSAGE as u64);
     let end = Instant::now() + BODY;
+    let length = announced.and_then(|length| u32::try_from(length).ok()).unwrap_or(u32::MAX);
+    let _room = timeout_at(end, ROOM.acquire_many(length.min(MAX_MESSAGE as u32)))
+        .await
+        .map_err(|_| too_late("there was no room for the body: others are on their way, and slow"))?;
     while !too_much {
         let next = timeout_at(end.min(Instant::now() + SILENCE), pieces.next());
-        let Some(piece) = next.await.map_err(|_| too_late())? else { break };
+        let Some(piece) = next.await.map_err(|_| too_late("the body stopped on its way, or was too slow"))?
+        else {
+            break;
+        };
         let piece = piece.map_err(|error| {
             Refusal::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
         })?;
@@ -90,11 +101,9 @@ async fn discard(pieces: &mut BodyDataStream) {
     }
 }
 
-fn too_late() -> Refusal {
-    Refusal::new(
-        Code::RequestTimeout,
-        format!("the body did not come within {BODY:?}, or stopped for {SILENCE:?}: send the request again"),
-    )
+fn too_late(why: &str) -> Refusal {
+    let detail = format!("{why}. It may take {BODY:?}, and stop for {SILENCE:?}: send the request again");
+    Refusal::new(Code::RequestTimeout, detail)
 }
 
 fn too_large() -> Refusal {

@@ -151,3 +151,18 @@ async fn a_body_that_stops_is_told_so() {
     let response = site.ask("POST", "/api/v1/operations", body).await;
     assert_eq!(problem(response).await, (408, "request_timeout".to_owned(), None));
 }
+
+#[tokio::test]
+async fn bodies_on_their_way_take_no_more_room_than_there_is() {
+    let site = Site::new().await;
+    tokio::time::pause();
+    let post = async |body| site.ask("POST", "/api/v1/operations", body).await;
+    let slow = futures_util::future::join_all(
+        (0..32).map(|_| post(Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>()))),
+    );
+    let begin = tokio::time::Instant::now();
+    let next = async { (problem(post(Body::from("{")).await).await, begin.elapsed()) };
+    let (_, (answer, waited)) = tokio::join!(slow, next);
+    assert_eq!(answer, (400, "request_malformed".to_owned(), None));
+    assert!(waited >= Duration::from_secs(15), "{waited:?}");
+}
