@@ -24,7 +24,7 @@ use crate::drain::{self, Drain};
 use crate::frontends::Frontends;
 use crate::heartbeat::Pulse;
 use crate::identity::{self, IdentityError};
-use crate::intake::{Intake, Scope};
+use crate::intake::{self, Intake, Scope};
 use crate::journal::{Found, Journal, JournalError, Standing};
 use crate::launch::Launcher;
 use crate::lease;
@@ -193,7 +193,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let intake = Intake {
         node: Arc::clone(&node),
         scope: Scope { backend: config.backend.clone(), frontends: config.frontends.clone() },
-        slots,
+        places: intake::places(slots, config.frontends.len()),
         deliveries: operations,
         control: intake_control,
         census: census_read.clone(),
@@ -246,10 +246,10 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
 
 /// Takes up again what an earlier process left.
 async fn recover(node: &Arc<Node>, found: Vec<Found>) {
-    for Found { attempt, frontend, standing } in found {
+    for Found { attempt, frontend, priority, standing } in found {
         let here = Arc::clone(node);
         match standing {
-            Standing::Journaled => node.happened(Event::Journaled(attempt, frontend)).await,
+            Standing::Journaled => node.happened(Event::Journaled(attempt, frontend, priority)).await,
             Standing::Started => {
                 let lease = node.journal.lease(attempt).map(lease::term);
                 node.happened(Event::Adopted(attempt, frontend.clone(), lease)).await;

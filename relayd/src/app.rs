@@ -149,7 +149,9 @@ impl App {
         let publisher = link.publisher();
         let work = || stop.work.clone();
         tasks.spawn("control", control_queue.run(publisher.clone(), work()));
-        let outbox = Outbox { store: store.clone(), link: link.clone(), wake: wake_outbox };
+        let room = Arc::clone(&wake_outbox);
+        let outbox =
+            Outbox { store: store.clone(), link: link.clone(), nodes: Arc::clone(&nodes), wake: wake_outbox };
         tasks.spawn("outbox", outbox.run(work()));
         tasks.spawn("overdue", Overdue::new(store.clone(), Arc::clone(&nodes)).run(work()));
         tasks.spawn("deadlines", deadlines.run(store.clone(), work()));
@@ -157,7 +159,7 @@ impl App {
         tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
         let collector = Collector { store: store.clone(), control: dead_control, removed: dead_removed };
         tasks.spawn("dead letters", collector.run(dead_letters, work()));
-        let status = Heartbeats { nodes, store, catalogs, control };
+        let status = Heartbeats { nodes, store, catalogs, control, room };
         tasks.spawn("heartbeats", status.run(heartbeats, work()));
         let requests = Requests { relay: relay.clone(), publisher };
         tasks.spawn("requests", requests.run(from_frontends, work()));

@@ -1,7 +1,8 @@
 //! Taking Operations from the broker into the journal.
 //!
 //! A delivery is acknowledged when it is on the disk, and never given back: from then on it is this node's.
-//! As many as there are slots may wait here; with that many waiting, others of the backend get the rest.
+//! All that relayd hands out at once may wait here, so that nothing urgent is held up in the queue behind the rest. A relayd
+//! that hands out more than that finds the intake closed, and others of the backend get the rest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,16 +54,24 @@ impl Scope {
     }
 }
 
+/// How many Operations may wait on a node: as many as every frontend's relayd hands out for its slots, urgent ones
+/// included.
+#[must_use]
+pub fn places(slots: usize, frontends: usize) -> usize {
+    const FOR_EACH_SLOT: usize = 4;
+    FOR_EACH_SLOT.saturating_mul(slots).saturating_mul(frontends.max(1))
+}
+
 /// When to stop consuming, and when to go on.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    slots: usize,
+    places: usize,
 }
 
 impl Gate {
     /// Whether the intake is to be closed, given that it is or is not.
     fn closed(self, closed: bool, waiting: usize) -> bool {
-        if closed { waiting > self.slots / 2 } else { waiting >= self.slots }
+        waiting >= if closed { self.places - self.places / 4 } else { self.places }
     }
 }
 
@@ -97,7 +106,7 @@ pub struct Intake {
     /// What is taken.
     pub scope: Scope,
     /// How many may wait here.
-    pub slots: usize,
+    pub places: usize,
     /// Where from.
     pub deliveries: Deliveries,
     /// Stops the deliveries.
@@ -154,7 +163,7 @@ impl Intake {
         let no_roles = self.catalog.borrow_and_update().is_none();
         let closed = closed(draining, no_roles, *self.spool.borrow_and_update());
         let is = self.control.is_paused();
-        let should = closed.is_some() || Gate { slots: self.slots }.closed(is, waiting);
+        let should = closed.is_some() || Gate { places: self.places }.closed(is, waiting);
         self.say(closed);
         if should && !is {
             tracing::debug!(waiting, "enough Operations wait here; no more are taken for now");
@@ -201,7 +210,9 @@ impl Intake {
                         operation_id = %attempt.operation, attempt = attempt.attempt.get(),
                         name = %operation.name, "Operation taken"
                     );
-                    self.node.happened(Event::Journaled(attempt, operation.frontend)).await;
+                    self.node
+                        .happened(Event::Journaled(attempt, operation.frontend, operation.priority))
+                        .await;
                 }
                 Taken::Known => tracing::info!(
                     operation_id = %attempt.operation, attempt = attempt.attempt.get(),
@@ -281,14 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_closes_when_all_places_are_taken_and_opens_at_half() {
-        let gate = Gate { slots: 4 };
-        assert!(!gate.closed(false, 3));
-        assert!(gate.closed(false, 4));
-        assert!(gate.closed(true, 3));
-        assert!(!gate.closed(true, 2));
-        let gate = Gate { slots: 1 };
-        assert!(gate.closed(false, 1));
-        assert!(!gate.closed(true, 0));
+    fn the_gate_closes_when_all_places_are_taken_and_opens_when_a_quarter_is_free() {
+        let gate = Gate { places: places(4, 1) };
+        assert!(!gate.closed(false, 15));
+        assert!(gate.closed(false, 16));
+        assert!(gate.closed(true, 12));
+        assert!(!gate.closed(true, 11));
+        let gate = Gate { places: places(1, 2) };
+        assert!(!gate.closed(false, 7));
+        assert!(gate.closed(false, 8));
+        assert!(!gate.closed(true, 5));
     }
 }

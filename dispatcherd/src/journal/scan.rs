@@ -20,6 +20,8 @@ pub struct Found {
     pub attempt: AttemptId,
     /// Whose.
     pub frontend: FrontendName,
+    /// How urgent it is; of no meaning once it is over.
+    pub priority: u8,
     /// Where it stands.
     pub standing: Standing,
 }
@@ -75,7 +77,12 @@ impl Journal {
                 .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
                 .map_err(JournalError::new("read", &report))?;
             let frontend = pending.frontend.clone();
-            return Ok(Some(Found { attempt, frontend, standing: Standing::Reporting(pending) }));
+            return Ok(Some(Found {
+                attempt,
+                frontend,
+                priority: 0,
+                standing: Standing::Reporting(pending),
+            }));
         }
         let Some(operation) = self.operation(attempt).ok().filter(|found| found.attempt_id() == attempt)
         else {
@@ -95,7 +102,7 @@ impl Journal {
             }
             Standing::Journaled
         };
-        Ok(Some(Found { attempt, frontend: operation.frontend, standing }))
+        Ok(Some(Found { attempt, frontend: operation.frontend, priority: operation.priority, standing }))
     }
 
     /// The Operation of an attempt, as it was delivered.

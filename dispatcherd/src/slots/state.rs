@@ -5,10 +5,12 @@
 //!    |                      |--refused--> (over)  |--rejected------------^
 //!    '--canceled------------'--------------------------------------------^
 //! ```
-//! What can't be started now, because the disk is full, goes back from `started` to `claiming`.
+//! Of those that wait the most urgent is claimed first, the frontends taking turns among equals; of one frontend's the
+//! oldest. What can't be started now, because the disk is full, goes back from `started` to `claiming`.
 //! A slot is held from `claiming` until the runner is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aegir_protocol::code::Code;
@@ -34,8 +36,8 @@ pub struct Term {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// An Operation is in the journal.
-    Journaled(AttemptId, FrontendName),
+    /// An Operation is in the journal, and so urgent.
+    Journaled(AttemptId, FrontendName, u8),
     /// An attempt was found whose runner was started by an earlier process, and the lease that it has.
     Adopted(AttemptId, FrontendName, Option<Term>),
     /// An attempt was found that is over and must be told.
@@ -111,8 +113,10 @@ struct Entry {
 pub struct Slots {
     capacity: usize,
     entries: BTreeMap<AttemptId, Entry>,
-    /// Attempts in phase `Waiting`, the oldest first.
-    queue: VecDeque<AttemptId>,
+    /// Attempts in phase `Waiting` and how urgent they are, the oldest first.
+    queue: Vec<(AttemptId, u8)>,
+    /// When each frontend had its last turn, counted in turns.
+    turns: BTreeMap<FrontendName, u64>,
     draining: bool,
 }
 
@@ -133,16 +137,22 @@ impl Slots {
     /// No attempts, and room for so many runners.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, entries: BTreeMap::new(), queue: VecDeque::new(), draining: false }
+        Self {
+            capacity,
+            entries: BTreeMap::new(),
+            queue: Vec::new(),
+            turns: BTreeMap::new(),
+            draining: false,
+        }
     }
 
     /// Takes note of an event and says what is to be done, in order.
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Journaled(attempt, frontend) => {
+            Event::Journaled(attempt, frontend, priority) => {
                 if self.enter(attempt, frontend, Phase::Waiting) {
-                    self.queue.push_back(attempt);
+                    self.queue.push((attempt, priority));
                     effects.extend(self.end_earlier(attempt));
                 }
             }
@@ -171,7 +181,7 @@ impl Slots {
             }
             Event::Over(attempt) => {
                 self.entries.remove(&attempt);
-                self.queue.retain(|&waiting| waiting != attempt);
+                self.queue.retain(|&(waiting, _)| waiting != attempt);
             }
             Event::Draining(draining) => self.draining = draining,
             Event::Tick => {}
@@ -268,7 +278,7 @@ impl Slots {
         match entry.phase {
             Phase::Waiting | Phase::Claiming { .. } => {
                 entry.phase = Phase::Leaving;
-                self.queue.retain(|&waiting| waiting != attempt);
+                self.queue.retain(|&(waiting, _)| waiting != attempt);
                 let by = cancel.requested_by.map(|name| format!(" by {name}")).unwrap_or_default();
                 let reason = Code::CanceledByRequest.because(format!("canceled{by} before it started"));
                 Some(Effect::Report(attempt, entry.frontend.clone(), Outcome::Canceled, reason))
@@ -307,15 +317,28 @@ impl Slots {
         }
         while !self.draining
             && self.held() < self.capacity
-            && let Some(next) = self.queue.iter().position(|&waiting| self.earlier(waiting).next().is_none())
-            && let Some(attempt) = self.queue.remove(next)
+            && let Some(next) = self.next()
         {
+            let (attempt, _) = self.queue.remove(next);
             if let Some(entry) = self.entries.get_mut(&attempt) {
                 entry.phase = Phase::Claiming { asked: now };
+                let turn = self.turns.values().max().map_or(0, |last| last + 1);
+                self.turns.insert(entry.frontend.clone(), turn);
                 effects.push(Effect::Claim(attempt, entry.frontend.clone()));
             }
         }
         effects
+    }
+
+    /// The place in the queue of who is next.
+    fn next(&self) -> Option<usize> {
+        let can_start =
+            |(_, (attempt, _)): &(usize, &(AttemptId, u8))| self.earlier(*attempt).next().is_none();
+        let rank = |(place, (attempt, priority)): &(usize, &(AttemptId, u8))| {
+            let last_turn = self.entries.get(attempt).and_then(|entry| self.turns.get(&entry.frontend));
+            (Reverse(*priority), last_turn.copied(), *place)
+        };
+        self.queue.iter().enumerate().filter(can_start).min_by_key(rank).map(|(place, _)| place)
     }
 
     fn held(&self) -> usize {

@@ -24,8 +24,24 @@ impl Bench {
     }
 
     fn journaled(&mut self) -> (AttemptId, Vec<Effect>) {
+        self.urgent(0, "main")
+    }
+
+    fn urgent(&mut self, priority: u8, frontend: &str) -> (AttemptId, Vec<Effect>) {
         let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
-        (attempt, self.on(Event::Journaled(attempt, frontend())))
+        (attempt, self.on(Event::Journaled(attempt, frontend.parse().unwrap(), priority)))
+    }
+
+    /// Lets what runs end, again and again: what is claimed after it.
+    fn order(&mut self, mut runs: AttemptId) -> Vec<AttemptId> {
+        let mut order = Vec::new();
+        loop {
+            self.on(answer(runs, true));
+            let effects = self.on(Event::RunnerGone(runs));
+            let [Effect::Claim(next, _)] = &effects[..] else { return order };
+            runs = *next;
+            order.push(runs);
+        }
     }
 }
 
@@ -91,6 +107,26 @@ fn as_many_are_claimed_as_there_are_slots_the_oldest_first() {
     assert_eq!(bench.on(answer(one, false)), [Effect::Bury(one, None), claim(four)]);
     assert_eq!(bench.on(Event::Over(two)), []);
     assert_eq!(bench.slots.census(), Census { claiming: vec![three, four], ..Census::default() });
+}
+
+#[test]
+fn the_most_urgent_is_claimed_first_however_many_wait() {
+    let mut bench = Bench::new(1);
+    let (runs, _) = bench.journaled();
+    let low: Vec<_> = (0..30).map(|_| bench.urgent(3, "main").0).collect();
+    let (urgent, high) = (bench.urgent(9, "main").0, bench.urgent(8, "main").0);
+    let (other, lowest) = (bench.urgent(9, "main").0, bench.urgent(0, "main").0);
+    assert_eq!(bench.order(runs), [&[urgent, other, high], &low[..], &[lowest]].concat());
+}
+
+#[test]
+fn frontends_take_turns_among_what_is_equally_urgent() {
+    let mut bench = Bench::new(1);
+    let (runs, _) = bench.urgent(3, "a");
+    let a: Vec<_> = (0..4).map(|_| bench.urgent(3, "a").0).collect();
+    let b: Vec<_> = (0..2).map(|_| bench.urgent(3, "b").0).collect();
+    let (c, urgent) = (bench.urgent(3, "c").0, bench.urgent(4, "a").0);
+    assert_eq!(bench.order(runs), [urgent, b[0], c, a[0], b[1], a[1], a[2], a[3]]);
 }
 
 #[test]
@@ -175,7 +211,7 @@ fn a_later_attempt_waits_until_nothing_of_an_earlier_one_runs_here() {
     let (one, _) = bench.journaled();
     bench.on(answer(one, true));
     let two = AttemptId { attempt: one.attempt.next(), ..one };
-    let effects = bench.on(Event::Journaled(two, frontend()));
+    let effects = bench.on(Event::Journaled(two, frontend(), 0));
     assert!(
         matches!(&effects[..], [Effect::CallOff(cancel)] if cancel.attempt == one.attempt),
         "{effects:?}"
@@ -192,6 +228,6 @@ fn what_was_found_running_holds_its_slot() {
     bench.on(Event::Adopted(adopted, frontend(), None));
     let (one, effects) = bench.journaled();
     assert_eq!(effects, []);
-    assert_eq!(bench.on(Event::Journaled(adopted, frontend())), []);
+    assert_eq!(bench.on(Event::Journaled(adopted, frontend(), 0)), []);
     assert_eq!(bench.on(Event::RunnerGone(adopted)), [claim(one)]);
 }

@@ -4,6 +4,7 @@ mod control;
 mod deadlines;
 mod outbox;
 mod overdue;
+pub mod room;
 
 use std::sync::Arc;
 

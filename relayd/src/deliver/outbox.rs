@@ -1,4 +1,5 @@
-//! The outbox: what is queued and not confirmed by the broker is published, in the order of submission.
+//! The outbox: of what is queued and not confirmed by the broker as much is published as nodes start soon, the most urgent
+//! first, and of these in the order of submission. The rest waits here, where what is more urgent goes past it.
 //!
 //! The outbox is no table of its own but the Operations' rows, so that nothing can be in one and not in the
 //! other. A crash between the broker's confirm and the row's mark publishes twice, which a node sees.
@@ -20,12 +21,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::room::{self, HandedOut};
+use crate::ingest::nodes::Nodes;
 use crate::ledger::Event;
 use crate::store::write::Happened;
 use crate::store::{Store, StoreError};
 
-/// How many are under way. The rest waits in the store.
-const IN_FLIGHT: u32 = 512;
+/// How many rows are looked at for a backend at most.
+const AT_ONCE: usize = 1024;
 /// After a failure, how long until it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,9 @@ pub struct Outbox {
     pub store: Store,
     /// The way to the broker.
     pub link: Link,
-    /// There may be something new.
+    /// What is known of who takes them.
+    pub nodes: Arc<Nodes>,
+    /// There may be something new, or room for it.
     pub wake: Arc<Notify>,
 }
 
@@ -77,7 +82,7 @@ impl Outbox {
                 Some((number, result)) = sent.next(), if !sent.is_empty() => {
                     under_way.remove(&number);
                     match result {
-                        // There may be more than fitted at once.
+                        // There may be more than was looked at.
                         Ok(()) => look |= under_way.is_empty(),
                         Err(error) => {
                             tracing::warn!(error = %error, "an Operation could not be published; it is tried again");
@@ -119,10 +124,8 @@ impl Outbox {
                 }
                 declared.insert(backend.clone());
             }
-            for number in self.store.unpublished(&backend, IN_FLIGHT).await? {
-                if under_way.contains(&number) {
-                    continue;
-                }
+            for handed in self.due(&backend, under_way).await? {
+                let number = handed.number;
                 let Some(operation) = self.store.queued(number).await? else { continue };
                 #[cfg(feature = "chaos-bugs")]
                 if crate::bugs::Bug::GrantTwice.is_awake() {
@@ -134,6 +137,23 @@ impl Outbox {
             }
         }
         Ok(all)
+    }
+
+    /// What is to be handed to a backend now.
+    async fn due(
+        &self,
+        backend: &BackendName,
+        under_way: &HashSet<i64>,
+    ) -> Result<Vec<HandedOut>, StoreError> {
+        let takers = self.nodes.takers(backend);
+        let mut handed_out = self.store.unclaimed(backend, AT_ONCE).await?;
+        let most = room::most(room::slots(&takers)).saturating_add(under_way.len()).min(AT_ONCE);
+        let unpublished = self.store.unpublished(backend, most).await?;
+        let (unconfirmed, mut waiting): (Vec<_>, Vec<_>) =
+            unpublished.into_iter().partition(|handed| under_way.contains(&handed.number));
+        handed_out.extend(unconfirmed);
+        waiting.truncate(room::how_many(&takers, &handed_out, waiting.iter().map(|one| one.priority)));
+        Ok(waiting)
     }
 }
 

@@ -14,11 +14,12 @@ use crate::store::write::Happened;
 use crate::store::{Store, StoreError};
 
 /// How often it is looked.
-const INTERVAL: Duration = Duration::from_secs(15);
-/// How long a published Operation may stay unclaimed, while a node could take it, before it is published again.
-const UNCLAIMED: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(5);
+/// How long a published Operation may stay unclaimed, while a node could take it, before it is published again. Meanwhile
+/// its place is taken from others, so this is not long; a message that comes twice does no harm.
+const UNCLAIMED: Duration = Duration::from_secs(30);
 /// How many are looked at for each backend. The rest has its turn when these are claimed.
-const AT_ONCE: u32 = 1000;
+const AT_ONCE: usize = 1000;
 
 /// Looks for what is overdue.
 pub struct Overdue {
@@ -52,30 +53,33 @@ impl Overdue {
         }
     }
 
-    /// Publishes again what nobody claims, although a node of its backend is alive and has nothing to do: its
-    /// message is lost. Without such a node it just waits in the backend's queue, and would fill it.
+    /// Publishes again what nobody claims, although a node of its backend is alive and takes what is in its queue: its
+    /// message is lost, or waits on a node that is not going to start it. Without such a node it just waits in the
+    /// backend's queue, and would fill it.
     async fn publish_again(&mut self) -> Result<(), StoreError> {
         let mut unclaimed = Vec::new();
-        for backend in self.nodes.idle_backends() {
+        for backend in self.nodes.hungry_backends() {
             unclaimed.extend(self.store.unclaimed(&backend, AT_ONCE).await?);
         }
         let listed = self.nodes.attempts();
-        unclaimed.retain(|attempt| !listed.contains(attempt));
+        let unclaimed =
+            unclaimed.into_iter().map(|handed| handed.attempt).filter(|attempt| !listed.contains(attempt));
         let before = std::mem::take(&mut self.since);
         let now = Instant::now();
-        let mut lost = Vec::new();
+        let mut lost = self.nodes.left_behind();
         for attempt in unclaimed {
             let since = before.get(&attempt).copied().unwrap_or(now);
             if now.duration_since(since) < UNCLAIMED {
                 self.since.insert(attempt, since);
             } else {
-                lost.push((attempt, Event::Unclaimed { attempt: attempt.attempt }));
+                lost.push(attempt);
             }
         }
         if lost.is_empty() {
             return Ok(());
         }
         tracing::warn!(count = lost.len(), "published Operations were not claimed; they are published again");
-        self.store.write(Happened(lost)).await
+        let unclaimed = |attempt: AttemptId| (attempt, Event::Unclaimed { attempt: attempt.attempt });
+        self.store.write(Happened(lost.into_iter().map(unclaimed).collect())).await
     }
 }

@@ -12,6 +12,8 @@ use aegir_protocol::name::{BackendName, NodeName};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::deliver::room::Taker;
+
 /// The most nodes that are remembered. Names come from messages, so their number must have an end.
 const MAX_NODES: usize = 10_000;
 
@@ -26,6 +28,8 @@ struct Heard {
     heartbeat: Heartbeat,
     at: Timestamp,
     when: Instant,
+    /// Whether others may have what waits there, because it is silent.
+    left_behind: bool,
 }
 
 impl Default for Nodes {
@@ -35,17 +39,21 @@ impl Default for Nodes {
 }
 
 impl Nodes {
-    /// Takes a heartbeat.
-    pub fn hear(&self, heartbeat: Heartbeat) {
+    /// Takes a heartbeat. Gives what the node has let go of: what waited there before it was closed, and others may have.
+    pub fn hear(&self, heartbeat: Heartbeat) -> Vec<AttemptId> {
         let mut heard = self.lock();
         if heard.len() >= MAX_NODES && !heard.contains_key(&heartbeat.node) {
             heard.retain(|_, node| node.when.elapsed() <= SILENT_AFTER);
             if heard.len() >= MAX_NODES {
-                return;
+                return Vec::new();
             }
         }
-        let node = heartbeat.node.clone();
-        heard.insert(node, Heard { heartbeat, at: Timestamp::now(), when: Instant::now() });
+        let (node, accepting) = (heartbeat.node.clone(), heartbeat.accepting);
+        let has: HashSet<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
+        let (at, when) = (Timestamp::now(), Instant::now());
+        let before = heard.insert(node, Heard { heartbeat, at, when, left_behind: false });
+        let waited = before.filter(|_| !accepting).map(|before| before.heartbeat.waiting).unwrap_or_default();
+        waited.into_iter().filter(|attempt| !has.contains(attempt)).collect()
     }
 
     /// Every node that was heard of since relayd started.
@@ -87,26 +95,60 @@ impl Nodes {
         alive.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The backends of which a node is alive and has nothing to do, so that nothing can wait in their queues.
+    /// The nodes of a backend that are alive, as far as they take Operations.
     #[must_use]
-    pub fn idle_backends(&self) -> BTreeSet<BackendName> {
+    pub fn takers(&self, backend: &BackendName) -> Vec<Taker> {
         let heard = self.lock();
-        let idle = heard.values().filter(|node| {
-            let heartbeat = &node.heartbeat;
-            !is_silent(node.when.elapsed())
-                && heartbeat.accepting
-                && heartbeat.waiting.is_empty()
-                && heartbeat.running.len() < heartbeat.slots as usize
-        });
-        idle.map(|node| node.heartbeat.backend.clone()).collect()
+        let taker = |heartbeat: &Heartbeat| Taker {
+            slots: heartbeat.slots as usize,
+            accepting: heartbeat.accepting,
+            waiting: heartbeat.waiting.clone(),
+        };
+        alive(&heard).filter(|heartbeat| heartbeat.backend == *backend).map(taker).collect()
     }
 
-    /// Every attempt that a node which is alive says that it has, waiting or running.
+    /// The backends of which a node is alive and has so little that it takes all that is in its queue.
+    #[must_use]
+    pub fn hungry_backends(&self) -> BTreeSet<BackendName> {
+        let heard = self.lock();
+        let hungry = alive(&heard).filter(|heartbeat| {
+            heartbeat.accepting && heartbeat.waiting.len() <= heartbeat.slots as usize / 2
+        });
+        hungry.map(|heartbeat| heartbeat.backend.clone()).collect()
+    }
+
+    /// Every attempt that a node which is alive says that it has, waiting or running: but for what waits on a node
+    /// without a free slot, while another one of its backend has nothing to do.
     #[must_use]
     pub fn attempts(&self) -> HashSet<AttemptId> {
         let heard = self.lock();
-        let alive = heard.values().filter(|node| !is_silent(node.when.elapsed()));
-        alive.flat_map(|node| node.heartbeat.waiting.iter().chain(&node.heartbeat.running)).copied().collect()
+        let free: BTreeSet<_> = alive(&heard)
+            .filter(|heartbeat| heartbeat.accepting && heartbeat.waiting.is_empty() && !is_full(heartbeat))
+            .map(|heartbeat| &heartbeat.backend)
+            .collect();
+        let attempts = alive(&heard).flat_map(|heartbeat| {
+            let waits_in_vain = is_full(heartbeat) && free.contains(&heartbeat.backend);
+            let waiting = if waits_in_vain { &[][..] } else { &heartbeat.waiting[..] };
+            waiting.iter().chain(&heartbeat.running)
+        });
+        attempts.copied().collect()
+    }
+
+    /// What waited on nodes that have fallen silent, while others of their backends take Operations. Said once.
+    pub fn left_behind(&self) -> Vec<AttemptId> {
+        let mut heard = self.lock();
+        let open: BTreeSet<_> = alive(&heard)
+            .filter(|heartbeat| heartbeat.accepting)
+            .map(|heartbeat| heartbeat.backend.clone())
+            .collect();
+        let silent = heard.values_mut().filter(|node| {
+            !node.left_behind && is_silent(node.when.elapsed()) && open.contains(&node.heartbeat.backend)
+        });
+        let waiting = silent.flat_map(|node| {
+            node.left_behind = true;
+            node.heartbeat.waiting.clone()
+        });
+        waiting.collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeName, Heard>> {
@@ -115,12 +157,22 @@ impl Nodes {
     }
 }
 
+fn alive<'a>(heard: &'a BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &'a Heartbeat> {
+    heard.values().filter(|node| !is_silent(node.when.elapsed())).map(|node| &node.heartbeat)
+}
+
+fn is_full(heartbeat: &Heartbeat) -> bool {
+    heartbeat.running.len() >= heartbeat.slots as usize
+}
+
 fn is_silent(unheard: Duration) -> bool {
     unheard > SILENT_AFTER
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use aegir_protocol::id::{Attempt, OperationId};
+
     use super::*;
 
     pub(crate) fn heartbeat(node: &str) -> Heartbeat {
@@ -156,5 +208,50 @@ pub(crate) mod tests {
         assert!(nodes.silent(&a));
         assert!(nodes.alive(&"main".parse().unwrap()).is_empty());
         assert!(nodes.list()[0].silent);
+    }
+
+    fn attempts(count: usize) -> Vec<AttemptId> {
+        let one = |_| AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn what_waits_on_a_node_that_drains_is_let_go_of() {
+        let nodes = Nodes::default();
+        let all = attempts(3);
+        nodes.hear(Heartbeat { waiting: all.clone(), ..heartbeat("a") });
+        let busy = Heartbeat { waiting: all[1..].to_vec(), running: all[..1].to_vec(), ..heartbeat("a") };
+        assert_eq!(nodes.hear(busy), []);
+        let drains = Heartbeat { running: all[..2].to_vec(), accepting: false, ..heartbeat("a") };
+        assert_eq!(nodes.hear(drains.clone()), all[2..]);
+        assert_eq!(nodes.hear(drains), [], "it is said once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_on_a_silent_node_is_left_to_others() {
+        let nodes = Nodes::default();
+        let all = attempts(2);
+        let dead = Heartbeat { waiting: all.clone(), ..heartbeat("a") };
+        nodes.hear(dead.clone());
+        assert_eq!(nodes.left_behind(), []);
+        tokio::time::advance(SILENT_AFTER * 2).await;
+        assert_eq!(nodes.left_behind(), [], "there are no others");
+        nodes.hear(heartbeat("b"));
+        assert_eq!(nodes.left_behind(), all);
+        assert_eq!(nodes.left_behind(), [], "it is said once");
+        assert_eq!(nodes.takers(&"main".parse().unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn what_waits_in_vain_does_not_count_as_taken() {
+        let nodes = Nodes::default();
+        let all = attempts(6);
+        let full = Heartbeat { waiting: all[..2].to_vec(), running: all[2..].to_vec(), ..heartbeat("a") };
+        nodes.hear(full);
+        assert_eq!(nodes.attempts().len(), 6);
+        nodes.hear(heartbeat("b"));
+        assert_eq!(nodes.attempts(), all[2..].iter().copied().collect(), "the other one has nothing to do");
+        nodes.hear(Heartbeat { waiting: attempts(1), ..heartbeat("b") });
+        assert_eq!(nodes.attempts().len(), 7);
     }
 }

@@ -6,7 +6,7 @@ use aegir_amqp::Deliveries;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{CatalogWanted, Heartbeat, ToNode, decode};
 use aegir_protocol::name::NodeName;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
@@ -32,12 +32,15 @@ pub struct Heartbeats {
     pub catalogs: Arc<Catalogs>,
     /// The way to the nodes.
     pub control: Control,
+    /// There may be room for Operations.
+    pub room: Arc<Notify>,
 }
 
-/// What a heartbeat lists, waiting or running.
+/// What a heartbeat lists, waiting or running, and what its node has let go of.
 struct Listed {
     node: NodeName,
     attempts: Vec<AttemptId>,
+    let_go: Vec<AttemptId>,
 }
 
 impl Heartbeats {
@@ -73,11 +76,13 @@ impl Heartbeats {
             self.control.tell(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
         }
         let attempts: Vec<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
-        if !attempts.is_empty() {
-            // Left out when there is no room.
-            let _ = listed.try_send(Listed { node: heartbeat.node.clone(), attempts });
+        let node = heartbeat.node.clone();
+        let let_go = self.nodes.hear(heartbeat);
+        self.room.notify_one();
+        if !attempts.is_empty() || !let_go.is_empty() {
+            // Left out when the store is far behind.
+            let _ = listed.try_send(Listed { node, attempts, let_go });
         }
-        self.nodes.hear(heartbeat);
     }
 
     async fn look_up_all(&self, mut look_ups: mpsc::Receiver<Listed>) {
@@ -85,16 +90,27 @@ impl Heartbeats {
             if let Err(error) = self.repeat_cancels(&listed).await {
                 tracing::warn!(error = %error, "nodes can't be told again what to stop");
             }
+            if let Err(error) = self.hand_out_again(&listed.let_go).await {
+                tracing::warn!(error = %error, "what a node has let go of is not handed out again yet");
+            }
         }
     }
 
     /// A cancel may get lost, and a node that was given up may come back. If a node has what it should have
     /// stopped, it is told again.
-    async fn repeat_cancels(&self, Listed { node, attempts }: &Listed) -> Result<(), StoreError> {
+    async fn repeat_cancels(&self, Listed { node, attempts, .. }: &Listed) -> Result<(), StoreError> {
         let seen =
             |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
         let seen: Vec<_> = self.store.to_stop(attempts).await?.into_iter().map(seen).collect();
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
+    }
+
+    async fn hand_out_again(&self, let_go: &[AttemptId]) -> Result<(), StoreError> {
+        if let_go.is_empty() {
+            return Ok(());
+        }
+        let unclaimed = |attempt: &AttemptId| (*attempt, Event::Unclaimed { attempt: attempt.attempt });
+        self.store.write(Happened(let_go.iter().map(unclaimed).collect())).await
     }
 
     /// A store that is new, or came back from an old copy, has not what the node has told. Nodes of one backend may have
@@ -120,8 +136,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // Nobody looks anything up, and nobody writes.
         let (store, _writer) = Store::open(&directory.path().join("relayd.db")).await.unwrap();
-        let heartbeats =
-            Heartbeats { nodes: Arc::default(), store, catalogs: Arc::default(), control: Control::new().0 };
+        let heartbeats = Heartbeats {
+            nodes: Arc::default(),
+            store,
+            catalogs: Arc::default(),
+            control: Control::new().0,
+            room: Arc::default(),
+        };
         let (listed, _look_ups) = mpsc::channel(1);
         for number in 0..PREFETCH {
             let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };

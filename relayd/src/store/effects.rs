@@ -14,7 +14,7 @@ use crate::ledger::Event;
 /// What a commit leads to. Done after it, and only if it succeeds.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// Whether there is something to publish.
+    /// Whether there may be something to publish, or room for it.
     pub publish: bool,
     /// What nodes are to be told, in order.
     pub messages: Vec<(NodeName, ToNode)>,

@@ -143,6 +143,9 @@ impl Batch {
             }
         }
         let changed = next.standing != current.standing;
+        // What waits for a node to start it may be followed by another.
+        self.effects.publish |=
+            current.standing.state == State::Queued && next.standing.state != State::Queued;
         current.standing = next.standing;
         if changed {
             self.expect(current);

@@ -6,6 +6,7 @@ mod disk;
 mod life;
 mod messages;
 mod node;
+mod order;
 mod start;
 mod submissions;
 mod world;

@@ -115,12 +115,17 @@ impl Node {
     }
 
     pub(crate) async fn beat(&self, running: Vec<AttemptId>, blocked: Vec<Blocked>) {
+        self.beat_with(4, running, blocked).await;
+    }
+
+    /// The same from a node with so many slots.
+    pub(crate) async fn beat_with(&self, slots: u32, running: Vec<AttemptId>, blocked: Vec<Blocked>) {
         let heartbeat = Heartbeat {
             node: self.name.clone(),
             backend: self.backend.clone(),
             version: "0".to_owned(),
             at: Timestamp::now(),
-            slots: 4,
+            slots,
             waiting: Vec::new(),
             running,
             spool_bytes: 0,

@@ -166,7 +166,11 @@ fn next_step(detail: &OperationDetail) -> Option<String> {
     }
     match detail.summary.state {
         State::Queued if !detail.published => {
-            Some("The broker has not confirmed it yet; relayd keeps trying. See `aegir check`.".to_owned())
+            Some(
+                "It waits for a slot that is about to be free, behind what is more urgent or was there before. If nothing \
+                 moves, see `aegir nodes` and `aegir check`."
+                    .to_owned(),
+            )
         }
         State::Claimed | State::Running if detail.summary.silent => Some(
             "Its node has not been heard of for a while. It may be running on: see `aegir check`, and if the \

@@ -13,5 +13,7 @@ mod transcript;
 pub use dead::DeadLetterFilter;
 pub(super) use operations::document;
 pub use operations::{OperationFilter, TargetFilter};
+#[cfg(test)]
+pub(super) use outbox::OUTBOX_QUERIES;
 pub use plan::Planned;
 pub use transcript::TranscriptPiece;

@@ -7,34 +7,73 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::operations::document;
+use crate::deliver::room::HandedOut;
 use crate::store::{Store, StoreError, rows};
+
+/// One look into the index for each backend, however much waits.
+const BACKENDS_TO_PUBLISH: &str = "\
+    WITH RECURSIVE found (found) AS ( \
+        SELECT min(backend) FROM operations WHERE state = 'queued' AND published = 0 \
+        UNION ALL \
+        SELECT (SELECT min(backend) FROM operations WHERE state = 'queued' AND published = 0 AND backend > found) \
+        FROM found WHERE found IS NOT NULL) \
+    SELECT found FROM found WHERE found IS NOT NULL AND found NOT IN (SELECT backend FROM pauses)";
+
+/// The index has them in this order.
+const OUTBOX: &str = "\
+    SELECT number, id, attempt, priority FROM operations \
+    WHERE state = 'queued' AND published = ?1 AND backend = ?2 ORDER BY priority DESC, number LIMIT ?3";
+
+/// For the test of their plans.
+#[cfg(test)]
+pub(in crate::store) const OUTBOX_QUERIES: [&str; 2] = [BACKENDS_TO_PUBLISH, OUTBOX];
 
 impl Store {
     /// The backends for which something is queued that the broker has not confirmed, but for paused ones.
     pub(crate) async fn backends_to_publish(&self) -> Result<Vec<BackendName>, StoreError> {
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT backend FROM operations WHERE state = 'queued' AND published = 0 \
-             AND backend NOT IN (SELECT backend FROM pauses)",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let names: Vec<String> = sqlx::query_scalar(BACKENDS_TO_PUBLISH).fetch_all(&self.readers).await?;
         names.iter().map(|name| rows::parse("backend", name)).collect()
     }
 
-    /// The numbers of what is queued for a backend and not confirmed by the broker, in the order of submission.
+    /// What is queued for a backend and not confirmed by the broker: the most urgent first, and of these in the order of
+    /// submission.
     pub(crate) async fn unpublished(
         &self,
         backend: &BackendName,
-        limit: u32,
-    ) -> Result<Vec<i64>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "SELECT number FROM operations WHERE state = 'queued' AND published = 0 AND backend = ?1 \
-             ORDER BY number LIMIT ?2",
-        )
-        .bind(backend.as_str())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?)
+        limit: usize,
+    ) -> Result<Vec<HandedOut>, StoreError> {
+        self.outbox(backend, false, limit).await
+    }
+
+    /// What the broker has confirmed for a backend and no node has claimed, in the same order.
+    pub(crate) async fn unclaimed(
+        &self,
+        backend: &BackendName,
+        limit: usize,
+    ) -> Result<Vec<HandedOut>, StoreError> {
+        self.outbox(backend, true, limit).await
+    }
+
+    async fn outbox(
+        &self,
+        backend: &BackendName,
+        published: bool,
+        limit: usize,
+    ) -> Result<Vec<HandedOut>, StoreError> {
+        let rows = sqlx::query(OUTBOX)
+            .bind(published)
+            .bind(backend.as_str())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await?;
+        let read = |row: &SqliteRow| {
+            Ok(HandedOut {
+                number: row.try_get("number")?,
+                attempt: attempt_id(row)?,
+                priority: row.try_get("priority")?,
+            })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// The Operation with this number, as it is to be published; `None` when it is not queued any more.
@@ -53,23 +92,6 @@ impl Store {
             self.add_done(number, &mut operation).await?;
         }
         Ok(Some(operation))
-    }
-
-    /// What the broker has confirmed for a backend and no node has claimed, in the order of submission.
-    pub(crate) async fn unclaimed(
-        &self,
-        backend: &BackendName,
-        limit: u32,
-    ) -> Result<Vec<AttemptId>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, attempt FROM operations WHERE state = 'queued' AND published = 1 AND backend = ?1 \
-             ORDER BY number LIMIT ?2",
-        )
-        .bind(backend.as_str())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(attempt_id).collect()
     }
 
     /// Which of these should have stopped: called off while a node had them, or given up.

@@ -51,7 +51,7 @@ async fn a_further_attempt_waits_for_its_time_and_then_for_its_locks() {
     assert_eq!(opened.state(operation.id).await, State::Queued);
 
     let main = "main".parse().unwrap();
-    let number = opened.store.unpublished(&main, 10).await.unwrap()[0];
+    let number = opened.store.unpublished(&main, 10).await.unwrap()[0].number;
     let published = opened.store.queued(number).await.unwrap().unwrap();
     assert_eq!((published.attempt_id(), published.retry_of), (second, Some(first.attempt)));
     let detail = opened.store.operation(operation.id, |_, _| {}).await.unwrap().unwrap();

@@ -394,16 +394,53 @@ async fn the_outbox_holds_what_the_broker_has_not_confirmed() {
     let main = "main".parse().unwrap();
     let unpublished = opened.store.unpublished(&main, 10).await.unwrap();
     assert_eq!(unpublished.len(), 1);
-    assert_eq!(opened.store.queued(unpublished[0]).await.unwrap(), Some(operation));
+    assert_eq!(opened.store.queued(unpublished[0].number).await.unwrap(), Some(operation));
     happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
     assert!(opened.store.unpublished(&main, 10).await.unwrap().is_empty());
     assert!(opened.store.backends_to_publish().await.unwrap().is_empty());
-    assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap(), [attempt]);
+    assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap()[0].attempt, attempt);
     happened(&opened, attempt, Event::Unclaimed { attempt: attempt.attempt }).await;
     assert_eq!(opened.store.unpublished(&main, 10).await.unwrap().len(), 1);
     let pause = Pause { backend: main, request: PauseRequest::default() };
     opened.store.write(pause).await.unwrap();
     assert!(opened.store.backends_to_publish().await.unwrap().is_empty(), "it is paused");
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn the_outbox_gives_the_most_urgent_first_by_looks_into_the_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = Opened::at(&directory.path().join("relayd.db")).await;
+    let mut submitted = Vec::new();
+    for (number, priority) in [3, 3, 9, 0, 9].into_iter().enumerate() {
+        let site = format!("a{number}");
+        let operation =
+            Operation { priority, ..operation(&site, &[(&format!("site:{site}"), LockMode::Exclusive)]) };
+        opened.submit(&operation).await;
+        submitted.push(operation.attempt_id());
+    }
+    let main = "main".parse().unwrap();
+    let order: Vec<_> = [2, 4, 0, 1, 3].map(|number| submitted[number]).to_vec();
+    let unpublished = opened.store.unpublished(&main, 10).await.unwrap();
+    assert_eq!(unpublished.iter().map(|one| one.attempt).collect::<Vec<_>>(), order);
+    assert_eq!(opened.store.unpublished(&main, 2).await.unwrap(), unpublished[..2]);
+    assert_eq!(opened.store.backends_to_publish().await.unwrap(), std::slice::from_ref(&main));
+    // Whoever is claimed makes room for another one.
+    let attempt = order[0];
+    happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
+    assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap(), unpublished[..1]);
+    opened.seen.0.lock().unwrap().clear();
+    opened.claim(attempt.operation).await;
+    assert!(opened.seen.0.lock().unwrap().iter().any(|effects| effects.publish));
+
+    for query in crate::store::read::OUTBOX_QUERIES {
+        let plan = format!("EXPLAIN QUERY PLAN {query}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(plan)).fetch_all(&opened.store.readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("operations_outbox"), "{plan}");
+        assert!(!plan.contains("SCAN operations") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
     opened.close().await;
 }
 

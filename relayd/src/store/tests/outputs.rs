@@ -95,7 +95,7 @@ impl Story {
         let event = Event::RetryRequested { by: None, from_start };
         let asked = Ask { id: self.operation.id, event };
         assert_eq!(self.opened.store.write(asked).await.unwrap(), Asked::Accepted);
-        let number = self.opened.store.unpublished(&self.operation.backend, 10).await.unwrap()[0];
+        let number = self.opened.store.unpublished(&self.operation.backend, 10).await.unwrap()[0].number;
         self.opened.store.queued(number).await.unwrap().unwrap().done
     }
 }

@@ -1,0 +1,175 @@
+//! How many Operations a backend is handed: a few more than its nodes are about to start, so that priority holds until
+//! the start. What waits in the broker's queue or on a node can't be overtaken by what relayd still has.
+
+use std::collections::HashSet;
+
+use aegir_protocol::id::AttemptId;
+use aegir_protocol::limits::MAX_PRIORITY;
+
+/// How many may wait on the broker and on a node for each of the node's slots: one that starts when the slot is free, and
+/// one that is there when the next is asked for.
+const FOR_EACH_SLOT: usize = 2;
+/// How many slots a backend counts as having of which no node is heard: what a dispatcherd has when its config says
+/// nothing. So a relayd that has just started need not wait for a heartbeat.
+const ASSUMED_SLOTS: usize = 4;
+
+/// A node that is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// How many attempts it runs at most.
+    pub slots: usize,
+    /// Whether it takes anything new.
+    pub accepting: bool,
+    /// What it says that it has and has not started.
+    pub waiting: Vec<AttemptId>,
+}
+
+/// An attempt that was handed out and that no node has claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOut {
+    /// The Operation's number.
+    pub number: i64,
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// How urgent it is.
+    pub priority: u8,
+}
+
+/// How many slots the backend's nodes have for what is new.
+#[must_use]
+pub fn slots(takers: &[Taker]) -> usize {
+    match takers.iter().filter(|taker| taker.accepting).map(|taker| taker.slots).sum() {
+        0 => ASSUMED_SLOTS,
+        slots => slots,
+    }
+}
+
+/// The most that can be handed out at once, urgent ones included.
+#[must_use]
+pub fn most(slots: usize) -> usize {
+    2 * FOR_EACH_SLOT * slots
+}
+
+/// How many of those that wait in relayd, the most urgent first, are to be handed out now.
+///
+/// Beyond the bound goes what is so urgent that it would be among the next to start: fewer than there are slots are as
+/// urgent and handed out. There can be as many of these again as within the bound.
+#[must_use]
+pub fn how_many(takers: &[Taker], handed_out: &[HandedOut], waiting: impl IntoIterator<Item = u8>) -> usize {
+    let slots = slots(takers);
+    let mut room = room(takers, handed_out);
+    let mut all = handed_out.len();
+    let mut by_priority = [0_usize; MAX_PRIORITY as usize + 1];
+    for handed in handed_out {
+        by_priority[usize::from(handed.priority.min(MAX_PRIORITY))] += 1;
+    }
+    let mut count = 0;
+    for priority in waiting {
+        let priority = usize::from(priority.min(MAX_PRIORITY));
+        let as_urgent: usize = by_priority[priority..].iter().sum();
+        if room == 0 && (as_urgent >= slots || all >= most(slots)) {
+            break;
+        }
+        room = room.saturating_sub(1);
+        by_priority[priority] += 1;
+        all += 1;
+        count += 1;
+    }
+    count
+}
+
+/// What fits within the bound. What a node has beyond its own share takes nothing from the others'; what no node lists is
+/// on its way to any of them.
+fn room(takers: &[Taker], handed_out: &[HandedOut]) -> usize {
+    let open: HashSet<_> = handed_out.iter().map(|handed| handed.attempt).collect();
+    let listed: HashSet<_> = takers.iter().flat_map(|taker| &taker.waiting).copied().collect();
+    let on_the_way = open.difference(&listed).count();
+    let left = |taker: &Taker| {
+        let has = taker.waiting.iter().filter(|attempt| open.contains(*attempt)).count();
+        (FOR_EACH_SLOT * taker.slots).saturating_sub(has)
+    };
+    let accepting = || takers.iter().filter(|taker| taker.accepting && taker.slots > 0);
+    let whole = if accepting().next().is_none() {
+        FOR_EACH_SLOT * ASSUMED_SLOTS
+    } else {
+        accepting().map(left).sum()
+    };
+    whole.saturating_sub(on_the_way)
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::id::{Attempt, OperationId};
+
+    use super::*;
+
+    fn handed(priorities: &[u8]) -> Vec<HandedOut> {
+        let one = |(number, &priority)| {
+            let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+            HandedOut { number, attempt, priority }
+        };
+        (0..).zip(priorities).map(one).collect()
+    }
+
+    fn taker(slots: usize, waiting: &[HandedOut]) -> Taker {
+        Taker { slots, accepting: true, waiting: waiting.iter().map(|handed| handed.attempt).collect() }
+    }
+
+    #[track_caller]
+    fn check(slots: usize, handed_out: &[u8], waiting: &[u8], expect: usize) {
+        let handed_out = handed(handed_out);
+        // Whether a node has them yet, or not, makes no difference.
+        for listed in [&handed_out[..], &[]] {
+            let count = how_many(&[taker(slots, listed)], &handed_out, waiting.iter().copied());
+            assert_eq!(count, expect, "{slots} slots, {handed_out:?}, {waiting:?}");
+        }
+    }
+
+    #[test]
+    fn two_are_handed_out_for_each_slot() {
+        check(1, &[], &[3; 30], 2);
+        check(1, &[3], &[3; 30], 1);
+        check(1, &[3, 3], &[3; 30], 0);
+        check(4, &[3; 7], &[3; 30], 1);
+        check(4, &[], &[3], 1);
+        check(4, &[3; 100], &[3; 30], 0);
+    }
+
+    #[test]
+    fn an_urgent_one_goes_out_beyond_that_and_not_any_number_of_them() {
+        check(1, &[3, 3], &[9, 3], 1);
+        check(1, &[9, 3], &[9, 3], 0);
+        check(1, &[3, 3, 9], &[9], 0);
+        check(1, &[3, 3, 8], &[9, 8], 1);
+        // As many as may start next.
+        check(4, &[3; 8], &[9; 30], 4);
+        check(4, &[3, 3, 3, 3, 3, 3, 3, 3, 9, 9], &[9; 30], 2);
+        check(4, &[9; 8], &[9; 30], 0);
+        check(2, &[3, 3, 3, 3, 4, 4, 5, 5], &[9], 0);
+    }
+
+    #[test]
+    fn less_urgent_ones_wait_behind_urgent_ones_that_do_not_fit() {
+        check(2, &[3, 3, 3, 3], &[9, 9, 9, 8, 3], 2);
+        check(2, &[3, 3], &[9, 9, 9, 3], 2);
+    }
+
+    #[test]
+    fn of_a_backend_without_nodes_some_are_handed_out() {
+        assert_eq!(how_many(&[], &[], [3; 30]), 8);
+        assert_eq!(how_many(&[], &handed(&[3; 8]), [3; 30]), 0);
+        let closed = Taker { accepting: false, ..taker(16, &[]) };
+        assert_eq!(how_many(&[closed], &[], [3; 30]), 8);
+    }
+
+    #[test]
+    fn what_a_busy_node_has_taken_takes_nothing_from_another() {
+        let all = handed(&[3; 16]);
+        let count = |busy: &[HandedOut]| how_many(&[taker(4, busy), taker(4, &[])], &all, [3; 30]);
+        assert_eq!(count(&all[..8]), 0, "eight are on their way to the other one");
+        assert_eq!(count(&all), 8);
+        // What a closed node has is not on its way either.
+        let closed = Taker { accepting: false, ..taker(4, &all) };
+        assert_eq!(how_many(&[closed, taker(4, &[])], &all, [3; 30]), 8);
+    }
+}
