@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{CheckReport, CheckRequest, Hop};
+use aegir_protocol::api::{CheckReport, CheckRequest, Hop, Pause};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
-use aegir_protocol::message::{Echo, ToNode};
+use aegir_protocol::message::{Echo, Heartbeat, ToNode};
 use aegir_protocol::name::{BackendName, NodeName};
 use aegir_protocol::operation::Host;
 use aegir_protocol::request::{Request, RequestTarget};
@@ -109,7 +109,30 @@ impl Relay {
         }
     }
 
+    /// Why nothing starts on a backend, if that is known: asking for an Operation would only take long.
+    async fn closed(&self, backend: &BackendName) -> Result<Option<String>, String> {
+        let pauses = self.0.store.pauses().await.map_err(|error| error.to_string())?;
+        if let Some(pause) = pauses.get(backend) {
+            return Ok(Some(paused(backend, pause)));
+        }
+        let nodes = self.nodes().nodes.into_iter().filter(|node| !node.silent);
+        let nodes: Vec<_> =
+            nodes.map(|node| node.heartbeat).filter(|heartbeat| heartbeat.backend == *backend).collect();
+        if nodes.is_empty() || nodes.iter().any(|heartbeat| heartbeat.accepting) {
+            return Ok(None);
+        }
+        let why = |heartbeat: &Heartbeat| {
+            let reason = heartbeat.closed.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{}{reason}", heartbeat.node)
+        };
+        let nodes: Vec<_> = nodes.iter().map(why).collect();
+        Ok(Some(format!("no dispatcherd of backend {backend} takes anything new; {}", nodes.join("; "))))
+    }
+
     async fn round_trip(&self, backend: &BackendName) -> Result<String, String> {
+        if let Some(why) = self.closed(backend).await? {
+            return Err(why);
+        }
         let parse = |error: aegir_protocol::name::InvalidName| error.to_string();
         let target = RequestTarget {
             kind: "backend".parse().map_err(parse)?,
@@ -171,6 +194,15 @@ impl Relay {
             watch.changed().await.map_err(|_| "relayd is stopping".to_owned())?;
         }
     }
+}
+
+fn paused(backend: &BackendName, pause: &Pause) -> String {
+    let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = pause.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    format!(
+        "backend {backend} has been paused{by} since {:.0}{why}: nothing starts there before `aegir resume {backend}`",
+        pause.since
+    )
 }
 
 fn advice(state: State) -> &'static str {

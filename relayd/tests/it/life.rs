@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::CheckRequest;
+use aegir_protocol::api::{CheckRequest, PauseRequest};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{Blocked, Echoed, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};
@@ -156,5 +156,19 @@ async fn a_check_names_the_hop_that_is_closed() {
     assert!(metrics.contains("relayd_broker_up 1\n"), "{metrics}");
     let up = format!("relayd_node_up{{backend=\"{}\",node=\"{}\"}} 1\n", world.backend, node.name);
     assert!(metrics.contains(&up), "{metrics}");
+
+    // What is known to be closed is not waited for.
+    let by = PauseRequest { requested_by: Some("kim".to_owned()), reason: Some("an upgrade".to_owned()) };
+    world.relay().pause(world.backend.clone(), by).await.unwrap();
+    node.beat(Vec::new(), Vec::new()).await;
+    let relay = world.relay();
+    let checking = tokio::spawn(async move { relay.check(CheckRequest::default()).await });
+    let ToNode::Echo(echo) = node.told().await else { panic!("no echo") };
+    node.send(encode(&Echoed { id: echo.id, node: node.name.clone() })).await;
+    let closed = checking.await.unwrap().hops.pop().unwrap();
+    let said = &closed.message;
+    assert!(!closed.ok && closed.milliseconds < 10_000, "{closed:?}");
+    assert!(said.contains("paused by kim since 20") && said.contains("(an upgrade)"), "{said}");
+    assert!(said.contains(&format!("`aegir resume {}`", world.backend)), "{said}");
     world.stop().await;
 }
