@@ -40,6 +40,7 @@ pub struct Minion {
 pub struct Builder {
     directory: PathBuf,
     port: Option<u16>,
+    settings: Vec<(String, String)>,
 }
 
 impl Minion {
@@ -55,7 +56,7 @@ impl Minion {
     /// For a minion with a port of the caller's choice.
     #[must_use]
     pub fn builder(directory: &Path) -> Builder {
-        Builder { directory: directory.to_owned(), port: None }
+        Builder { directory: directory.to_owned(), port: None, settings: Vec::new() }
     }
 
     /// The file with what sshd says: each connection, each login.
@@ -135,13 +136,29 @@ impl Builder {
         self
     }
 
+    /// With this in its `sshd_config`, in place of what a minion has there otherwise: `setting("MaxSessions", "1")`.
+    #[must_use]
+    pub fn setting(mut self, keyword: &str, value: &str) -> Self {
+        self.settings.push((keyword.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As if this program were the login's shell in `/etc/passwd`, with this home directory: what a login asks for is
+    /// read by it.
+    #[must_use]
+    pub fn login_shell(self, program: &Path, home: &Path) -> Self {
+        let command =
+            format!("HOME='{}' exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", home.display(), program.display());
+        self.setting("ForceCommand", &command)
+    }
+
     /// Starts it. Keys that are in the directory already are used again.
     ///
     /// # Errors
     ///
     /// If sshd is missing or does not come up; the message shows its log.
     pub async fn start(self) -> anyhow::Result<Minion> {
-        let Self { directory, port } = self;
+        let Self { directory, port, settings } = self;
         let directory = std::path::absolute(&directory).context("the minion's directory has no place")?;
         make_private(&directory)?;
         let port = port.map_or_else(free_port, Ok)?;
@@ -151,7 +168,8 @@ impl Builder {
         let authorized = directory.join("authorized_keys");
         write_private(&authorized, &public_half(&identity_file)?)?;
         let config = directory.join("sshd_config");
-        write_private(&config, &sshd_config(&directory, &host_key_file, &authorized, port))?;
+        let text = with(&sshd_config(&directory, &host_key_file, &authorized, port), &settings);
+        write_private(&config, &text)?;
         if rustix::process::geteuid().is_root() {
             // Where sshd, as root, puts the process that talks to somebody unknown. Debian makes it at boot.
             std::fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
@@ -192,6 +210,12 @@ fn sshd_config(directory: &Path, host_key: &Path, authorized: &Path, port: u16) 
         authorized.display(),
         directory.join("sshd.pid").display(),
     )
+}
+
+/// The same config with these in place of its own: the first value of a keyword counts.
+fn with(config: &str, settings: &[(String, String)]) -> String {
+    let first: String = settings.iter().map(|(keyword, value)| format!("{keyword} {value}\n")).collect();
+    first + config
 }
 
 fn make_private(directory: &Path) -> anyhow::Result<()> {

@@ -49,6 +49,7 @@ const FOR_TESTS: &[Program] = &[
     Program { name: "jq", places: &[], package: "jq" },
     Program { name: "hugo", places: &[], package: "hugo" },
     Program { name: "curl", places: &[], package: "curl" },
+    Program { name: "tcsh", places: &[], package: "tcsh" },
     Program { name: "php", places: &[], package: "php-cli" },
     Program {
         name: "PHP's extension curl",

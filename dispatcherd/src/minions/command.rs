@@ -148,7 +148,12 @@ impl CommandError {
             | Self::OtherFingerprint(_) => 31,
             Self::Minion(MinionError::LoginRefused(_)) => 32,
             Self::Minion(MinionError::PythonMissing(_)) => 33,
-            Self::Minion(MinionError::ProgramMissing(_) | MinionError::NoRoom(_) | MinionError::Here(_))
+            Self::Minion(
+                MinionError::CannotLook(_)
+                | MinionError::ProgramMissing(_)
+                | MinionError::NoRoom(_)
+                | MinionError::Here(_),
+            )
             | Self::Declined
             | Self::Io { .. } => 1,
         }
@@ -228,7 +233,10 @@ async fn verify(
         MinionError::HostKeyChanged(_) | MinionError::HostKeyUnknown(_) => 1,
         MinionError::LoginRefused(_) => 2,
         MinionError::PythonMissing(_) => 3,
-        MinionError::ProgramMissing(_) | MinionError::NoRoom(_) | MinionError::Here(_) => 4,
+        MinionError::CannotLook(_)
+        | MinionError::ProgramMissing(_)
+        | MinionError::NoRoom(_)
+        | MinionError::Here(_) => 4,
     });
     let mut text = format!("{shown}\n");
     for (index, word) in words.iter().enumerate() {

@@ -4,32 +4,36 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use aegir_protocol::record::Remains;
 use openssh::Session;
 use rustix::fs::{FlockOperation, flock};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::error::MinionError;
 use super::login::Login;
 use super::marker::{self, Signal};
+use super::shell::{Failure, RemoteShell, Way};
 
 /// The directory below the runtime directory where control sockets are.
 const DIRECTORY: &str = "ssh";
 /// How long a connection that nobody uses stays, in seconds.
 const PERSIST_SECONDS: u32 = 60;
-/// What the login itself may take after the connection is there.
-const LOGIN: Duration = Duration::from_secs(20);
-/// How long a question over a connection that stands may take before it counts as dead.
+/// How long a shell that has begun may take for its answer before its connection counts as dead.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The longest path of a control socket: 108 bytes for `sun_path`, less what ssh puts behind the name while
 /// it makes one, less the final zero.
 const LONGEST_SOCKET: usize = 108 - 17 - 1;
-/// What the minion is asked: prints one word.
-const QUESTION: &str = r#"if [ -z "$1" ]; then echo aegir-there; elif "$1" -c "import json" >/dev/null 2>&1; then echo aegir-there; else echo aegir-no-python; fi"#;
+/// What ssh says when a connection that stands has no room for another session.
+const NO_SESSION: &str = "session request failed";
+/// How long to wait each time that sshd turns a connection away.
+const TURNED_AWAY: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// What the minion is asked.
+const QUESTION: &str = r#"if [ -z "$1" ] || "$1" -c "import json" >/dev/null 2>&1; then answer there; else answer no-python; fi"#;
 
 /// A minion that answers: its connection stands.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ impl Minion {
     pub async fn open(login: Login, runtime: &Path, python: Option<&Path>) -> Result<Self, MinionError> {
         let minion = Self::prepare(login, runtime)?;
         let answer = match minion.ask_standing(python).await {
-            Some(answer) => answer,
+            Some(answer) => answer?,
             None => minion.start(python).await?,
         };
         minion.judge(&answer, python)?;
@@ -115,9 +119,8 @@ impl Minion {
         ]
     }
 
-    /// A session over the connection. Dropping it ends nothing.
-    #[must_use]
-    pub fn session(&self) -> Session {
+    /// A session over the shared connection. Dropping it ends nothing.
+    pub(super) fn session(&self) -> Session {
         Session::resume(self.socket.clone().into_boxed_path(), None)
     }
 
@@ -170,86 +173,103 @@ impl Minion {
     }
 
     async fn ended(&self, (script, arguments): (String, Vec<String>)) -> Result<Remains, MinionError> {
-        let printed = self.run(&script, &arguments).await.map_err(|error| crate::runner::chain(&error));
-        printed.and_then(|printed| marker::remains(&printed)).map_err(|why| {
-            MinionError::Unreachable(format!("minion {} can't be asked: {why}", self.login.shown()))
-        })
+        let cannot = |why: String| format!("minion {} can't be asked: {why}", self.login.shown());
+        let answer =
+            self.run(&script, &arguments).await.map_err(|why| MinionError::Unreachable(cannot(why)))?;
+        marker::remains(&answer).map_err(|why| MinionError::CannotLook(cannot(why)))
     }
 
-    /// Runs a script of ours and gives what it printed.
-    async fn run(&self, script: &str, arguments: &[String]) -> io::Result<String> {
-        let session = self.session();
-        let mut command = session.command("sh");
-        command.arg("-c").arg(script).arg("aegir").args(arguments).stdin(openssh::Stdio::null());
-        let output = timeout(marker::PATIENCE, command.output())
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-            .map_err(io::Error::other)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    /// Runs a script of ours and gives its answer.
+    async fn run(&self, script: &str, arguments: &[String]) -> Result<String, String> {
+        let answer = async {
+            let shell = self.shell(None).await.map_err(|error| error.to_string())?;
+            shell.answer(script, arguments).await.map_err(|error| crate::runner::chain(&error))
+        };
+        let silent = || format!("no answer within {} s", marker::PATIENCE.as_secs());
+        timeout(marker::PATIENCE, answer).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// Begins a shell: over the shared connection, or where that is dead or has no room for another session
+    /// (`MaxSessions`), over one of its own.
+    pub(super) async fn shell(&self, marker: Option<&str>) -> Result<RemoteShell, MinionError> {
+        if self.stands() {
+            match RemoteShell::begin(self, Way::Shared, marker).await {
+                Ok(shell) => return Ok(shell),
+                Err(failure) => {
+                    tracing::debug!(minion = %self.login.name, ?failure, "the shared connection gives no shell");
+                }
+            }
+        }
+        self.connect(Way::Own, marker).await.map_err(|failure| failure.error(&self.login))
+    }
+
+    /// Begins a shell over a new connection. Where sshd turns that away, it is tried again.
+    async fn connect(&self, way: Way, marker: Option<&str>) -> Result<RemoteShell, Failure> {
+        for pause in TURNED_AWAY {
+            match RemoteShell::begin(self, way, marker).await {
+                Err(failure) if failure.turned_away() => sleep(pause).await,
+                begun => return begun,
+            }
+        }
+        RemoteShell::begin(self, way, marker).await
     }
 
     /// Asks over a connection that stands already; `None` when there is none, or it is dead.
-    async fn ask_standing(&self, python: Option<&Path>) -> Option<Answer> {
-        if !self.socket.exists() {
+    async fn ask_standing(&self, python: Option<&Path>) -> Option<Result<String, MinionError>> {
+        if !self.stands() {
             return None;
         }
-        let session = self.session();
-        let mut command = session.command("sh");
-        command.arg("-c").arg(QUESTION).arg("aegir").arg(python_text(python)).stdin(openssh::Stdio::null());
-        let answer = timeout(ANSWER, command.output()).await.ok()?.ok()?;
-        Some(Answer { there: String::from_utf8_lossy(&answer.stdout).into_owned(), stderr: String::new() })
+        let shell = match RemoteShell::begin(self, Way::Shared, None).await {
+            Ok(shell) => shell,
+            // It stands, and somebody else uses all of it.
+            Err(Failure::Ended { stderr, .. }) if stderr.contains(NO_SESSION) => {
+                match self.connect(Way::Own, None).await {
+                    Ok(shell) => shell,
+                    Err(failure) => return Some(Err(failure.error(&self.login))),
+                }
+            }
+            Err(_) => return None,
+        };
+        ask(shell, python).await.map(Ok)
     }
 
     /// Starts the connection, and asks with the command that starts it.
-    async fn start(&self, python: Option<&Path>) -> Result<Answer, MinionError> {
+    async fn start(&self, python: Option<&Path>) -> Result<String, MinionError> {
         // Two that start at once would both listen at the path; the second waits and finds the first's.
         let _turn = self.turn().await?;
         if let Some(answer) = self.ask_standing(python).await {
-            return Ok(answer);
+            return answer;
         }
         self.give_up().await;
-        let limit = Duration::from_secs(self.login.connect_timeout_seconds) + LOGIN;
-        let output = match timeout(limit, self.ssh(python).output()).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(MinionError::ProgramMissing(
-                    "can't find the program \"ssh\": install openssh-client beside dispatcherd".to_owned(),
-                ));
-            }
-            Ok(Err(error)) => return Err(MinionError::here(format!("can't start ssh: {error}"), &error)),
-            Err(_) => {
-                let said = format!("no answer within {} s", limit.as_secs());
-                return Err(MinionError::from_ssh(&self.login, &said));
-            }
-        };
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.code() == Some(255) {
-            return Err(MinionError::from_ssh(&self.login, &stderr));
-        }
-        let Output { stdout, .. } = output;
-        Ok(Answer { there: String::from_utf8_lossy(&stdout).into_owned(), stderr })
+        let begun = self.connect(Way::Master, None).await;
+        let shell = begun.map_err(|failure| failure.error(&self.login))?;
+        let silent = || MinionError::from_ssh(&self.login, "it takes the login and does not answer");
+        ask(shell, python).await.ok_or_else(silent)
     }
 
-    fn ssh(&self, python: Option<&Path>) -> Command {
+    /// An ssh that logs in by itself. The command is still to be added.
+    pub(super) fn ssh(&self, way: Way) -> Command {
         let mut command = Command::new("ssh");
         // The agent, if there is one, is for this login; nothing else of ours goes in.
         let agent = std::env::var_os("SSH_AUTH_SOCK");
         command.env_clear().envs(crate::runner::base_environment());
         command.envs(agent.map(|agent| ("SSH_AUTH_SOCK", agent)));
-        for option in self.options().into_iter().filter(|option| option != "ControlMaster=auto") {
+        let shares = way == Way::Master;
+        // The first value of an option counts. A master is started by a command of its own: should the path be taken
+        // after all, the command runs without one, and nothing stays behind.
+        command.args(["-o", if shares { "ControlMaster=yes" } else { "ControlMaster=no" }]);
+        for option in self.options().into_iter().filter(|option| shares || !option.starts_with("Control")) {
             command.arg("-o").arg(option);
         }
-        // A master that is started by a command of its own: should the path be taken after all, the command
-        // runs without one, and nothing stays behind.
-        command.args(["-o", "ControlMaster=yes", "-T"]);
+        if !shares {
+            command.args(["-o", "ControlPath=none"]);
+        }
+        command.arg("-T");
         if let Some(file) = &self.login.identity_file {
             command.arg("-i").arg(file).args(["-o", "IdentitiesOnly=yes"]);
         }
         command.arg("-p").arg(self.login.port.to_string()).arg("-l").arg(self.login.user.as_str());
-        let question =
-            format!("exec sh -c {} aegir {}", shell_quoted(QUESTION), shell_quoted(&python_text(python)));
-        command.arg("--").arg(&self.login.address).arg(question);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.arg("--").arg(&self.login.address).kill_on_drop(true);
         // Not in a group that is signalled with somebody else.
         command.process_group(0);
         command
@@ -280,30 +300,28 @@ impl Minion {
         locked.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
     }
 
-    fn judge(&self, answer: &Answer, python: Option<&Path>) -> Result<(), MinionError> {
-        if answer.there.contains("aegir-there") {
-            return Ok(());
-        }
-        let minion = self.login.shown();
-        if answer.there.contains("aegir-no-python") {
-            return Err(MinionError::PythonMissing(format!(
-                "minion {minion} has no working Python at {}: install it there (package python3), or set \
-                 ansible.python in dispatcherd's config",
+    fn judge(&self, answer: &str, python: Option<&Path>) -> Result<(), MinionError> {
+        match answer {
+            "there" => Ok(()),
+            "no-python" => Err(MinionError::PythonMissing(format!(
+                "minion {} has no working Python at {}: install it there (package python3), or set ansible.python in \
+                 dispatcherd's config",
+                self.login.shown(),
                 python_text(python)
-            )));
+            ))),
+            other => Err(MinionError::LoginRefused(format!(
+                "minion {} takes the login and answers {:?}: give {} a login shell",
+                self.login.shown(),
+                other.chars().take(200).collect::<String>(),
+                self.login.user
+            ))),
         }
-        let said: String = [&*answer.there, &*answer.stderr].concat().trim().chars().take(300).collect();
-        Err(MinionError::LoginRefused(format!(
-            "minion {minion} takes the login but runs no commands ({said}): give {} a login shell",
-            self.login.user
-        )))
     }
 }
 
-#[derive(Debug)]
-struct Answer {
-    there: String,
-    stderr: String,
+/// Asks a shell that has begun; `None` when it does not answer.
+async fn ask(shell: RemoteShell, python: Option<&Path>) -> Option<String> {
+    timeout(ANSWER, shell.answer(QUESTION, &[python_text(python)])).await.ok()?.ok()
 }
 
 fn python_text(python: Option<&Path>) -> String {
@@ -313,9 +331,4 @@ fn python_text(python: Option<&Path>) -> String {
 /// A path as a value of ssh's `-o`: a percent sign would be expanded, a space would end it.
 fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display().to_string().replace('%', "%%"))
-}
-
-/// A word for a POSIX shell.
-fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -25,6 +25,9 @@ pub enum MinionError {
     /// It has no Python at the configured place.
     #[error("{0}")]
     PythonMissing(String),
+    /// It has not what looking for an attempt's processes needs.
+    #[error("{0}")]
+    CannotLook(String),
     /// `ssh` is not installed beside dispatcherd.
     #[error("{0}")]
     ProgramMissing(String),
@@ -46,6 +49,7 @@ impl MinionError {
             Self::HostKeyChanged(_) => Code::HostKeyChanged,
             Self::HostKeyUnknown(_) => Code::HostKeyUnknown,
             Self::PythonMissing(_) => Code::PythonMissing,
+            Self::CannotLook(_) => Code::AttentionNeeded,
             Self::ProgramMissing(_) => Code::ProgramMissing,
             Self::NoRoom(_) => Code::DiskFull,
             Self::Here(_) => Code::RunnerFailed,
@@ -104,6 +108,12 @@ impl MinionError {
                 "minion {minion} refuses the login: put dispatcherd's public key into the authorized_keys of \
                  {}, then run `dispatcherd minion verify {place}` on the backend ({said})",
                 login.user
+            ));
+        }
+        // OpenSSH says the one over a shared connection, and the other over one of its own.
+        if has("session request failed") || has("open failed: ") {
+            return Self::LoginRefused(format!(
+                "minion {minion} takes the login and gives it no session: raise MaxSessions in its sshd_config ({said})"
             ));
         }
         let no_room = [
@@ -199,6 +209,11 @@ mod tests {
             "unix_listener: cannot bind to path /run/aegir/x.1: Read-only file system\r\n",
             Code::DiskFull,
             "Read-only",
+        );
+        check(
+            "channel 0: open failed: connect failed: open failed\r\n",
+            Code::LoginRefused,
+            "raise MaxSessions in its sshd_config",
         );
         check("", Code::MinionUnreachable, "ssh gave no reason");
     }

@@ -44,7 +44,7 @@ impl Signal {
 /// from its input: no command line of this script holds one.
 const FIND: &str = r#"
 root=; if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then root="sudo -n"; fi
-printf 'a\0b\0' | grep -qzxE -e b 2>/dev/null || { echo aegir-unknown; exit 0; }
+printf 'a\0b\0' | grep -qzxE -e b 2>/dev/null || { answer unknown; exit 0; }
 marked() { printf "AEGIR_ATTEMPT=%s$1\n" $markers | $root grep -slz$2E -f - /proc/[0-9]*/$3 2>/dev/null | cut -d/ -f3; }
 markers=$*
 find_them() { marked '' x environ; }
@@ -52,7 +52,7 @@ find_them() { marked '' x environ; }
 
 const SIGNAL: &str = r#"
 them=$(find_them); [ -z "$them" ] || $root kill -s "$signal" $them 2>/dev/null
-exit 0
+answer done
 "#;
 
 /// What Ansible has asked for just now stands in the command line of a shell before it is in an environment, and what
@@ -68,16 +68,16 @@ none() { them=$(find_them); [ -z "$them" ]; }
 
 const END: &str = r#"
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
-none && { echo aegir-gone; exit 0; }
+none && { answer gone; exit 0; }
 $root kill -s TERM $them 2>/dev/null
 tries=0
 while [ $tries -lt 60 ]; do
   nap
-  none && { echo aegir-gone; exit 0; }
+  none && { answer gone; exit 0; }
   tries=$((tries + 1))
   if [ $tries -ge 30 ]; then $root kill -s KILL $them 2>/dev/null; fi
 done
-echo aegir-left
+answer left
 "#;
 
 /// Of those that [`FIND`] finds the ones of the steps that began in one of the windows; says how many there are.
@@ -132,23 +132,30 @@ pub(super) fn found(printed: &str) -> Result<(usize, Remains), String> {
 ///
 /// # Errors
 /// Why it could not look.
-pub(super) fn remains(printed: &str) -> Result<Remains, String> {
-    match printed.trim() {
-        "aegir-gone" => Ok(Remains::Gone),
-        "aegir-left" => Ok(Remains::Left),
-        "aegir-unknown" => Err("its grep can't look for whole entries of an environment (-z)".to_owned()),
+pub(super) fn remains(answer: &str) -> Result<Remains, String> {
+    match answer {
+        "gone" => Ok(Remains::Gone),
+        "left" => Ok(Remains::Left),
+        "unknown" => Err("its grep can't look for whole entries of an environment (-z)".to_owned()),
         other => Err(format!("its shell answers {:?}", other.chars().take(200).collect::<String>())),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::shell::{find_answer, question};
+    use super::super::stream::mark;
     use super::*;
+    use std::io::Write as _;
     use std::process::{Command, Stdio};
 
     fn run((script, arguments): (String, Vec<String>)) -> String {
-        let output = Command::new("sh").arg("-c").arg(script).arg("aegir").args(arguments).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let shell = Command::new("sh").arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut shell = shell.unwrap();
+        let script = question("word", &script, &arguments);
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let output = shell.wait_with_output().unwrap();
+        find_answer(&output.stdout, &mark("word")).unwrap()
     }
 
     #[test]
@@ -176,7 +183,7 @@ mod tests {
         drop(asked_by_other.stdin.take());
         asked_by_other.wait().unwrap();
         assert_eq!(remains(&run(end(&[marker]))), Ok(Remains::Gone));
-        assert!(remains("aegir-unknown\n").is_err());
+        assert!(remains("unknown").is_err());
     }
 
     #[test]

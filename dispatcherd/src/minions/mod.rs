@@ -2,7 +2,8 @@
 //!
 //! Nothing else here uses SSH. Nobody owns a connection: whoever needs a minion first starts a master with
 //! ControlPersist at a path that follows from (host, port, user, key, known hosts), everyone else attaches
-//! to it, and it ends by itself a minute after the last one has gone.
+//! to it, and it ends by itself a minute after the last one has gone. Whoever finds no room there, or the connection dead,
+//! makes one of their own.
 
 pub mod command;
 mod connection;
@@ -12,10 +13,13 @@ mod known_hosts;
 mod login;
 mod marker;
 mod program;
+mod shell;
+mod stream;
 
 pub use connection::Minion;
 pub use error::MinionError;
 pub use keyscan::{OfferedKey, offered_keys};
 pub use login::{KnownHosts, Login};
 pub use marker::{MARKER, STEP, Signal};
-pub use program::{RemoteProgram, RemoteStart, RemoteStream};
+pub use program::{RemoteProgram, RemoteStart};
+pub use stream::RemoteStream;

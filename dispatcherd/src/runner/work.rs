@@ -146,15 +146,23 @@ impl Work<'_> {
         // Those before the last sixteen ended long ago, and a command line has an end.
         let markers: Vec<String> =
             (attempt.saturating_sub(16).max(1)..attempt).map(|earlier| format!("{id}/{earlier}")).collect();
-        if markers.is_empty() || minion.end(&markers).await != Remains::Left {
+        if markers.is_empty() {
             return Ok(());
         }
-        Err(Code::TaskFailed.because(format!(
-            "processes of an earlier attempt still run on minion {} and can't be ended: end those with \
-             {}={id}/… in their environment, then try again",
-            minion.login().shown(),
-            crate::minions::MARKER,
-        )))
+        let shown = minion.login().shown();
+        let marker = format!("{}={id}/…", crate::minions::MARKER);
+        let reason = match minion.try_end(&markers).await {
+            Ok(Remains::Gone) => return Ok(()),
+            Ok(Remains::Left | Remains::Unknown) => Code::TaskFailed.because(format!(
+                "processes of an earlier attempt still run on minion {shown} and can't be ended: end those with {marker} in \
+                 their environment, then try again",
+            )),
+            Err(error) => error.code().because(format!(
+                "whether processes of an earlier attempt still run on minion {shown} is not known, so nothing was started \
+                 beside them: {error}",
+            )),
+        };
+        Err(reason)
     }
 
     /// Ends what the attempt may have left on these minions.
@@ -238,9 +246,19 @@ pub(super) fn worst(ends: Vec<TaskEnd>) -> TaskEnd {
     TaskEnd { local, remote, ..end }
 }
 
+/// What was seen after a child's end, and no more than that.
+fn left(ended: &Ended) -> &'static str {
+    match ended.remains {
+        Remains::Unknown => "; whether something of it still runs is not known",
+        Remains::Left => "; something of it still runs and can't be ended",
+        Remains::Gone if ended.left_behind => "; a process that it left behind was ended",
+        Remains::Gone => "",
+    }
+}
+
 /// What a child's end makes of its Task. `said` gives the last of its errors.
 pub(super) fn judge(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> (Outcome, Reason) {
-    let left_behind = if ended.left_behind { "; a process that it left behind was ended" } else { "" };
+    let left_behind = left(ended);
     if let Some(stop) = &ended.stop {
         let reason = stop.reason();
         return (stop.outcome(), Reason { message: format!("{}{left_behind}", reason.message), ..reason });
@@ -277,6 +295,19 @@ mod tests {
         assert_eq!(reason.to_string(), "the program ended with exit code 3: disk on fire (task_failed)");
         let canceled = Ended { stop: Some(Stop::Canceled { by: None }), ..code(0) };
         assert_eq!(judge(&canceled, "x", &said).0, Outcome::Canceled);
+    }
+
+    #[test]
+    fn only_what_was_seen_is_said_of_what_a_child_left() {
+        let code = Exit { code: Some(0), signal: None };
+        for (remains, says) in [
+            (Remains::Gone, "done; a process that it left behind was ended"),
+            (Remains::Left, "done; something of it still runs and can't be ended"),
+            (Remains::Unknown, "done; whether something of it still runs is not known"),
+        ] {
+            let ended = Ended { left_behind: true, remains, ..ended(code.clone()) };
+            assert_eq!(judge(&ended, "x", &String::new).1.message, says);
+        }
     }
 
     #[test]

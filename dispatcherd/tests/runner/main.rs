@@ -7,6 +7,7 @@ mod callback;
 mod case;
 mod documents;
 mod full_disk;
+mod logins;
 mod minions;
 mod playbooks;
 mod plugin;
