@@ -89,6 +89,9 @@ pub struct PlannedTask {
     /// What it hands over.
     #[serde(default)]
     pub outputs: BTreeMap<DocumentName, OutputManifest>,
+    /// Whether what it has started may live on when it has succeeded.
+    #[serde(default)]
+    pub leaves_processes: bool,
     /// The attempt that has finished it, and what it handed over: it does not run again.
     #[serde(default)]
     pub done: Option<DoneTask>,
@@ -167,6 +170,13 @@ impl PlannedTask {
         let used =
             self.uses.iter().filter(|(_, variables)| variables.contains(variable)).map(|(role, _)| role);
         std::iter::once(&self.role).chain(used).map(move |role| format!("{role}_{variable}"))
+    }
+
+    /// What marks its processes in an attempt. Those that may outlive it have a mark of their own: whoever ends what the
+    /// attempt's other Tasks left is to find them no more.
+    #[must_use]
+    pub fn marker(&self, attempt: AttemptId) -> String {
+        if self.leaves_processes { format!("{attempt}:{}", self.number) } else { attempt.to_string() }
     }
 
     /// Where the role's files are, below those of its digest.

@@ -206,6 +206,10 @@ pub struct ShellTask {
     /// Where it runs. In a manifest the key is `where`: YAML 1.1 readers take a bare `on` for a boolean.
     #[serde(default, rename = "where")]
     pub on: Place,
+    /// Whether what it has started, such as a daemon, may live on when it has succeeded. Otherwise what keeps its output
+    /// open is ended, and with that all that it started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves_processes: bool,
 }
 
 /// A Task of a plug-in runner, which runs beside dispatcherd.

@@ -153,8 +153,12 @@ impl Minion {
         windows: &[(u64, u64)],
     ) -> Result<(usize, Remains), String> {
         let (script, arguments) = marker::end_steps(markers, windows);
-        let printed = self.run(&script, &arguments).await.map_err(|error| crate::runner::chain(&error))?;
-        marker::found(&printed)
+        marker::found(&self.run(&script, &arguments).await?)
+    }
+
+    /// Whether any process on the minion has one of these markers in its environment.
+    pub async fn look(&self, markers: &[String]) -> Remains {
+        self.or_unknown(self.ended(marker::look(markers)).await)
     }
 
     fn or_unknown(&self, remains: Result<Remains, MinionError>) -> Remains {

@@ -47,6 +47,7 @@ root=; if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then root="sudo -n"; 
 printf 'a\0b\0' | grep -qzxE -e b 2>/dev/null || { answer unknown; exit 0; }
 marked() { printf "AEGIR_ATTEMPT=%s$1\n" $markers | $root grep -slz$2E -f - /proc/[0-9]*/$3 2>/dev/null | cut -d/ -f3; }
 markers=$*
+count=
 find_them() { marked '' x environ; }
 "#;
 
@@ -66,18 +67,42 @@ const RUNNING: &str = r#"
 none() { them=$(find_them); [ -z "$them" ]; }
 "#;
 
+/// Where programs find their secrets on a minion, when it is a memory file system; else in the login's runtime directory.
+pub(super) const KEPT_IN: &str = "/dev/shm";
+
+/// How the names of directories begin that hold the secrets of what has this marker; a point follows.
+pub(super) fn kept_as(marker: &str) -> String {
+    format!("aegir-{}", marker.replace(['/', ':'], "-"))
+}
+
+/// Removes the secrets of what was killed before it could.
+const FORGET: &str = r#"
+forget() {
+  for marker in $markers; do
+    marker=$(printf '%s' "$marker" | tr '/:' '--')
+    for place in /dev/shm "$XDG_RUNTIME_DIR"; do [ -z "$place" ] || rm -rf "$place/aegir-$marker".*; done
+  done
+}
+"#;
+
+const LOOK: &str = r#"
+if none; then answer gone; else answer left; fi
+"#;
+
 const END: &str = r#"
+gone() { forget; answer "gone${count:+ $count}"; exit 0; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
-none && { answer gone; exit 0; }
+none && gone
 $root kill -s TERM $them 2>/dev/null
 tries=0
 while [ $tries -lt 60 ]; do
   nap
-  none && { answer gone; exit 0; }
+  none && gone
   tries=$((tries + 1))
   if [ $tries -ge 30 ]; then $root kill -s KILL $them 2>/dev/null; fi
 done
-answer left
+forget
+answer "left${count:+ $count}"
 "#;
 
 /// Of those that [`FIND`] finds the ones of the steps that began in one of the windows; says how many there are.
@@ -90,7 +115,7 @@ find_them() {
     done
   done
 }
-them=$(find_them); set -- $them; echo "aegir-found $#"
+them=$(find_them); set -- $them; count=$#
 "#;
 
 /// The script that signals, and its arguments.
@@ -100,32 +125,35 @@ pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>
 
 /// The script that ends (SIGTERM, after three seconds SIGKILL) what runs and what was asked for, and its arguments.
 pub(super) fn end(markers: &[String]) -> (String, Vec<String>) {
-    (format!("{FIND}{ASKED_FOR}{END}"), markers.to_vec())
+    (format!("{FIND}{ASKED_FOR}{FORGET}{END}"), markers.to_vec())
 }
 
 /// The same for what runs alone. On a minion that is dispatcherd's own host, the ssh of a program on another one has
 /// its marker in its command line too.
 pub(super) fn end_running(markers: &[String]) -> (String, Vec<String>) {
-    (format!("{FIND}{RUNNING}{END}"), markers.to_vec())
+    (format!("{FIND}{RUNNING}{FORGET}{END}"), markers.to_vec())
+}
+
+/// The script that says whether anything runs, and ends nothing.
+pub(super) fn look(markers: &[String]) -> (String, Vec<String>) {
+    (format!("{FIND}{RUNNING}{LOOK}"), markers.to_vec())
 }
 
 /// The script that ends what steps have started that began in one of these windows (microseconds, both ends included),
-/// and its arguments. It says first how many processes it has found.
+/// and its arguments. It says how many processes it has found.
 pub(super) fn end_steps(markers: &[String], windows: &[(u64, u64)]) -> (String, Vec<String>) {
     let windows: Vec<_> = windows.iter().map(|(since, until)| format!("{since}-{until}")).collect();
-    (format!("windows='{}'\n{FIND}{OF_STEPS}{RUNNING}{END}", windows.join(" ")), markers.to_vec())
+    (format!("windows='{}'\n{FIND}{OF_STEPS}{RUNNING}{FORGET}{END}", windows.join(" ")), markers.to_vec())
 }
 
 /// What [`end_steps`] found: how many processes, and what is left of them.
 ///
 /// # Errors
 /// Why it could not look.
-pub(super) fn found(printed: &str) -> Result<(usize, Remains), String> {
-    let (first, rest) = printed.split_once('\n').unwrap_or((printed, ""));
-    match first.strip_prefix("aegir-found ").and_then(|count| count.trim().parse().ok()) {
-        Some(count) => Ok((count, remains(rest)?)),
-        None => remains(printed).map(|remains| (0, remains)),
-    }
+pub(super) fn found(answer: &str) -> Result<(usize, Remains), String> {
+    let (word, count) = answer.split_once(' ').unwrap_or((answer, "0"));
+    let count = count.parse().map_err(|_| format!("its shell answers {answer:?}"))?;
+    Ok((count, remains(word)?))
 }
 
 /// What [`end`] found.
@@ -171,14 +199,20 @@ mod tests {
         };
         let (mut asked, mut asked_by_other) = (asked_for(&marker), asked_for(&format!("{marker}1")));
         let (mut ours, mut other) = (sleep(&marker), sleep(&format!("{marker}1")));
+        let mut lives_on = sleep(&format!("{marker}:2"));
+        assert_eq!(remains(&run(look(std::slice::from_ref(&marker)))), Ok(Remains::Left));
         assert_eq!(remains(&run(end(std::slice::from_ref(&marker)))), Ok(Remains::Gone));
         assert!(ours.wait().unwrap().code().is_none(), "killed, since it does not listen to SIGTERM");
         assert!(asked.wait().unwrap().code().is_none());
-        for other in [&mut other, &mut asked_by_other] {
+        for other in [&mut other, &mut asked_by_other, &mut lives_on] {
             assert!(other.try_wait().unwrap().is_none(), "another attempt's process was ended");
         }
         run(signal(&[marker.clone(), format!("{marker}1")], Signal::Kill));
         other.wait().unwrap();
+        let its = format!("{marker}:2");
+        assert_eq!(remains(&run(end(std::slice::from_ref(&its)))), Ok(Remains::Gone));
+        lives_on.wait().unwrap();
+        assert_eq!(remains(&run(look(&[its]))), Ok(Remains::Gone));
         // Its input ends.
         drop(asked_by_other.stdin.take());
         asked_by_other.wait().unwrap();
@@ -204,6 +238,6 @@ mod tests {
             other.wait().unwrap();
         }
         assert_eq!(found(&run(end_steps(&[marker], &windows))), Ok((0, Remains::Gone)));
-        assert!(found("aegir-unknown\n").is_err());
+        assert!(found("unknown").is_err());
     }
 }

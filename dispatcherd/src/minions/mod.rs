@@ -21,5 +21,5 @@ pub use error::MinionError;
 pub use keyscan::{OfferedKey, offered_keys};
 pub use login::{KnownHosts, Login};
 pub use marker::{MARKER, STEP, Signal};
-pub use program::{RemoteProgram, RemoteStart};
+pub use program::{RemoteProgram, RemoteStart, SecretFiles};
 pub use stream::RemoteStream;

@@ -16,23 +16,61 @@ use tokio::sync::watch;
 
 use super::connection::Minion;
 use super::error::MinionError;
-use super::marker::Signal;
+use super::marker::{self, Signal};
 use super::shell::{RemoteShell, Waiting, quoted_words};
 use super::stream::RemoteStream;
 
 /// Around the program, with the marker in its environment: so what the program is told to end by reaches the shell too,
 /// which goes on, for it has the program's exit code to tell. The program's standard input is empty.
 const AROUND: &str = r#"
-trap : INT TERM
-command -v -- "$1" >/dev/null 2>&1 || { say missing; exit 0; }
 "$@" </dev/null
-say "$?"
+set -- "$?"
+[ -z "$kept" ] || rm -rf "$kept"
+say "$1"
+exit 0
 "#;
 
+/// What comes before it.
+const BEFORE: &str = r#"
+kept=
+trap : INT TERM
+command -v -- "$1" >/dev/null 2>&1 || { say missing; exit 0; }
+"#;
+
+/// What keeps the secrets: in a directory that nobody else can look into, in memory, as files of their names. They come
+/// by standard input, each with its length: so they stand in no command line, and a shell that is killed leaves them
+/// where whoever looks for what it left finds them by their name.
+const KEEP: &str = r#"
+in_memory() { [ -n "$1" ] && grep -qE "^[^ ]+ $1 (tmpfs|ramfs) " /proc/mounts 2>/dev/null; }
+take() { dd bs=1 count="$2" of="$kept/$1" 2>/dev/null && [ "$(($(wc -c <"$kept/$1")))" = "$2" ]; }
+mask=$(umask); umask 077
+for place in $places "$XDG_RUNTIME_DIR"; do
+  [ -z "$kept" ] || continue
+  place=$(cd "$place" 2>/dev/null && pwd -P)
+  in_memory "$place" && mkdir "$place/$name" 2>/dev/null && kept=$place/$name
+done
+[ -n "$kept" ] || { say nowhere; exit 0; }
+trap 'rm -rf "$kept"' EXIT
+say waits
+{ take_all && read -r go && [ "$go" = go ]; } || { say unkept; exit 0; }
+umask "$mask"
+AEGIR_SECRETS=$kept; export AEGIR_SECRETS
+"#;
+
+/// Secrets, by the names that their files have.
+pub type SecretFiles<'a> = [(&'a str, &'a str)];
+
 /// The whole of what the shell is told.
-fn around(word: &str, argv: &[String]) -> String {
+fn around(word: &str, argv: &[String], marker: &str, secrets: &SecretFiles<'_>, places: &str) -> String {
+    let mut keep = String::new();
+    if !secrets.is_empty() {
+        let name = format!("{}.{}", marker::kept_as(marker), uuid::Uuid::new_v4().simple());
+        let takes = secrets.iter().map(|(name, secret)| format!("take {name} {}", secret.len()));
+        let takes = takes.collect::<Vec<_>>().join(" && ");
+        keep = format!("places='{places}' name={name}\ntake_all() {{ {takes}; }}{KEEP}");
+    }
     format!(
-        "{{\nset -- {}\nsay() {{ printf '\\036%s %s\\n' {word} \"$1\" >&2; }}{AROUND}exit 0\n}}\n",
+        "{{\nset -- {}\nsay() {{ printf '\\036%s %s\\n' {word} \"$1\" >&2; }}{BEFORE}{keep}{AROUND}}}\n",
         quoted_words(argv)
     )
 }
@@ -51,6 +89,10 @@ pub struct RemoteProgram {
 pub enum RemoteStart {
     /// There is no such program on the minion.
     Missing,
+    /// There is no memory file system that the login can write to, where secrets may be.
+    Nowhere,
+    /// Not all of the secrets could be kept.
+    Unkept,
     /// It ended with this status, as a shell counts: 128 and more for a signal.
     Ended(i32),
 }
@@ -60,11 +102,23 @@ impl RemoteProgram {
     ///
     /// # Errors
     /// When ssh can't be started.
-    pub async fn start(minion: &Minion, argv: &[String], marker: &str) -> Result<Self, MinionError> {
+    pub async fn start(
+        minion: &Minion,
+        argv: &[String],
+        marker: &str,
+        secrets: &SecretFiles<'_>,
+    ) -> Result<Self, MinionError> {
         let mut shell = minion.shell(Some(marker)).await?;
-        let script = around(&shell.word, argv);
+        let script = around(&shell.word, argv, marker, secrets, marker::KEPT_IN);
         // A connection that has ended is noticed when the program is waited for.
         let _ = shell.write(script.as_bytes()).await;
+        // A shell may read more than it needs at once, and the secrets are for others.
+        if !secrets.is_empty() && shell.stderr.waits().await {
+            for (_, secret) in secrets {
+                let _ = shell.write(secret.as_bytes()).await;
+            }
+            let _ = shell.write(b"go\n").await;
+        }
         let RemoteShell { mut stdin, stdout, stderr, heard, waiting, .. } = shell;
         let _ = stdin.shutdown().await;
         Ok(Self {
@@ -107,6 +161,11 @@ impl RemoteProgram {
         tokio::spawn(async move { minion.signal(&[marker], signal).await });
     }
 
+    /// Whether any of it is left on the minion.
+    pub async fn look(&self) -> Remains {
+        self.minion.look(std::slice::from_ref(&self.marker)).await
+    }
+
     /// Ends what is left of it on the minion.
     pub async fn end(&self) -> Remains {
         self.minion.end_running(std::slice::from_ref(&self.marker)).await
@@ -124,6 +183,8 @@ impl RemoteStart {
     pub(super) fn read(word: &str) -> Option<Self> {
         match word {
             "missing" => Some(Self::Missing),
+            "nowhere" => Some(Self::Nowhere),
+            "unkept" => Some(Self::Unkept),
             status => status.parse().ok().map(Self::Ended),
         }
     }
@@ -134,6 +195,7 @@ impl RemoteStart {
     pub fn exit(self) -> Exit {
         match self {
             Self::Missing => Exit { code: Some(127), signal: None },
+            Self::Nowhere | Self::Unkept => Exit::default(),
             Self::Ended(status @ 129..=192) => Exit { code: None, signal: Some(status - 128) },
             Self::Ended(status) => Exit { code: Some(status), signal: None },
         }
@@ -142,23 +204,84 @@ impl RemoteStart {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    /// What a shell that reads this from a pipe has said, and whether anything is kept after it.
+    fn run(shell: &[&str], input: &[&str], marker: &str) -> (String, String, bool) {
+        let mut child = Command::new(shell[0]);
+        child.args(&shell[1..]).arg("-s").env_remove("XDG_RUNTIME_DIR");
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let mut said = String::new();
+        for (index, part) in input.iter().enumerate() {
+            stdin.write_all(part.as_bytes()).unwrap();
+            // The next part when it is waited for.
+            let mut byte = [0];
+            while index == 0
+                && input.len() > 1
+                && !said.ends_with("waits\n")
+                && stderr.read(&mut byte).unwrap() == 1
+            {
+                said.push(char::from(byte[0]));
+            }
+        }
+        drop(stdin);
+        stderr.read_to_string(&mut said).unwrap();
+        let printed = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        let kept = std::fs::read_dir(marker::KEPT_IN).unwrap().flatten();
+        let kept =
+            kept.filter(|entry| entry.file_name().to_string_lossy().starts_with(&marker::kept_as(marker)));
+        (said, printed, kept.count() > 0)
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
 
     #[test]
     fn what_arrives_in_part_starts_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("it's started");
-        let whole = around("word", &["touch".to_owned(), file.to_str().unwrap().to_owned()]);
+        let argv = words(&["touch", file.to_str().unwrap()]);
+        let whole = around("word", &argv, "m/1", &[], marker::KEPT_IN);
         for length in [0, 1, whole.len() / 2, whole.len() - 3, whole.len()] {
-            let mut shell = Command::new("sh");
-            shell.arg("-s").stdin(Stdio::piped()).stderr(Stdio::null());
-            let mut shell = shell.spawn().unwrap();
-            shell.stdin.take().unwrap().write_all(&whole.as_bytes()[..length]).unwrap();
-            shell.wait().unwrap();
+            run(&["sh"], &[&whole[..length]], "m/1");
             assert_eq!(file.exists(), length == whole.len(), "{length} of {}", whole.len());
+        }
+    }
+
+    /// Whatever `sh` is on a minion; those that are here are tried.
+    #[test]
+    fn secrets_are_files_in_memory_while_the_program_runs_and_no_longer() {
+        let many = "x\n'$!\\\0é".repeat(3000);
+        let secrets = [("password", "hunter2\n\n"), ("many", &*many)];
+        let script = "cat $AEGIR_SECRETS/*; ls -ld $AEGIR_SECRETS $AEGIR_SECRETS/password | cut -c 1-10; umask; exit 3";
+        let argv = words(&["sh", "-c", script]);
+        let shells: [&[&str]; 6] = [&["sh"], &["bash"], &["dash"], &["busybox", "sh"], &["mksh"], &["ksh"]];
+        let here = |shell: &&&[&str]| Command::new(shell[0]).args(["-c", ":"]).output().is_ok();
+        for shell in shells.iter().filter(here) {
+            let marker = format!("{}/1:2", uuid::Uuid::new_v4());
+            let whole = around("word", &argv, &marker, &secrets, marker::KEPT_IN);
+            let (said, printed, kept) = run(shell, &[&whole, secrets[0].1, secrets[1].1, "go\n"], &marker);
+            assert_eq!(said, "\x1eword waits\n\x1eword 3\n", "{shell:?}");
+            let expected = format!("{many}hunter2\n\ndrwx------\n-rw-------\n");
+            assert!(printed.starts_with(&expected) && printed.ends_with("22\n"), "{shell:?}: {printed}");
+            assert!(!kept, "{shell:?} leaves secrets");
+            // The connection ends in between.
+            let (said, printed, kept) = run(shell, &[&whole, secrets[0].1, "x"], &marker);
+            assert_eq!(
+                (&*said, &*printed, kept),
+                ("\x1eword waits\n\x1eword unkept\n", "", false),
+                "{shell:?}"
+            );
+            let nowhere = around("word", &argv, &marker, &secrets, "/etc /nowhere");
+            let (said, printed, kept) = run(shell, &[&nowhere], &marker);
+            assert_eq!((&*said, &*printed, kept), ("\x1eword nowhere\n", "", false), "{shell:?}");
         }
     }
 

@@ -77,9 +77,9 @@ impl RemoteStream {
         let mut bytes = ReadBuf::new(&mut space);
         ready!(Pin::new(&mut self.pipe).poll_read(context, &mut bytes))?;
         if bytes.filled().is_empty() {
-            self.cutter.end()
+            self.cutter.end();
         } else {
-            self.cutter.push(bytes.filled())
+            self.cutter.push(bytes.filled());
         }
         Poll::Ready(Ok(()))
     }

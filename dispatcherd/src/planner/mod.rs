@@ -126,6 +126,7 @@ fn task(
         uses: uses(declared, catalog)?,
         outputs: declared.outputs.clone(),
         may_match_no_host: declared.ansible.as_ref().is_some_and(|ansible| ansible.may_match_no_host),
+        leaves_processes: declared.shell.as_ref().is_some_and(|shell| shell.leaves_processes),
         done: None,
         timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
         quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),

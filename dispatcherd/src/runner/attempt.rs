@@ -332,6 +332,7 @@ impl Attempt<'_> {
     /// How they went; nothing when that can't be told, because every process was ended. The transcript has no end
     /// then, and dispatcherd's next start looks after what is left on the minions.
     async fn tasks(&self, work: &Work<'_>, mut terminated: Terminated) -> Option<(Outcome, Reason)> {
+        let mut notes = String::new();
         for task in self.plan.tasks.iter().filter(|task| task.done.is_none()) {
             // One that was called off, or whose time is over, between two Tasks does not begin the next.
             let lease_over = || {
@@ -359,6 +360,7 @@ impl Attempt<'_> {
             }
             let end = run_task(work, task).await;
             let end = work.account.borrow_mut().with_outputs(&task.name, end);
+            notes.extend(end.note().map(|note| format!("; task {}: {note}", task.name)));
             let TaskEnd { outcome, reason, exit, local, remote } = end;
             // Other codes are of what nobody can end by a signal: a time limit, a program that is not there.
             let by_signal = [Code::TaskFailed, Code::MinionUnreachable].map(Code::as_str);
@@ -385,7 +387,9 @@ impl Attempt<'_> {
         Some(match work.stops.now() {
             // It came too late to change anything, unless it is that nothing can be recorded any more.
             Some(Stop::Broken(reason)) => (Outcome::Failed, reason),
-            Some(_) | None => (Outcome::Succeeded, Code::Completed.because("every Task did what it should")),
+            Some(_) | None => {
+                (Outcome::Succeeded, Code::Completed.because(format!("every Task did what it should{notes}")))
+            }
         })
     }
 }

@@ -69,6 +69,16 @@ pub(super) trait Child {
     /// After its end: sees that nothing of it is left, ends what is, and says whether that was so.
     /// Where looking is not free, that may be left out unless there is a suspicion.
     fn sweep(&mut self, suspicion: bool) -> impl Future<Output = Swept>;
+
+    /// Whether what it started may live on after this end, which nobody has asked for.
+    fn may_leave(&self, _exit: &Exit) -> bool {
+        false
+    }
+
+    /// In place of [`sweep`](Self::sweep) after such an end: says what lives on, and ends nothing.
+    fn let_go(&mut self) -> impl Future<Output = Remains> {
+        std::future::ready(Remains::Gone)
+    }
 }
 
 /// What was found after a child's end.
@@ -166,7 +176,9 @@ pub(super) async fn carry<C: Child>(
                 }
             }
             () = until(patience), if patience.is_some() => {
-                child.press(Pressure::Kill);
+                if !leaves(&child, stop.as_ref(), exit.as_ref()) {
+                    child.press(Pressure::Kill);
+                }
                 break;
             }
             ended = child.wait(), if exit.is_none() => {
@@ -214,13 +226,23 @@ pub(super) async fn carry<C: Child>(
     {
         stop = Some(Stop::Broken(reason));
     }
-    let swept = child.sweep(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
+    let swept = if leaves(&child, stop.as_ref(), exit.as_ref()) {
+        Swept { found: false, remains: child.let_go().await }
+    } else {
+        let swept = child.sweep(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
+        Swept { found: swept.found || held_open, ..swept }
+    };
     let (exit, error) = match exit {
         Some(Ok(exit)) => (exit, None),
         Some(Err(error)) => (Exit::default(), Some(error.to_string())),
         None => (Exit::default(), Some("it did not end after SIGKILL".to_owned())),
     };
-    Ended { exit, stop, left_behind: held_open || swept.found, remains: swept.remains, error }
+    Ended { exit, stop, left_behind: swept.found, remains: swept.remains, error }
+}
+
+/// Whether what a child started may live on.
+fn leaves<C: Child>(child: &C, stop: Option<&Stop>, exit: Option<&io::Result<Exit>>) -> bool {
+    stop.is_none() && matches!(exit, Some(Ok(exit)) if child.may_leave(exit))
 }
 
 /// Waits for a stop from outside, or until the child has been quiet for too long.

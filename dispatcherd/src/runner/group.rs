@@ -129,6 +129,12 @@ pub(super) fn members(group: Pid) -> Vec<i32> {
     processes().filter(|&id| stat(id).is_some_and(|stat| stat.group == wanted && !stat.ended)).collect()
 }
 
+/// Whether any process has the marker.
+#[must_use]
+pub(super) fn lives(marker: &str) -> bool {
+    !strays(marker).is_empty()
+}
+
 /// The processes with the marker, in whatever group. An ended one has no environment any more.
 fn strays(marker: &str) -> Vec<i32> {
     processes().filter(|&id| marked(id, marker)).collect()

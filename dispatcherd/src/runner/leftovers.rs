@@ -1,14 +1,15 @@
 //! Ending what a dead runner has left, here and on its minions.
 
 use std::fmt;
-use std::io;
+use std::io::{self, BufRead as _};
 use std::path::Path;
 use std::time::Duration;
 
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message;
 use aegir_protocol::operation::Operation;
-use aegir_protocol::record::Remains;
+use aegir_protocol::record::{Header, Record, Remains};
+use aegir_protocol::state::Outcome;
 use futures_util::future::join_all;
 
 use super::group::{self, Recorded};
@@ -90,7 +91,6 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
         Place { name: name.to_owned(), look, remains }
     };
     let mut places = vec![marked("the node", group::MARKER, local)];
-    let marker = attempt.to_string();
     let (operation, plan) = match read(directory) {
         Ok(read) => read,
         Err(why) => {
@@ -98,6 +98,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
             return Leftovers(places);
         }
     };
+    let markers = markers(attempt, &plan, directory);
     let is_plugin = |task: &&PlannedTask| matches!(task.action, Action::Plugin { .. });
     let used = |name: &_| plan.tasks.iter().any(|task| !is_plugin(&task) && task.hosts.contains(name));
     let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
@@ -110,7 +111,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
             }
         };
         let remains = match opened {
-            Ok(minion) => minion.try_end(std::slice::from_ref(&marker)).await,
+            Ok(minion) => minion.try_end(&markers).await,
             Err(error) => Err(error),
         };
         let remains = remains.map_err(|error| error.to_string());
@@ -128,6 +129,30 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
     let private = PrivateDirectory::path_of(&plan.settings.runtime_directory, attempt);
     let _ = std::fs::remove_dir_all(private);
     Leftovers(places)
+}
+
+/// What marks the attempt's processes. What a Task that had its end was to leave lives on.
+fn markers(attempt: AttemptId, plan: &Plan, directory: &AttemptDirectory) -> Vec<String> {
+    let mut markers = vec![attempt.to_string()];
+    let leaves = |task: &&PlannedTask| task.leaves_processes && task.done.is_none();
+    if plan.tasks.iter().any(|task| leaves(&task)) {
+        let finished = finished(&directory.transcript());
+        let unfinished = plan.tasks.iter().filter(leaves).filter(|task| !finished.contains(&task.number));
+        markers.extend(unfinished.map(|task| task.marker(attempt)));
+    }
+    markers
+}
+
+/// The Tasks that have succeeded, as far as the transcript can be read.
+fn finished(transcript: &Path) -> Vec<u32> {
+    let Ok(file) = std::fs::File::open(transcript) else { return Vec::new() };
+    let lines = io::BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let records = lines.filter_map(|line| Header::read(&line).ok()?.record().ok()?);
+    let finished = records.filter_map(|record| match record {
+        Record::TaskFinished(task) if task.outcome == Outcome::Succeeded => Some(task.task),
+        _ => None,
+    });
+    finished.collect()
 }
 
 fn read(directory: &AttemptDirectory) -> Result<(Operation, Plan), String> {

@@ -91,9 +91,15 @@ pub(super) struct Process {
     group: Pid,
     marker: String,
     record: PathBuf,
+    leaves: bool,
 }
 
 impl Process {
+    /// What it has started may live on when it has succeeded.
+    pub(super) fn leaving(self, leaves: bool) -> Self {
+        Self { leaves, ..self }
+    }
+
     /// Starts a program.
     ///
     /// # Errors
@@ -126,7 +132,7 @@ impl Process {
         if let Some(mut gate) = child.stdin.take() {
             gate.write_all(b"\n").await.map_err(failed)?;
         }
-        Ok(Self { child, group, marker: program.marker, record: program.record })
+        Ok(Self { child, group, marker: program.marker, record: program.record, leaves: false })
     }
 }
 
@@ -210,7 +216,7 @@ impl Child for Process {
 
     async fn sweep(&mut self, suspicion: bool) -> Swept {
         let found = !group::members(self.group).is_empty();
-        let remains = if found || suspicion {
+        let remains = if found || suspicion || self.leaves {
             group::end(Some(self.group), &self.marker, SWEEP).await
         } else {
             Remains::Gone
@@ -219,5 +225,15 @@ impl Child for Process {
             let _ = std::fs::remove_file(&self.record);
         }
         Swept { found, remains }
+    }
+
+    fn may_leave(&self, exit: &Exit) -> bool {
+        self.leaves && exit.code == Some(0)
+    }
+
+    async fn let_go(&mut self) -> Remains {
+        // Whoever finds this runner dead is not to end it.
+        let _ = std::fs::remove_file(&self.record);
+        if group::lives(&self.marker) { Remains::Left } else { Remains::Gone }
     }
 }

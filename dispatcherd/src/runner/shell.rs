@@ -24,8 +24,8 @@ use crate::minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, Signal};
 use crate::plan::PlannedTask;
 use crate::secrets::write_private;
 
-/// The environment variable that names the directory where a program beside dispatcherd finds the secrets of
-/// its Task, each in a file of the variable's name.
+/// The environment variable that names the directory where a program finds the secrets of its Task, each in a file of the
+/// variable's name.
 const SECRETS: &str = "AEGIR_SECRETS";
 
 /// Carries a Task out.
@@ -127,7 +127,7 @@ async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskE
         environment: std::collections::BTreeMap::new(),
         directory: work.directory.path().to_owned(),
         record: work.directory.child(),
-        marker: work.marker(),
+        marker: task.marker(work.operation.attempt_id()),
         plugged: None,
     };
     if work.secrets.of_task(task.number).next().is_some() {
@@ -143,13 +143,14 @@ async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskE
         }
     }
     let process = match Process::start(program).await {
-        Ok(process) => process,
+        Ok(process) => process.leaving(task.leaves_processes),
         Err(error) => return TaskEnd::not_started(start_reason(&error)),
     };
     let mut stops = work.stops_of(task);
     let ended = carry(process, None, None, &work.account, &mut stops).await;
-    let (outcome, reason) =
-        super::work::judge(&ended, "the program", &|| work.account.borrow().errors_end(300));
+    let said = || work.account.borrow().errors_end(300);
+    let (outcome, mut reason) = super::work::judge(&ended, "the program", &said);
+    say_what_lives_on(task.leaves_processes, outcome, ended.remains, &mut reason);
     TaskEnd { outcome, reason, exit: ended.exit.clone(), local: ended.remains, remote: Remains::Gone }
 }
 
@@ -167,72 +168,122 @@ async fn on_minions(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> T
         Ok(minions) => minions,
         Err(end) => return end,
     };
+    let secrets: Vec<_> = work
+        .secrets
+        .of_task(task.number)
+        .map(|(name, secret)| (name.as_str(), secret.expose_secret()))
+        .collect();
+    let marker = task.marker(work.operation.attempt_id());
+    let program = OnMinions { argv, marker, secrets, leaves: task.leaves_processes, account: &work.account };
     let stops = work.stops_of(task);
-    let ends =
-        join_all(minions.iter().map(|(name, minion)| {
-            on_minion(name, minion, &argv, work.marker(), &work.account, stops.clone())
-        }));
-    worst(ends.await)
+    let ends = minions.iter().map(|(name, minion)| program.on(name, minion, stops.clone()));
+    worst(join_all(ends).await)
 }
 
-async fn on_minion(
-    name: &HostName,
-    minion: &Minion,
-    argv: &[String],
+/// A program that is for several minions.
+struct OnMinions<'a> {
+    argv: Vec<String>,
     marker: String,
-    account: &RefCell<Account>,
-    mut stops: Stops,
-) -> TaskEnd {
-    let started = stops.unless(RemoteProgram::start(minion, argv, &marker)).await;
-    let program = match started {
-        Ok(Ok(program)) => program,
-        Ok(Err(error)) => return TaskEnd::not_started(error.reason()),
-        Err(stop) => return TaskEnd::stopped_before(&stop),
-    };
-    let trailer = program.trailer();
-    let mut ended = carry(Remote(program), Some(name), None, account, &mut stops).await;
-    let said = *trailer.borrow();
-    if said == Some(RemoteStart::Missing) {
-        let program: String =
-            argv.first().map(|program| program.chars().take(200).collect()).unwrap_or_default();
-        let reason = format!(
-            "can't find the program {program:?} on minion {name}: install it there, or correct its path"
-        );
-        return TaskEnd::not_started(Code::ProgramMissing.because(reason));
-    }
-    match said {
-        Some(said) => {
-            ended.exit = said.exit();
-            ended.error = None;
+    secrets: Vec<(&'a str, &'a str)>,
+    leaves: bool,
+    account: &'a RefCell<Account>,
+}
+
+impl OnMinions<'_> {
+    async fn on(&self, name: &HostName, minion: &Minion, mut stops: Stops) -> TaskEnd {
+        let account = self.account;
+        let started =
+            stops.unless(RemoteProgram::start(minion, &self.argv, &self.marker, &self.secrets)).await;
+        let program = match started {
+            Ok(Ok(program)) => program,
+            Ok(Err(error)) => return TaskEnd::not_started(error.reason()),
+            Err(stop) => return TaskEnd::stopped_before(&stop),
+        };
+        let trailer = program.trailer();
+        let mut ended =
+            carry(Remote { program, leaves: self.leaves }, Some(name), None, account, &mut stops).await;
+        let said = *trailer.borrow();
+        if let Some(reason) = said.and_then(|said| self.not_begun(said, name, minion)) {
+            return TaskEnd::not_started(reason);
         }
-        None if ended.error.is_none() => {
-            ended.error = Some("the connection ended before the program did".to_owned());
+        match said {
+            Some(said) => {
+                ended.exit = said.exit();
+                ended.error = None;
+            }
+            None if ended.error.is_none() => {
+                ended.error = Some("the connection ended before the program did".to_owned());
+            }
+            None => {}
         }
-        None => {}
+        let subject = format!("the program on minion {name}");
+        let said = || account.borrow().errors_end(300);
+        let (outcome, mut reason) = super::work::judge(&ended, &subject, &said);
+        say_what_lives_on(self.leaves, outcome, ended.remains, &mut reason);
+        if outcome == Outcome::Succeeded && reason.message != "done" {
+            reason.message.push_str(&format!(" (minion {name})"));
+        }
+        let Ended { exit, remains, .. } = ended;
+        TaskEnd { outcome, reason, exit, local: Remains::Gone, remote: remains }
     }
-    let subject = format!("the program on minion {name}");
-    let (outcome, reason) = super::work::judge(&ended, &subject, &|| account.borrow().errors_end(300));
-    let Ended { exit, remains, .. } = ended;
-    TaskEnd { outcome, reason, exit, local: Remains::Gone, remote: remains }
+
+    /// Why the shell around a program did not begin it.
+    fn not_begun(&self, said: RemoteStart, name: &HostName, minion: &Minion) -> Option<Reason> {
+        let reason = match said {
+            RemoteStart::Ended(_) => return None,
+            RemoteStart::Missing => {
+                let program = self.argv.first().map(String::as_str).unwrap_or_default();
+                let program: String = program.chars().take(200).collect();
+                Code::ProgramMissing.because(format!(
+                    "can't find the program {program:?} on minion {name}: install it there, or correct its path"
+                ))
+            }
+            RemoteStart::Nowhere => Code::AttentionNeeded.because(format!(
+                "minion {name} has no memory for the secrets of the program: mount a tmpfs at /dev/shm that {} can write to, \
+                 or give it an XDG_RUNTIME_DIR",
+                minion.login().user
+            )),
+            RemoteStart::Unkept => Code::TaskFailed.because(format!(
+                "the secrets of the program can't be kept in the memory of minion {name}: see whether its /dev/shm is full"
+            )),
+        };
+        Some(reason)
+    }
+}
+
+/// What there is to say of processes that may live on.
+fn say_what_lives_on(leaves: bool, outcome: Outcome, remains: Remains, reason: &mut Reason) {
+    if leaves && outcome == Outcome::Succeeded {
+        reason.message = match remains {
+            Remains::Left => "done; what it has started runs on, as its manifest says",
+            Remains::Gone => "done; nothing that it has started runs on",
+            Remains::Unknown => "done; whether what it has started runs on is not known",
+        }
+        .to_owned();
+    }
 }
 
 /// A program on a minion as a child.
-struct Remote(RemoteProgram);
+struct Remote {
+    program: RemoteProgram,
+    /// Whether what it has started may live on when it has succeeded.
+    leaves: bool,
+}
 
 impl Child for Remote {
     type Output = RemoteStream;
 
     fn streams(&mut self) -> (RemoteStream, RemoteStream) {
-        self.0.streams()
+        self.program.streams()
     }
 
     async fn wait(&mut self) -> io::Result<Exit> {
         // How it ended stands in the trailer, which may still be on its way.
-        self.0.wait().await.map(|()| Exit::default())
+        self.program.wait().await.map(|()| Exit::default())
     }
 
     fn press(&mut self, pressure: Pressure) {
-        self.0.signal(match pressure {
+        self.program.signal(match pressure {
             Pressure::Interrupt => Signal::Interrupt,
             Pressure::Terminate => Signal::Terminate,
             Pressure::Kill => Signal::Kill,
@@ -241,10 +292,18 @@ impl Child for Remote {
 
     async fn sweep(&mut self, suspicion: bool) -> Swept {
         // Without a word from around the program the connection was lost, and nobody knows what became of it there.
-        let told = self.0.trailer().borrow().is_some();
-        if told && !suspicion {
+        let told = self.program.trailer().borrow().is_some();
+        if told && !suspicion && !self.leaves {
             return Swept { found: false, remains: Remains::Gone };
         }
-        Swept { found: false, remains: self.0.end().await }
+        Swept { found: false, remains: self.program.end().await }
+    }
+
+    fn may_leave(&self, _exit: &Exit) -> bool {
+        self.leaves && *self.program.trailer().borrow() == Some(RemoteStart::Ended(0))
+    }
+
+    async fn let_go(&mut self) -> Remains {
+        self.program.look().await
     }
 }

@@ -54,6 +54,12 @@ impl TaskEnd {
         Self::nothing_left(stop.outcome(), stop.reason())
     }
 
+    /// What is to be said of it although it has succeeded.
+    pub(super) fn note(&self) -> Option<&str> {
+        let success = self.outcome == Outcome::Succeeded;
+        self.reason.message.strip_prefix("done; ").filter(|_| success)
+    }
+
     pub(super) fn nothing_left(outcome: Outcome, reason: Reason) -> Self {
         Self { outcome, reason, exit: Exit::default(), local: Remains::Gone, remote: Remains::Gone }
     }
@@ -144,23 +150,35 @@ impl Work<'_> {
     async fn end_earlier_attempts(&self, minion: &Minion) -> Result<(), Reason> {
         let (id, attempt) = (self.operation.id, self.operation.attempt.get());
         // Those before the last sixteen ended long ago, and a command line has an end.
-        let markers: Vec<String> =
-            (attempt.saturating_sub(16).max(1)..attempt).map(|earlier| format!("{id}/{earlier}")).collect();
+        let earlier = attempt.saturating_sub(16).max(1)..attempt;
+        // What a finished Task was to leave lives on.
+        let leaves = |task: &&PlannedTask| task.leaves_processes && task.done.is_none();
+        let numbers: Vec<_> = self.plan.tasks.iter().filter(leaves).map(|task| task.number).collect();
+        let of = |earlier: u32| {
+            let tasks = numbers.iter().map(move |number| format!("{id}/{earlier}:{number}"));
+            tasks.chain([format!("{id}/{earlier}")]).collect::<Vec<_>>()
+        };
+        let markers: Vec<String> = earlier.flat_map(of).collect();
         if markers.is_empty() {
             return Ok(());
         }
         let shown = minion.login().shown();
         let marker = format!("{}={id}/…", crate::minions::MARKER);
+        let unknown = |error: &MinionError| {
+            format!(
+                "whether processes of an earlier attempt still run on minion {shown} is not known, so nothing was started \
+                 beside them: {error}"
+            )
+        };
         let reason = match minion.try_end(&markers).await {
             Ok(Remains::Gone) => return Ok(()),
             Ok(Remains::Left | Remains::Unknown) => Code::TaskFailed.because(format!(
                 "processes of an earlier attempt still run on minion {shown} and can't be ended: end those with {marker} in \
                  their environment, then try again",
             )),
-            Err(error) => error.code().because(format!(
-                "whether processes of an earlier attempt still run on minion {shown} is not known, so nothing was started \
-                 beside them: {error}",
-            )),
+            // It answers, so it is not down.
+            Err(error @ MinionError::CannotLook(_)) => Code::AttentionNeeded.because(unknown(&error)),
+            Err(error) => Code::TaskFailed.because(unknown(&error)),
         };
         Err(reason)
     }
@@ -233,7 +251,9 @@ pub(super) fn worst(ends: Vec<TaskEnd>) -> TaskEnd {
     let local = ends.iter().map(|end| end.local).fold(Remains::Gone, worse);
     let remote = ends.iter().map(|end| end.remote).fold(Remains::Gone, worse);
     let failed = ends.iter().filter(|end| end.outcome != Outcome::Succeeded).count();
-    let chosen = ends.iter().position(|end| end.outcome != Outcome::Succeeded).unwrap_or(0);
+    let of = |is: fn(&TaskEnd) -> bool| ends.iter().position(is);
+    let chosen = of(|end| end.outcome != Outcome::Succeeded).or_else(|| of(|end| end.note().is_some()));
+    let chosen = chosen.unwrap_or(0);
     let mut ends = ends;
     let mut end = if ends.is_empty() {
         TaskEnd::nothing_left(Outcome::Succeeded, Code::Completed.because("there was no minion to run it on"))

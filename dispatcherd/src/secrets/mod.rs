@@ -268,6 +268,7 @@ mod tests {
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             may_match_no_host: false,
+            leaves_processes: false,
             done: None,
             quiet_seconds: None,
             timeout_seconds: 1,

@@ -127,6 +127,7 @@ impl Case {
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),
             may_match_no_host: false,
+            leaves_processes: false,
             done: None,
             timeout_seconds: 60,
             quiet_seconds: None,
@@ -175,6 +176,12 @@ impl Case {
     /// What the last Task hands over, as its manifest says it.
     pub(crate) fn outputs(mut self, declared: Value) -> Self {
         self.plan.tasks.last_mut().unwrap().outputs = serde_json::from_value(declared).unwrap();
+        self
+    }
+
+    /// What the last Task has started may live on.
+    pub(crate) fn leaves_processes(mut self) -> Self {
+        self.plan.tasks.last_mut().unwrap().leaves_processes = true;
         self
     }
 
@@ -444,6 +451,19 @@ pub(crate) fn runs(word: &str) -> bool {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         line.split(|&byte| byte == 0).any(|argument| argument == word.as_bytes())
     })
+}
+
+/// Ends the processes with this word on their command line.
+pub(crate) fn end(word: &str) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let id = entry.file_name().to_string_lossy().parse().ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id
+            && line.split(|&byte| byte == 0).any(|argument| argument == word.as_bytes())
+        {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// A number of seconds to sleep that no other test sleeps, to find the sleeper by.

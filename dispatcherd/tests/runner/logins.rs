@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use aegir_protocol::manifest::{Argument, Place};
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::Minion;
 use aegir_testkit::minion::Builder;
+use dispatcherd::plan::Action;
 use dispatcherd::runner::end_leftovers;
 
 use crate::case::{Case, Running, runs, unique_seconds};
@@ -108,5 +110,49 @@ async fn what_runs_behind_csh_is_ended_by_a_cancel_and_after_a_dead_runner() {
     running.child.wait().unwrap();
     let leftovers = end_leftovers(running.case.operation.attempt_id(), &running.case.directory()).await;
     assert_eq!(leftovers.to_string(), "nothing that it started is left on the node, web1");
+    assert!(!runs(&seconds));
+}
+
+/// What of this attempt's secrets is in memory.
+fn kept(case: &Case) -> Vec<PathBuf> {
+    let name = format!("aegir-{}-", case.operation.id);
+    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|of| of.to_string_lossy().starts_with(&name)))
+        .collect()
+}
+
+fn with_secret(case: Case, script: &str) -> Case {
+    let sealed = case.seal("correct horse\nbattery staple");
+    let argv = ["sh", "-c", script].map(|word| Argument::Text(word.to_owned())).to_vec();
+    case.task("run", Action::Program { argv, on: Place::Minions }, &[("password", sealed)])
+}
+
+#[tokio::test]
+async fn a_program_on_a_minion_reads_its_secrets_and_nobody_else_does() {
+    let Some((case, _minion)) = csh().await else { return };
+    let script = "cat $AEGIR_SECRETS/password; echo; wc -c <$AEGIR_SECRETS/password; ls -l $AEGIR_SECRETS; \
+                  env | grep -c horse; cat /proc/[0-9]*/cmdline 2>/dev/null | grep -ac 'correct [h]orse'; true";
+    let ended = with_secret(case, script).run().expect("succeeded", "completed");
+    let printed = String::from_utf8(ended.printed_on(Some("web1"), Stream::Stdout)).unwrap();
+    assert!(printed.starts_with("********\n********\n28\n"), "{printed}");
+    assert!(printed.contains("-rw-------") && printed.ends_with("\n0\n0\n"), "{printed}");
+    assert!(kept(&ended.case).is_empty(), "{:?}", kept(&ended.case));
+}
+
+#[tokio::test]
+async fn no_secret_stays_on_a_minion_after_a_dead_runner() {
+    let (case, _minion) = one(|builder, _| builder).await;
+    let seconds = unique_seconds();
+    let script = format!("trap '' INT TERM; echo started; sleep {seconds}");
+    let mut running = with_secret(case, &script).start();
+    running.until("the sleep runs", |_| runs(&seconds));
+    assert_eq!(kept(&running.case).len(), 1);
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    // The shell around it is killed with it, and can't remove them.
+    let leftovers = end_leftovers(running.case.operation.attempt_id(), &running.case.directory()).await;
+    assert_eq!(leftovers.to_string(), "nothing that it started is left on the node, web1");
+    assert!(kept(&running.case).is_empty(), "{:?}", kept(&running.case));
     assert!(!runs(&seconds));
 }

@@ -147,6 +147,46 @@ async fn what_a_program_leaves_on_a_minion_does_not_hold_the_task() {
     let ended = ended.expect("succeeded", "completed");
     assert_eq!(ended.printed_on(Some("web1"), Stream::Stdout), b"done\n");
     assert!(!runs(&seconds));
+    let expected =
+        "every Task did what it should; task run: a process that it left behind was ended (minion web1)";
+    assert_eq!(ended.reason(), expected);
+}
+
+#[tokio::test]
+async fn what_a_program_is_to_leave_on_a_minion_lives_on_until_a_failure_or_a_later_attempt() {
+    let (case, minion) = one().await;
+    let seconds = unique_seconds();
+    let script = |status: u8| {
+        format!("sleep {seconds} & setsid sleep {seconds} >/dev/null 2>&1 & echo done; exit {status}")
+    };
+    // Neither what a later Task leaves behind nor a dead runner takes it along.
+    let case = case
+        .remote_script(&script(0))
+        .leaves_processes()
+        .remote_script("sleep 5000 & echo second; sleep 5000");
+    let mut running = case.start();
+    running.until_printed("second");
+    assert!(runs(&seconds));
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    let leftovers = end_leftovers(running.case.operation.attempt_id(), &running.case.directory()).await;
+    assert!(leftovers.nothing(), "{leftovers}");
+    assert!(runs(&seconds), "what the finished Task left was ended with the dead runner's");
+    // The next attempt does that Task again, so it ends what is there of it.
+    let mut again = Case::new().minion("web1", &minion);
+    again.operation.id = running.case.operation.id;
+    again.operation.attempt = running.case.operation.attempt.next();
+    again.plan.attempt = again.operation.attempt_id();
+    let ended = again.remote_script("true").leaves_processes().run().expect("succeeded", "completed");
+    assert!(
+        ended.reason().contains("nothing that it has started runs on (minion web1)"),
+        "{}",
+        ended.reason()
+    );
+    assert!(!runs(&seconds));
+    let case = Case::new().minion("web1", &minion).remote_script(&script(3)).leaves_processes();
+    case.run().expect("failed", "task_failed");
+    assert!(!runs(&seconds), "what a failed Task started runs on");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use dispatcherd::runner::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::case::{Case, runs, unique_seconds};
+use crate::case::{Case, end, runs, unique_seconds};
 
 #[test]
 fn what_a_child_prints_comes_back_byte_for_byte() {
@@ -250,12 +250,34 @@ fn what_a_child_leaves_behind_is_ended_and_said() {
     let asked = Instant::now();
     let ended = Case::new().script(&script).run().expect("succeeded", "completed");
     assert!(asked.elapsed() < Duration::from_secs(20));
-    assert!(ended.task_finished().reason.message.contains("left behind"), "{:?}", ended.task_finished());
+    let expected = "every Task did what it should; task run: a process that it left behind was ended";
+    assert_eq!(ended.reason(), expected);
     assert_eq!(ended.text(Stream::Stdout), "done\n");
     assert!(!runs(&seconds));
     let script = format!("sleep {seconds} >/dev/null 2>&1 & echo done");
     Case::new().script(&script).run().expect("succeeded", "completed");
     assert!(!runs(&seconds));
+}
+
+#[test]
+fn what_a_child_is_to_leave_lives_on_when_it_succeeds_and_only_then() {
+    let seconds = unique_seconds();
+    let script = |status: u8| {
+        format!("sleep {seconds} & setsid sleep {seconds} >/dev/null 2>&1 & echo done; exit {status}")
+    };
+    // A later Task that leaves something behind takes nothing of it along.
+    let case = Case::new().script(&script(0)).leaves_processes().script("sleep 5000 >/dev/null 2>&1 & true");
+    let ended = case.run().expect("succeeded", "completed");
+    assert!(
+        ended.reason().contains("task run: what it has started runs on, as its manifest says"),
+        "{}",
+        ended.reason()
+    );
+    assert!(runs(&seconds));
+    end(&seconds);
+    let case = Case::new().script(&script(3)).leaves_processes();
+    case.run().expect("failed", "task_failed");
+    assert!(!runs(&seconds), "what a failed Task started runs on");
 }
 
 #[test]
