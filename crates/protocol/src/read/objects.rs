@@ -319,7 +319,7 @@ fn meant(name: &str, fields: Fields) -> Option<&'static str> {
     if name.len() > 64 {
         return None;
     }
-    fields.iter().filter_map(|field| close(field)).min().map(|(_, field)| field)
+    fields.iter().filter_map(close).min().map(|(_, field)| field)
 }
 
 /// How many characters have to be put in, taken out or replaced to get from one text to the other (Levenshtein).
