@@ -177,6 +177,12 @@ impl TaskManifest {
             if ansible.task_file.as_deref().is_some_and(|file| file.contains('/') || file.starts_with('.')) {
                 wrong.push("ansible.task_file is a file's name in tasks/, without a directory".to_owned());
             }
+            if ansible.may_match_no_host && ansible.playbook.is_none() {
+                wrong.push(
+                    "ansible.may_match_no_host is for a playbook: a task-file is for all hosts of its task"
+                        .to_owned(),
+                );
+            }
         }
         wrong
     }
@@ -273,6 +279,10 @@ mod tests {
             "tasks.run: shell.argv uses password, a secret, which everybody on the host could read there: let the \
              program read $AEGIR_SECRETS/password"
         );
+        let may =
+            |playbook: Value| wrong(json!({"ansible": {"playbook": playbook, "may_match_no_host": true}}));
+        assert_eq!(may(json!("a.yml")), "");
+        assert!(may(json!(null)).contains("may_match_no_host is for a playbook"));
         assert_eq!(wrong(json!({"timeout_seconds": 1, "quiet_seconds": 1})), "");
         assert_eq!(
             wrong(json!({"timeout_seconds": 0})),
