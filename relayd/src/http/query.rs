@@ -99,7 +99,7 @@ impl Given {
     }
 
     /// A number of which there is no 0.
-    pub(super) fn from_one(&self, name: &str) -> Answer<Option<u64>> {
+    pub(super) fn at_least_one(&self, name: &str) -> Answer<Option<u64>> {
         self.get(name, |text| text.parse().ok().filter(|&number| number >= 1))
     }
 

@@ -52,7 +52,7 @@ impl Judge {
         (_, Some(failure)) => failed(self.of_step(failure, tally.failures.len() - 1)),
         // It stopped before any step, with an error of its own: parser 4, options 5, other errors 1, bugs 250.
         (Exit { code: Some(1 | 4 | 5 | 250), .. }, None) if !tally.stats => {
-            failed(Code::PlaybookInvalid.because(format!("Ansible can't use the playbook or role: {}", said)))
+            failed(Code::PlaybookInvalid.because(format!("Ansible can't use the playbook or role: {said}")))
         }
         (Exit { code: Some(_), .. } | Exit { signal: Some(_), .. }, None) | (_, None) => {
             work::judge(ended, "ansible-playbook", &|| said.clone())

@@ -26,7 +26,7 @@ impl FromQuery for ListQuery {
             code: given.parsed("code")?,
             queue: given.parsed("queue")?,
             limit: given.limit()?,
-            before: given.from_one("before")?,
+            before: given.at_least_one("before")?,
         }))
     }
 }

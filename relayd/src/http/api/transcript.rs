@@ -39,8 +39,8 @@ impl FromQuery for RecordsQuery {
     fn read(given: &Given) -> Answer<Self> {
         Ok(Self {
             attempt: given.attempt()?,
-            from: given.from_one("from")?,
-            limit: given.from_one("limit")?,
+            from: given.at_least_one("from")?,
+            limit: given.at_least_one("limit")?,
             tail: given.parsed("tail")?,
         })
     }

@@ -40,7 +40,7 @@ impl FromQuery for EventsQuery {
         &[("attempt", FROM_ONE), ("from", FROM_ONE), ("tail", "0 or more")];
 
     fn read(given: &Given) -> Answer<Self> {
-        Ok(Self { attempt: given.attempt()?, from: given.from_one("from")?, tail: given.parsed("tail")? })
+        Ok(Self { attempt: given.attempt()?, from: given.at_least_one("from")?, tail: given.parsed("tail")? })
     }
 }
 

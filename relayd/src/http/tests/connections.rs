@@ -137,7 +137,7 @@ async fn a_client_that_takes_nothing_is_let_go() {
     // Nothing is read until relayd has ended the connection: writing fails then.
     let ended = async {
         while stream.write_all(b"\r\n").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(DEADLINE, ended).await.expect("the connection to end");
