@@ -157,7 +157,7 @@ impl Nodes {
     }
 }
 
-fn alive<'a>(heard: &'a BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &'a Heartbeat> {
+fn alive(heard: &BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &Heartbeat> {
     heard.values().filter(|node| !is_silent(node.when.elapsed())).map(|node| &node.heartbeat)
 }
 
