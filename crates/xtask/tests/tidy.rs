@@ -164,8 +164,13 @@ fn every_package_takes_the_workspace_s_lints() {
 #[test]
 fn what_ansible_loads_says_its_licence() {
     const LINE: &str = "# SPDX-License-Identifier: GPL-3.0-or-later";
-    // The benchmark's own scripts, and the documentation's examples of runners, are no plug-ins of it.
-    let others = |path: &Path| path.starts_with("crates/xtask") || path.starts_with("docs/howto/runners");
+    // The benchmark's own scripts, the documentation's examples of runners, and what looks at templates with Jinja alone are
+    // no plug-ins of it.
+    let others = |path: &Path| {
+        ["crates/xtask", "docs/howto/runners", "crates/role/src/inspect"]
+            .iter()
+            .any(|own| path.starts_with(own))
+    };
     let loaded = files(&[".py"]).into_iter().filter(|(path, _)| !others(path));
     for (path, text) in loaded {
         let head = text.lines().take(3).collect::<Vec<_>>();
