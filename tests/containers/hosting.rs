@@ -111,7 +111,8 @@ impl Hosting {
     /// It fails, and says this of it.
     pub(crate) fn fails(&self, id: &str, reasons: &[&str]) -> Result<()> {
         let refused = self.ends(id, "failed")?;
-        let why = refused["reason"]["message"].as_str().unwrap_or_default();
+        let part = |name: &str| refused["reason"][name].as_str().unwrap_or_default();
+        let why = format!("{}: {}", part("code"), part("message"));
         for reason in reasons {
             ensure!(why.contains(reason), "it does not say {reason:?}: {refused:#}");
         }

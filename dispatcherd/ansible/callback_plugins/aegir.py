@@ -43,8 +43,9 @@ LONGEST_LINE = 2000000
 DEEPEST = 60
 # These only say where the next steps come from.
 SILENT_ACTIONS = ('include_tasks', 'import_tasks', 'include_role', 'import_role', 'meta')
-# When a step begins, in what it starts on minions: how what a lost connection has cut off is found there.
-STEP = '{{ (now().timestamp() * 1000000) | int }}'
+# When a step begins, in what it starts on minions: how what a lost connection has cut off is found there. A play may have a
+# variable of that name; nothing is found then.
+STEP = '{{ (now().timestamp() * 1000000) | int if now is callable else 0 }}'
 # What can be wrong with a step.
 WRONG = ('failed', 'ignored', 'unreachable')
 # What is in any result, and explains nothing by itself.
@@ -394,7 +395,9 @@ class CallbackModule(CallbackBase):
                     plays.append(block._play)
             for each in plays:
                 marks = {'AEGIR_ATTEMPT': attempt, 'AEGIR_STEP': trusted(STEP)}
-                each.environment = list(each.environment or []) + [marks]
+                # Ansible leaves what a play says as it stands: a mapping, a template, or several of these.
+                own = each.environment or []
+                each.environment = (own if isinstance(own, list) else [own]) + [marks]
         except Exception as error:  # whatever it is, the play itself must go on
             self._display.warning('processes on minions can not be marked: %s' % error)
 

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 
+from ansible.errors import AnsibleError
 from ansible.parsing import vault
 from ansible.plugins.vars import BaseVarsPlugin
 
@@ -35,7 +36,8 @@ def tell(path, secret):
         connection.settimeout(PATIENCE)
         connection.connect(path)
         connection.sendall(json.dumps(secret).encode('ascii') + b'\n')
-        connection.recv(1)
+        if connection.recv(1) != b'\n':
+            raise AnsibleError('what Ansible Vault decrypted could not be masked: dispatcherd\'s log says why')
 
 
 def watch(path):
@@ -47,9 +49,9 @@ def watch(path):
         result = original(self, *args, **kwargs)
         plain = result[0]
         if len(plain) <= LONGEST and plain not in told:
-            told.add(plain)
             try:
                 tell(path, plain.decode('utf-8', 'replace') if isinstance(plain, bytes) else str(plain))
+                told.add(plain)
             except OSError:
                 # The runner is gone. Whoever finds that ends this playbook too.
                 pass

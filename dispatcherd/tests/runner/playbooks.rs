@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aegir_protocol::record::Stream;
+use aegir_protocol::state::Outcome;
 use dispatcherd::plan::Action;
 
 use crate::ansible::one;
@@ -30,13 +31,16 @@ fn write(root: &Path, files: &[(&str, &str)]) {
 const SITE: &str = r#"
 - name: Web servers
   hosts: webservers
+  environment: {OWN_WORD: kept}
   roles: [near, far, our.tools.packed]
   tasks:
     - name: Say
       ansible.builtin.debug:
         msg: "{{ ansible_os_family == ansible_facts['os_family'] }} {{ of_group }} {{ of_host }} {{ of_inventory }} {{ vaulted | length }} {{ groups['all'] | sort | join(',') }}"
+    - name: A variable of this name
+      ansible.builtin.set_fact: {now: today}
     - name: Marked
-      ansible.builtin.command: printenv AEGIR_ATTEMPT
+      ansible.builtin.command: printenv AEGIR_ATTEMPT OWN_WORD
       changed_when: false
 - name: Beside dispatcherd
   hosts: localhost
@@ -114,6 +118,26 @@ async fn a_playbook_that_runs_bare_runs_here() {
     assert!(ended.text(Stream::Stdout).contains("their callback"));
     assert!(!ended.transcript().contains(PASSWORD));
     assert!(!root.join("project/ansible.log").exists());
+}
+
+#[tokio::test]
+async fn an_inventory_that_can_not_be_read_fails_the_task() {
+    let (case, _minion) = one().await;
+    let root = case.path("roots");
+    let play = "- hosts: webservers\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n";
+    let site = format!("{play}{}", play.replace("webservers", "all"));
+    write(
+        &root,
+        &[
+            ("project/ansible.cfg", "[defaults]\ninventory = hosts.yml\n"),
+            ("project/hosts.yml", "webservers: [nonsense\n"),
+            ("project/site.yml", &site),
+        ],
+    );
+    let playbook = root.canonicalize().unwrap().join("project/site.yml");
+    let ended = case.task("site", Action::Playbook(playbook), &[]).run();
+    assert_eq!(ended.finished().outcome, Outcome::Failed, "{}", ended.transcript());
+    assert!(ended.text(Stream::Stderr).contains("hosts.yml"), "{}", ended.transcript());
 }
 
 #[tokio::test]

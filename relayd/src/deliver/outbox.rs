@@ -146,12 +146,14 @@ impl Outbox {
         under_way: &HashSet<i64>,
     ) -> Result<Vec<HandedOut>, StoreError> {
         let takers = self.nodes.takers(backend);
-        let mut handed_out = self.store.unclaimed(backend, AT_ONCE).await?;
         let most = room::most(room::slots(&takers)).saturating_add(under_way.len()).min(AT_ONCE);
+        // In this order: what is confirmed between the two reads is in both, and in the other order it would be in none.
         let unpublished = self.store.unpublished(backend, most).await?;
+        let mut handed_out = self.store.unclaimed(backend, AT_ONCE).await?;
         let (unconfirmed, mut waiting): (Vec<_>, Vec<_>) =
             unpublished.into_iter().partition(|handed| under_way.contains(&handed.number));
-        handed_out.extend(unconfirmed);
+        let confirmed: HashSet<_> = handed_out.iter().map(|handed| handed.number).collect();
+        handed_out.extend(unconfirmed.into_iter().filter(|handed| !confirmed.contains(&handed.number)));
         waiting.truncate(room::how_many(&takers, &handed_out, waiting.iter().map(|one| one.priority)));
         Ok(waiting)
     }

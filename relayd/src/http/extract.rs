@@ -7,7 +7,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::MAX_MESSAGE;
 use aegir_protocol::read::{self, Misread, UnknownFields};
-use axum::body::{BodyDataStream, Bytes};
+use axum::body::{BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::CONTENT_LENGTH;
@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Refusal;
 
@@ -62,14 +62,16 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
 pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // What has no body takes no room, whether it says so or not.
+    let length = request.body().size_hint().exact().or(announced).unwrap_or(u64::MAX);
+    let length = u32::try_from(length.min(MAX_MESSAGE as u64)).expect("a message's bound is no larger");
     let mut pieces = request.into_body().into_data_stream();
     let mut body = BytesMut::new();
     let mut too_much = announced.is_some_and(|length| length > MAX_MESSAGE as u64);
-    let end = Instant::now() + BODY;
-    let length = announced.and_then(|length| u32::try_from(length).ok()).unwrap_or(u32::MAX);
-    let _room = timeout_at(end, ROOM.acquire_many(length.min(MAX_MESSAGE as u32)))
+    let _room = timeout(BODY, ROOM.acquire_many(length))
         .await
         .map_err(|_| too_late("there was no room for the body: others are on their way, and slow"))?;
+    let end = Instant::now() + BODY;
     while !too_much {
         let next = timeout_at(end.min(Instant::now() + SILENCE), pieces.next());
         let Some(piece) = next.await.map_err(|_| too_late("the body stopped on its way, or was too slow"))?

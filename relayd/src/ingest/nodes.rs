@@ -107,12 +107,13 @@ impl Nodes {
         alive(&heard).filter(|heartbeat| heartbeat.backend == *backend).map(taker).collect()
     }
 
-    /// The backends of which a node is alive and has so little that it takes all that is in its queue.
+    /// The backends of which a node is alive and has less than is handed out for it, so that it takes all that is in its
+    /// queue: what nobody lists then is nowhere.
     #[must_use]
     pub fn hungry_backends(&self) -> BTreeSet<BackendName> {
         let heard = self.lock();
         let hungry = alive(&heard).filter(|heartbeat| {
-            heartbeat.accepting && heartbeat.waiting.len() <= heartbeat.slots as usize / 2
+            heartbeat.accepting && heartbeat.waiting.len() < 2 * heartbeat.slots.max(1) as usize
         });
         hungry.map(|heartbeat| heartbeat.backend.clone()).collect()
     }
@@ -161,8 +162,13 @@ fn alive(heard: &BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &Heartbeat> 
     heard.values().filter(|node| !is_silent(node.when.elapsed())).map(|node| &node.heartbeat)
 }
 
+/// Whether every slot is taken: by what runs, or by what was granted and can't be started, for want of room perhaps.
 fn is_full(heartbeat: &Heartbeat) -> bool {
-    heartbeat.running.len() >= heartbeat.slots as usize
+    let held_up = heartbeat.blocked.iter().filter(|blocked| {
+        let attempt = AttemptId { operation: blocked.operation, attempt: blocked.attempt };
+        !heartbeat.running.contains(&attempt)
+    });
+    heartbeat.running.len() + held_up.count() >= heartbeat.slots as usize
 }
 
 fn is_silent(unheard: Duration) -> bool {
@@ -171,6 +177,7 @@ fn is_silent(unheard: Duration) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use aegir_protocol::code::Code;
     use aegir_protocol::id::{Attempt, OperationId};
 
     use super::*;
@@ -253,5 +260,27 @@ pub(crate) mod tests {
         assert_eq!(nodes.attempts(), all[2..].iter().copied().collect(), "the other one has nothing to do");
         nodes.hear(Heartbeat { waiting: attempts(1), ..heartbeat("b") });
         assert_eq!(nodes.attempts().len(), 7);
+
+        // Its slots are held by what has been granted and can't be started.
+        let held_up = |attempt: &AttemptId| aegir_protocol::message::Blocked {
+            operation: attempt.operation,
+            attempt: attempt.attempt,
+            since: Timestamp::UNIX_EPOCH,
+            reason: Code::DiskFull.because("no room"),
+        };
+        let blocked = all[2..].iter().map(held_up).collect();
+        nodes.hear(Heartbeat { waiting: all, blocked, ..heartbeat("a") });
+        nodes.hear(heartbeat("b"));
+        assert!(nodes.attempts().is_empty());
+    }
+
+    #[test]
+    fn a_node_that_has_less_than_is_handed_out_for_it_is_hungry() {
+        let nodes = Nodes::default();
+        let is_hungry = |waiting| {
+            nodes.hear(Heartbeat { waiting: attempts(waiting), ..heartbeat("a") });
+            !nodes.hungry_backends().is_empty()
+        };
+        assert!(is_hungry(7) && !is_hungry(8));
     }
 }

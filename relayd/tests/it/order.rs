@@ -29,6 +29,7 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     for number in 0..30 {
         low.push(submit(&world, &format!("low{number}"), 3).await);
     }
+    node.beat_with(1, Vec::new(), Vec::new()).await;
     // Two for the one slot, in the order of submission.
     assert_eq!(node.operation().await.id, low[0]);
     assert_eq!(node.operation().await.id, low[1]);

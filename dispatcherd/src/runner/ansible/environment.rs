@@ -13,7 +13,7 @@ use crate::plan::{PlannedTask, Settings};
 
 /// What holds whatever an `ansible.cfg` says: host keys, no arguments of modules (secrets are among them) in the minion's
 /// syslog or in files that stay there, nothing that waits for somebody at a terminal, an inventory that is read or fails.
-const ALWAYS: [(&str, &str); 9] = [
+const ALWAYS: [(&str, &str); 10] = [
     ("ANSIBLE_HOST_KEY_CHECKING", "True"),
     ("ANSIBLE_NO_TARGET_SYSLOG", "True"),
     ("ANSIBLE_KEEP_REMOTE_FILES", "False"),
@@ -22,6 +22,7 @@ const ALWAYS: [(&str, &str); 9] = [
     ("ANSIBLE_BECOME_ASK_PASS", "False"),
     ("ANSIBLE_ASK_VAULT_PASS", "False"),
     ("ANSIBLE_INVENTORY_UNPARSED_FAILED", "True"),
+    ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "True"),
     ("ANSIBLE_NOCOLOR", "1"),
 ];
 

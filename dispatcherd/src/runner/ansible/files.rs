@@ -16,7 +16,7 @@ use crate::plan::PlannedTask;
 pub(super) const CONFIG: &str = "# All settings are in the environment.\n[defaults]\n";
 
 /// What Ansible makes of it as each step begins: `STEP` in the callback plug-in has the same for plays of others.
-const STEP_BEGINS: &str = "{{ (now().timestamp() * 1000000) | int }}";
+const STEP_BEGINS: &str = "{{ (now().timestamp() * 1000000) | int if now is callable else 0 }}";
 
 /// One play on the Task's minions. The role is imported, not included, so that what does not parse fails
 /// before anything has run.
@@ -36,7 +36,7 @@ pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
     .to_string()
 }
 
-/// The Task's minions in the group `task`, and in a group `service_NAME` for each service that they offer.
+/// The Task's minions in the group `task`, in [`of_attempt`], and in a group `service_NAME` for each service that they offer.
 /// Names and addresses are checked by their types; a host's own variables are wrapped, as all that comes from the frontend.
 ///
 /// # Errors
@@ -80,13 +80,18 @@ pub(super) fn inventory(
         }
         hosts.insert(host.name.to_string(), variables);
         let names = host.services.keys().map(|service| format!("service_{service}"));
-        for group in names.chain(["task".to_owned()]) {
+        for group in names.chain(["task".to_owned(), of_attempt(work)]) {
             groups.entry(group).or_default().insert(host.name.to_string(), json!({}));
         }
     }
     let children: Map<String, Value> =
         groups.into_iter().map(|(name, hosts)| (name, json!({ "hosts": hosts }))).collect();
     Ok(json!({ "all": { "hosts": hosts, "children": children } }).to_string())
+}
+
+/// A group of the Task's minions alone: an operator's own inventory may have one of any other name.
+pub(super) fn of_attempt(work: &Work<'_>) -> String {
+    format!("aegir_{}", work.operation.id.to_string().replace('-', ""))
 }
 
 /// A word as Ansible splits it again (shlex).

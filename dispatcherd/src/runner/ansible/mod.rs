@@ -166,10 +166,12 @@ fn prepare(
     let private = work.private.directory(&format!("task-{}", task.number))?;
     let secret = variables::secret(work, task)?;
     let mut argv: Vec<OsString> = vec![settings.ansible_playbook.clone().into()];
-    let theirs = own.as_ref().map(ProjectConfig::inventories).unwrap_or_default();
+    // A Task without hosts has none to limit a play to.
+    let own_inventories = own.as_ref().filter(|_| !minions.is_empty());
+    let theirs = own_inventories.map(ProjectConfig::inventories).unwrap_or_default();
     if !theirs.is_empty() {
         // Their hosts are there for their groups and variables; a play is for those of the Task.
-        argv.extend(["--limit".into(), "task,localhost".into()]);
+        argv.extend(["--limit".into(), format!("{},localhost", files::of_attempt(work)).into()]);
     }
     // Of two values for a host that of the last one counts.
     for inventory in theirs.into_iter().chain([inventory]) {

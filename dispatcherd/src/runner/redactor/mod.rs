@@ -77,10 +77,13 @@ impl Redactor {
     /// # Errors
     /// As [`Redactor::new`].
     pub fn add(&mut self, secret: &str) -> Result<(), BuildError> {
-        let mut secrets = self.0.as_ref().map_or_else(BTreeSet::new, |searches| searches.secrets.clone());
-        if secrets.insert(secret.to_owned()) {
-            *self = Self::of(secrets)?;
+        // Ansible's forks say the same ones again and again.
+        if self.0.as_ref().is_some_and(|searches| searches.secrets.contains(secret)) {
+            return Ok(());
         }
+        let mut secrets = self.0.as_ref().map_or_else(BTreeSet::new, |searches| searches.secrets.clone());
+        secrets.insert(secret.to_owned());
+        *self = Self::of(secrets)?;
         Ok(())
     }
 
@@ -171,7 +174,7 @@ impl Redactor {
         }
     }
 
-    /// Masks every string in a value, keys included.
+    /// Masks every string and number in a value, keys included.
     #[must_use]
     pub fn mask_value(&self, value: &Value) -> Value {
         match value {
@@ -180,7 +183,13 @@ impl Redactor {
             Value::Object(object) => Value::Object(
                 object.iter().map(|(key, value)| (self.mask_text(key), self.mask_value(value))).collect(),
             ),
-            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            // A secret of digits alone can come back as a number.
+            Value::Number(number) => {
+                let text = number.to_string();
+                let masked = self.mask_text(&text);
+                if masked == text { value.clone() } else { Value::String(masked) }
+            }
+            Value::Null | Value::Bool(_) => value.clone(),
         }
     }
 }

@@ -127,6 +127,7 @@ fn short_parts_and_no_secrets_mask_nothing() {
 fn a_value_is_masked_to_its_keys() {
     let masked = redactor(&["hunter22"]).mask_value(&json!({ "hunter22": ["x hunter22", 1, null] }));
     assert_eq!(masked, json!({ MASK: [format!("x {MASK}"), 1, null] }));
+    assert_eq!(redactor(&["48151623"]).mask_value(&json!([48151623, 4815162])), json!([MASK, 4815162]));
 }
 
 const ACCOUNT: &str = r#"{
