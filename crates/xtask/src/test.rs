@@ -58,10 +58,12 @@ fn without(names: &[&str]) -> Vec<String> {
 
 /// Journeys that look at no broker, bring one that they can kill or that speaks TLS, or want one that nobody else uses:
 /// for the dead letters, and for the names that the tutorial shows.
-const NOT_SHARED: [&str; 8] = [
+const NOT_SHARED: [&str; 9] = [
     "bad_input::a_bad_message",
     "documents::",
     "faults::",
+    // The page's commands name the backend `main`.
+    "php::the_programs_of_the_http_apis_page",
     "plans::",
     "restarts::a_killed_broker",
     "submissions::",
