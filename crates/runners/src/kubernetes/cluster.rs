@@ -71,6 +71,11 @@ impl Cluster {
         );
     }
 
+    /// What the ConfigMap is called that holds what was said for this Task.
+    pub(super) fn record(&self) -> String {
+        format!("aegir-{}", self.part)
+    }
+
     /// The target's namespace, as it is to be.
     pub(super) fn namespace_object(&self) -> Value {
         let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {

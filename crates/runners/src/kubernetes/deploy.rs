@@ -8,7 +8,7 @@ use super::change::{Action, Changes, apply_arguments};
 use super::cluster::{Cluster, list};
 use super::object::Id;
 use super::settings::Settings;
-use super::{render, rollout};
+use super::{record, render, rollout};
 use crate::error::Error;
 use crate::task::Task;
 
@@ -30,8 +30,14 @@ pub(super) fn apply(cluster: &mut Cluster, settings: &Settings, task: &mut Task)
     let namespace = cluster.namespace_object();
     let is_new = changes.0.iter().any(|change| change.id == Id::of(&namespace));
     // Also what seems to need no change: somebody may have changed it since.
+    let (recorded, wanted): (Vec<Value>, Vec<Value>) =
+        wanted.into_iter().partition(|object| record::is_record(cluster, object));
     let objects = is_new.then_some(&namespace).into_iter().chain(&wanted);
     cluster.program.show(&apply_arguments(settings), Some(&list(objects)))?;
+    if !recorded.is_empty() {
+        // What the cluster has refused must not hold from now on.
+        cluster.program.show(&apply_arguments(settings), Some(&list(&recorded)))?;
+    }
     let gone = changes.0.iter().filter(|change| change.action == Action::Delete);
     let gone: Vec<&Value> = gone.filter_map(|change| change.before()).collect();
     if !gone.is_empty() {

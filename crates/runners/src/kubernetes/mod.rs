@@ -12,6 +12,7 @@ mod deploy;
 mod diagnose;
 mod logs;
 mod object;
+mod record;
 mod render;
 mod rollout;
 mod settings;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::cluster::Cluster;
 use super::object::{self, Id, KINDS};
+use super::record;
 use super::settings::{Set, Settings};
 use crate::digest::Inputs;
 use crate::error::Error;
@@ -29,9 +30,11 @@ pub(super) fn objects(
     let text = cluster.program.ask(&["kustomize", directory], None)?;
     let text = String::from_utf8_lossy(&text);
     let mut objects = parse(&text).map_err(Error::Role)?;
+    let record = record::complete(cluster, settings, task)?;
     for set in &settings.set {
         apply(set, &mut objects, &task.input).map_err(Error::Role)?;
     }
+    objects.extend(record);
     for object in &mut objects {
         object::encode_secret(object);
         object::hide_secret(object, &mut cluster.program.mask);
@@ -84,7 +87,7 @@ fn find<'a>(objects: &'a mut [Value], name: &str) -> Result<&'a mut Value, Strin
 
 fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> {
     let value = match (&set.value, &set.digest_of) {
-        (Some(source), None) => source.of(input)?,
+        (Some(source), None) => source.of(input)?.filter(|value| !set.skip_empty || value != ""),
         (None, Some(name)) => Some(digest(find(objects, name)?)?),
         _ => return Err(format!("`set` of {}: either value or digest_of is expected", set.object)),
     };

@@ -1,5 +1,6 @@
 //! What a role's manifest says under `with`.
 
+use aegir_protocol::name::VariableName;
 use serde::Deserialize;
 
 use crate::value::Source;
@@ -12,6 +13,9 @@ pub(super) struct Settings {
     /// What is set in its objects, in this order.
     #[serde(default)]
     pub(super) set: Vec<Set>,
+    /// Variables of which the last value that was sent holds where none is sent. Not for secrets.
+    #[serde(default)]
+    pub(super) record: Vec<VariableName>,
     /// How long it may take until all that was deployed is up, or all that was deleted is gone.
     #[serde(default = "default_timeout")]
     pub(super) timeout_seconds: u64,
@@ -54,4 +58,14 @@ pub(super) struct Set {
     /// A hash of another object, `ConfigMap/settings`, goes there: in the annotations of a pod template it makes new pods when
     /// that object changes.
     pub(super) digest_of: Option<String>,
+    /// An empty text is as no value: that is how a value which is recorded is taken away.
+    #[serde(default)]
+    pub(super) skip_empty: bool,
+}
+
+impl Set {
+    /// Whether it puts this variable somewhere.
+    pub(super) fn takes(&self, name: &VariableName) -> bool {
+        matches!(&self.value, Some(Source::Variable(taken)) if taken == name)
+    }
 }

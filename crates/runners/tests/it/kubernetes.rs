@@ -11,9 +11,18 @@ use serde_json::{Value, json};
 use super::SECRET;
 use super::runner::Runner;
 
-const ENCODED: &str = "aHVudGVyMjItYW5kLW1vcmU=";
-const OBJECTS: [&str; 8] =
-    ["Namespace", "ConfigMap", "Secret", "Service", "Service", "Deployment", "StatefulSet", "Ingress"];
+pub(crate) const ENCODED: &str = "aHVudGVyMjItYW5kLW1vcmU=";
+const OBJECTS: [&str; 9] = [
+    "Namespace",
+    "ConfigMap",
+    "ConfigMap",
+    "Secret",
+    "Service",
+    "Service",
+    "Deployment",
+    "StatefulSet",
+    "Ingress",
+];
 
 fn role() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles/k8s_site")
@@ -87,10 +96,10 @@ fn a_site_is_planned_deployed_changed_and_deleted() {
     site.variables["settings"]["GREETING"] = json!("hello");
     site.variables["database_password"] = json!(format!("{SECRET}-new"));
     let plan = site.run("plan").assert_good();
-    assert_eq!(
-        plan.changed(),
-        ["update ConfigMap/settings", "update Secret/database", "update Deployment/site"]
-    );
+    let changed = plan.changed();
+    let (record, rest) = changed.split_last().unwrap();
+    assert_eq!(rest, ["update ConfigMap/settings", "update Secret/database", "update Deployment/site"]);
+    assert!(record.starts_with("update ConfigMap/aegir-example-run-"), "{record}");
     let diff = plan.diff("update ConfigMap/settings");
     assert!(
         diff["before"].as_str().unwrap().contains("$(id)")
@@ -338,6 +347,12 @@ fn what_a_role_may_not_have_is_refused_before_anything_changes() {
         (json!({"kustomization": "../x"}), "no path within the role"),
         (json!({"kustomization": "nothing"}), "has no directory nothing"),
         (json!({"kustomisation": "files"}), "unknown field `kustomisation`"),
+        (json!({"kustomization": "files", "record": ["hots"]}), "`record` names the variable hots, which"),
+        (
+            json!({"kustomization": "files", "record": ["host"], "set": [
+                {"object": "Secret/x", "at": "/stringData/host", "value": {"variable": "host"}}]}),
+            "goes into a Secret",
+        ),
         (
             json!({"kustomization": "files", "set": [
                 {"object": "Certificate/x", "at": "/spec/name", "value": {"variable": "hots"}}]}),

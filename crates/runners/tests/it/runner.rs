@@ -11,8 +11,17 @@ use aegir_protocol::runner::{Line, PROTOCOL};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
-/// What the Tasks of these tests list and nobody gives.
-pub(crate) const ABSENT: [&str; 2] = ["host", "ingress_class"];
+/// What the Tasks of these tests list and a test may leave out.
+pub(crate) const ABSENT: [&str; 8] = [
+    "port",
+    "probe_path",
+    "replicas",
+    "host",
+    "ingress_class",
+    "settings",
+    "database_image",
+    "database_size",
+];
 
 /// A runner with the operator's options, for one target and one Task.
 #[derive(Default)]
