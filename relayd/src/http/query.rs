@@ -93,6 +93,27 @@ impl Given {
         }
     }
 
+    /// The words of the parameter of this name, with commas between. Of several the one that is wrong is named: an empty one
+    /// is easily overlooked, and most often a comma too many.
+    pub(super) fn list<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> Answer<Option<Vec<T>>> {
+        let Some((_, value)) = self.pairs.iter().find(|(given, _)| given == name) else { return Ok(None) };
+        let words: Vec<_> = value.split(',').collect();
+        let wrong = |(index, word): (usize, &&str)| {
+            let which = match (words.len(), *word) {
+                (1, _) => String::new(),
+                (of, "") => format!("word {} of {of} is empty; ", index + 1),
+                (of, word) => format!("word {} of {of} is {:?}; ", index + 1, cut(word)),
+            };
+            invalid(name, value, &format!("{which}{}", self.says(name)))
+        };
+        words
+            .iter()
+            .enumerate()
+            .map(|at| read(at.1).ok_or_else(|| wrong(at)))
+            .collect::<Answer<_>>()
+            .map(Some)
+    }
+
     /// The parameter of this name, whatever its type reads.
     pub(super) fn parsed<T: FromStr>(&self, name: &str) -> Answer<Option<T>> {
         self.get(name, |text| text.parse().ok())

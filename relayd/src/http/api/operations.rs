@@ -69,17 +69,13 @@ impl FromQuery for ListQuery {
 
     fn read(given: &Given) -> Answer<Self> {
         Ok(Self(OperationFilter {
-            states: given.get("state", states)?.unwrap_or_default(),
+            states: given.list("state", OperationState::from_word)?.unwrap_or_default(),
             target: given.get("target", target)?,
             name: given.parsed("name")?,
             limit: given.limit()?,
             before: given.parsed("before")?,
         }))
     }
-}
-
-fn states(text: &str) -> Option<Vec<OperationState>> {
-    text.split(',').map(OperationState::from_word).collect()
 }
 
 /// `KIND`, or `KIND:NAME`.
