@@ -16,6 +16,7 @@ pub use control::{Control, ControlQueue};
 pub use deadlines::Deadlines;
 pub use outbox::Outbox;
 pub use overdue::Overdue;
+pub(crate) use overdue::hand_out_again;
 
 use crate::catalogs::Catalogs;
 use crate::store::{AfterCommit, Effects};

@@ -27,8 +27,6 @@ use crate::ledger::Event;
 use crate::store::write::Happened;
 use crate::store::{Store, StoreError};
 
-/// How many rows are looked at for a backend at most.
-const AT_ONCE: usize = 1024;
 /// After a failure, how long until it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -146,10 +144,10 @@ impl Outbox {
         under_way: &HashSet<i64>,
     ) -> Result<Vec<HandedOut>, StoreError> {
         let takers = self.nodes.takers(backend);
-        let most = room::most(room::slots(&takers)).saturating_add(under_way.len()).min(AT_ONCE);
+        let most = room::most(room::slots(&takers)).saturating_add(under_way.len());
         // In this order: what is confirmed between the two reads is in both, and in the other order it would be in none.
         let unpublished = self.store.unpublished(backend, most).await?;
-        let mut handed_out = self.store.unclaimed(backend, AT_ONCE).await?;
+        let mut handed_out = self.store.unclaimed(backend, room::looked_at(&takers)).await?;
         let (unconfirmed, mut waiting): (Vec<_>, Vec<_>) =
             unpublished.into_iter().partition(|handed| under_way.contains(&handed.number));
         let confirmed: HashSet<_> = handed_out.iter().map(|handed| handed.number).collect();

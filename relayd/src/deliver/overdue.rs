@@ -8,6 +8,7 @@ use aegir_protocol::id::AttemptId;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::room;
 use crate::ingest::nodes::Nodes;
 use crate::ledger::Event;
 use crate::store::write::Happened;
@@ -18,8 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a published Operation may stay unclaimed, while a node could take it, before it is published again. Meanwhile
 /// its place is taken from others, so this is not long; a message that comes twice does no harm.
 const UNCLAIMED: Duration = Duration::from_secs(30);
-/// How many are looked at for each backend. The rest has its turn when these are claimed.
-const AT_ONCE: usize = 1000;
 
 /// Looks for what is overdue.
 pub struct Overdue {
@@ -58,28 +57,67 @@ impl Overdue {
     /// backend's queue, and would fill it.
     async fn publish_again(&mut self) -> Result<(), StoreError> {
         let mut unclaimed = Vec::new();
-        for backend in self.nodes.hungry_backends() {
-            unclaimed.extend(self.store.unclaimed(&backend, AT_ONCE).await?);
+        for backend in self.nodes.open_backends() {
+            let takers = self.nodes.takers(&backend);
+            let handed_out = self.store.unclaimed(&backend, room::looked_at(&takers)).await?;
+            if room::takes_all(&takers, &handed_out) {
+                unclaimed.extend(handed_out);
+            }
         }
         let listed = self.nodes.attempts();
         let unclaimed =
             unclaimed.into_iter().map(|handed| handed.attempt).filter(|attempt| !listed.contains(attempt));
-        let before = std::mem::take(&mut self.since);
         let now = Instant::now();
-        let mut lost = self.nodes.left_behind();
-        for attempt in unclaimed {
-            let since = before.get(&attempt).copied().unwrap_or(now);
-            if now.duration_since(since) < UNCLAIMED {
-                self.since.insert(attempt, since);
-            } else {
-                lost.push(attempt);
-            }
-        }
-        if lost.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(count = lost.len(), "published Operations were not claimed; they are published again");
-        let unclaimed = |attempt: AttemptId| (attempt, Event::Unclaimed { attempt: attempt.attempt });
-        self.store.write(Happened(lost.into_iter().map(unclaimed).collect())).await
+        let since = |attempt| (attempt, self.since.get(&attempt).copied().unwrap_or(now));
+        self.since = unclaimed.map(since).collect();
+        let is_lost = |since: &Instant| now.duration_since(*since) >= UNCLAIMED;
+        let lost = self.since.iter().filter(|(_, since)| is_lost(since)).map(|(attempt, _)| *attempt);
+        hand_out_again(&self.store, &self.nodes, lost.collect()).await?;
+        // What could not be written is as late as it was.
+        self.since.retain(|_, since| !is_lost(since));
+        Ok(())
+    }
+}
+
+/// Lets these be published again, and all that nodes have left. What can't be written now is tried again, by the next who
+/// calls this.
+pub(crate) async fn hand_out_again(
+    store: &Store,
+    nodes: &Nodes,
+    mut lost: Vec<AttemptId>,
+) -> Result<(), StoreError> {
+    let left = nodes.left();
+    lost.extend(&left);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(count = lost.len(), "published Operations were not claimed; they are published again");
+    let unclaimed = |attempt: AttemptId| (attempt, Event::Unclaimed { attempt: attempt.attempt });
+    store.write(Happened(lost.into_iter().map(unclaimed).collect())).await?;
+    nodes.published_again(&left);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aegir_protocol::id::{Attempt, OperationId};
+    use aegir_protocol::message::Heartbeat;
+
+    use super::*;
+    use crate::ingest::nodes::tests::heartbeat;
+
+    #[tokio::test]
+    async fn what_a_node_has_left_is_kept_while_the_store_can_not_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&directory.path().join("relayd.db")).await.unwrap();
+        let nodes = Arc::new(Nodes::default());
+        let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
+        nodes.hear(Heartbeat { waiting: vec![attempt], ..heartbeat("a") });
+        assert!(nodes.hear(Heartbeat { accepting: false, ..heartbeat("a") }));
+        // Nobody writes any more.
+        drop(writer);
+        let mut overdue = Overdue::new(store, Arc::clone(&nodes));
+        assert!(overdue.publish_again().await.is_err());
+        assert_eq!(nodes.left(), [attempt]);
     }
 }

@@ -50,6 +50,22 @@ pub fn most(slots: usize) -> usize {
     2 * FOR_EACH_SLOT * slots
 }
 
+/// How many of those that were handed out to a backend are to be looked at: all that can be, and of a small backend what was
+/// handed out when it had more nodes.
+#[must_use]
+pub fn looked_at(takers: &[Taker]) -> usize {
+    const AT_LEAST: usize = 1024;
+    most(slots(takers)).max(AT_LEAST)
+}
+
+/// Whether a node has less of what was handed out than its own share, so that it takes all that is in its queue: what
+/// nobody lists then is nowhere. What it has from other frontends says nothing of that: it has places for each one's share.
+#[must_use]
+pub fn takes_all(takers: &[Taker], handed_out: &[HandedOut]) -> bool {
+    let open: HashSet<_> = handed_out.iter().map(|handed| handed.attempt).collect();
+    takers.iter().filter(|taker| taker.accepting).any(|taker| left(taker, &open) > 0)
+}
+
 /// How many of those that wait in relayd, the most urgent first, are to be handed out now.
 ///
 /// Beyond the bound goes what is so urgent that it would be among the next to start: fewer than there are slots are as
@@ -84,17 +100,19 @@ fn room(takers: &[Taker], handed_out: &[HandedOut]) -> usize {
     let open: HashSet<_> = handed_out.iter().map(|handed| handed.attempt).collect();
     let listed: HashSet<_> = takers.iter().flat_map(|taker| &taker.waiting).copied().collect();
     let on_the_way = open.difference(&listed).count();
-    let left = |taker: &Taker| {
-        let has = taker.waiting.iter().filter(|attempt| open.contains(*attempt)).count();
-        (FOR_EACH_SLOT * taker.slots).saturating_sub(has)
-    };
     let accepting = || takers.iter().filter(|taker| taker.accepting && taker.slots > 0);
     let whole = if accepting().next().is_none() {
         FOR_EACH_SLOT * ASSUMED_SLOTS
     } else {
-        accepting().map(left).sum()
+        accepting().map(|taker| left(taker, &open)).sum()
     };
     whole.saturating_sub(on_the_way)
+}
+
+/// What is left of a node's share. It may list what other frontends have handed out, too.
+fn left(taker: &Taker, open: &HashSet<AttemptId>) -> usize {
+    let has = taker.waiting.iter().filter(|attempt| open.contains(*attempt)).count();
+    (FOR_EACH_SLOT * taker.slots).saturating_sub(has)
 }
 
 #[cfg(test)]
@@ -146,6 +164,32 @@ mod tests {
         check(4, &[3, 3, 3, 3, 3, 3, 3, 3, 9, 9], &[9; 30], 2);
         check(4, &[9; 8], &[9; 30], 0);
         check(2, &[3, 3, 3, 3, 4, 4, 5, 5], &[9], 0);
+    }
+
+    #[test]
+    fn a_node_takes_all_while_it_has_less_than_its_share_whatever_other_frontends_have_there() {
+        let (ours, theirs) = (handed(&[3; 16]), handed(&[3; 16]));
+        let takes_all = |waiting: &[HandedOut]| takes_all(&[taker(4, waiting)], &ours);
+        assert!(takes_all(&ours[..7]));
+        assert!(!takes_all(&ours[..8]));
+        assert!(takes_all(&theirs));
+        assert!(takes_all(&[&theirs[..], &ours[..7]].concat()));
+        assert!(!takes_all(&[&theirs[..], &ours[..8]].concat()));
+        let closed = Taker { accepting: false, ..taker(4, &[]) };
+        assert!(!super::takes_all(&[closed], &ours));
+    }
+
+    #[test]
+    fn a_backend_with_many_slots_is_handed_its_share_and_no_more() {
+        for slots in [600, 1000, 5000] {
+            let mut takers = [taker(slots, &[])];
+            assert_eq!(how_many(&takers, &[], vec![3; 9 * slots]), 2 * slots);
+            // As the store gives what was handed out: so many at most.
+            let mut handed_out = handed(&vec![3; 2 * slots]);
+            handed_out.truncate(looked_at(&takers));
+            takers[0] = taker(slots, &handed_out);
+            assert_eq!(how_many(&takers, &handed_out, [3; 30]), 0);
+        }
     }
 
     #[test]

@@ -16,44 +16,49 @@ use crate::deliver::room::Taker;
 
 /// The most nodes that are remembered. Names come from messages, so their number must have an end.
 const MAX_NODES: usize = 10_000;
+/// The most attempts that are remembered as left by their nodes, while the store can't be written.
+const MAX_LEFT: usize = 100_000;
 
 /// The nodes that were heard of.
 pub struct Nodes {
     /// When relayd began to listen: before that nobody can have been silent.
     since: Instant,
     heard: Mutex<BTreeMap<NodeName, Heard>>,
+    /// What waited on a node and waits there no more, until it is written down that others may have it.
+    left: Mutex<BTreeSet<AttemptId>>,
 }
 
 struct Heard {
     heartbeat: Heartbeat,
     at: Timestamp,
     when: Instant,
-    /// Whether others may have what waits there, because it is silent.
-    left_behind: bool,
+    /// Whether what waits there counts as left, because it is silent.
+    left: bool,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { since: Instant::now(), heard: Mutex::new(BTreeMap::new()) }
+        Self { since: Instant::now(), heard: Mutex::default(), left: Mutex::default() }
     }
 }
 
 impl Nodes {
-    /// Takes a heartbeat. Gives what the node has let go of: what waited there before it was closed, and others may have.
-    pub fn hear(&self, heartbeat: Heartbeat) -> Vec<AttemptId> {
+    /// Takes a heartbeat. Whether the node has let go of anything: what waited there before it was closed, and others may
+    /// have ([`left`](Self::left)).
+    pub fn hear(&self, heartbeat: Heartbeat) -> bool {
         let mut heard = self.lock();
         if heard.len() >= MAX_NODES && !heard.contains_key(&heartbeat.node) {
             heard.retain(|_, node| node.when.elapsed() <= SILENT_AFTER);
             if heard.len() >= MAX_NODES {
-                return Vec::new();
+                return false;
             }
         }
         let (node, accepting) = (heartbeat.node.clone(), heartbeat.accepting);
         let has: HashSet<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
         let (at, when) = (Timestamp::now(), Instant::now());
-        let before = heard.insert(node, Heard { heartbeat, at, when, left_behind: false });
+        let before = heard.insert(node, Heard { heartbeat, at, when, left: false });
         let waited = before.filter(|_| !accepting).map(|before| before.heartbeat.waiting).unwrap_or_default();
-        waited.into_iter().filter(|attempt| !has.contains(attempt)).collect()
+        self.leave(waited.into_iter().filter(|attempt| !has.contains(attempt))) > 0
     }
 
     /// Every node that was heard of since relayd started.
@@ -107,15 +112,10 @@ impl Nodes {
         alive(&heard).filter(|heartbeat| heartbeat.backend == *backend).map(taker).collect()
     }
 
-    /// The backends of which a node is alive and has less than is handed out for it, so that it takes all that is in its
-    /// queue: what nobody lists then is nowhere.
+    /// The backends of which a node is alive and takes Operations.
     #[must_use]
-    pub fn hungry_backends(&self) -> BTreeSet<BackendName> {
-        let heard = self.lock();
-        let hungry = alive(&heard).filter(|heartbeat| {
-            heartbeat.accepting && heartbeat.waiting.len() < 2 * heartbeat.slots.max(1) as usize
-        });
-        hungry.map(|heartbeat| heartbeat.backend.clone()).collect()
+    pub fn open_backends(&self) -> BTreeSet<BackendName> {
+        open(&self.lock())
     }
 
     /// Every attempt that a node which is alive says that it has, waiting or running: but for what waits on a node
@@ -135,27 +135,57 @@ impl Nodes {
         attempts.copied().collect()
     }
 
-    /// What waited on nodes that have fallen silent, while others of their backends take Operations. Said once.
-    pub fn left_behind(&self) -> Vec<AttemptId> {
+    /// What others may have: what waited on nodes that drain, and on nodes that have fallen silent while others of their
+    /// backends take Operations. It is said until it is [published again](Self::published_again), for the store may fail.
+    pub fn left(&self) -> Vec<AttemptId> {
         let mut heard = self.lock();
-        let open: BTreeSet<_> = alive(&heard)
-            .filter(|heartbeat| heartbeat.accepting)
-            .map(|heartbeat| heartbeat.backend.clone())
-            .collect();
+        let open = open(&heard);
         let silent = heard.values_mut().filter(|node| {
-            !node.left_behind && is_silent(node.when.elapsed()) && open.contains(&node.heartbeat.backend)
+            !node.left && is_silent(node.when.elapsed()) && open.contains(&node.heartbeat.backend)
         });
         let waiting = silent.flat_map(|node| {
-            node.left_behind = true;
+            node.left = true;
             node.heartbeat.waiting.clone()
         });
-        waiting.collect()
+        self.leave(waiting);
+        self.lock_left().iter().copied().collect()
+    }
+
+    /// It is written down that others may have these.
+    pub fn published_again(&self, attempts: &[AttemptId]) {
+        let mut left = self.lock_left();
+        for attempt in attempts {
+            left.remove(attempt);
+        }
+    }
+
+    /// How many of them were added.
+    fn leave(&self, attempts: impl Iterator<Item = AttemptId>) -> usize {
+        let mut left = self.lock_left();
+        let mut count = 0;
+        for attempt in attempts {
+            // What has no place here is found as unclaimed, only later.
+            if left.len() < MAX_LEFT && left.insert(attempt) {
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn lock_left(&self) -> std::sync::MutexGuard<'_, BTreeSet<AttemptId>> {
+        // As below.
+        self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeName, Heard>> {
         // An insert is all or nothing, so a panic of another holder does no harm.
         self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn open(heard: &BTreeMap<NodeName, Heard>) -> BTreeSet<BackendName> {
+    let open = alive(heard).filter(|heartbeat| heartbeat.accepting);
+    open.map(|heartbeat| heartbeat.backend.clone()).collect()
 }
 
 fn alive(heard: &BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &Heartbeat> {
@@ -228,10 +258,15 @@ pub(crate) mod tests {
         let all = attempts(3);
         nodes.hear(Heartbeat { waiting: all.clone(), ..heartbeat("a") });
         let busy = Heartbeat { waiting: all[1..].to_vec(), running: all[..1].to_vec(), ..heartbeat("a") };
-        assert_eq!(nodes.hear(busy), []);
+        assert!(!nodes.hear(busy));
+        assert_eq!(nodes.left(), []);
         let drains = Heartbeat { running: all[..2].to_vec(), accepting: false, ..heartbeat("a") };
-        assert_eq!(nodes.hear(drains.clone()), all[2..]);
-        assert_eq!(nodes.hear(drains), [], "it is said once");
+        assert!(nodes.hear(drains.clone()));
+        assert_eq!(nodes.left(), all[2..]);
+        assert!(!nodes.hear(drains));
+        assert_eq!(nodes.left(), all[2..], "it is said until it is written down");
+        nodes.published_again(&all[2..]);
+        assert_eq!(nodes.left(), []);
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,12 +275,14 @@ pub(crate) mod tests {
         let all = attempts(2);
         let dead = Heartbeat { waiting: all.clone(), ..heartbeat("a") };
         nodes.hear(dead.clone());
-        assert_eq!(nodes.left_behind(), []);
+        assert_eq!(nodes.left(), []);
         tokio::time::advance(SILENT_AFTER * 2).await;
-        assert_eq!(nodes.left_behind(), [], "there are no others");
+        assert_eq!(nodes.left(), [], "there are no others");
         nodes.hear(heartbeat("b"));
-        assert_eq!(nodes.left_behind(), all);
-        assert_eq!(nodes.left_behind(), [], "it is said once");
+        assert_eq!(nodes.left(), all);
+        assert_eq!(nodes.left(), all, "it is said until it is written down");
+        nodes.published_again(&all);
+        assert_eq!(nodes.left(), []);
         assert_eq!(nodes.takers(&"main".parse().unwrap()).len(), 1);
     }
 
@@ -272,15 +309,5 @@ pub(crate) mod tests {
         nodes.hear(Heartbeat { waiting: all, blocked, ..heartbeat("a") });
         nodes.hear(heartbeat("b"));
         assert!(nodes.attempts().is_empty());
-    }
-
-    #[test]
-    fn a_node_that_has_less_than_is_handed_out_for_it_is_hungry() {
-        let nodes = Nodes::default();
-        let is_hungry = |waiting| {
-            nodes.hear(Heartbeat { waiting: attempts(waiting), ..heartbeat("a") });
-            !nodes.hungry_backends().is_empty()
-        };
-        assert!(is_hungry(7) && !is_hungry(8));
     }
 }

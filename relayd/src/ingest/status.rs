@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
 use crate::catalogs::Catalogs;
-use crate::deliver::Control;
+use crate::deliver::{Control, hand_out_again};
 use crate::ledger::Event;
 use crate::store::write::Happened;
 use crate::store::{Store, StoreError};
@@ -36,11 +36,11 @@ pub struct Heartbeats {
     pub room: Arc<Notify>,
 }
 
-/// What a heartbeat lists, waiting or running, and what its node has let go of.
+/// What a heartbeat lists, waiting or running, and whether its node has let go of anything.
 struct Listed {
     node: NodeName,
     attempts: Vec<AttemptId>,
-    let_go: Vec<AttemptId>,
+    let_go: bool,
 }
 
 impl Heartbeats {
@@ -79,8 +79,8 @@ impl Heartbeats {
         let node = heartbeat.node.clone();
         let let_go = self.nodes.hear(heartbeat);
         self.room.notify_one();
-        if !attempts.is_empty() || !let_go.is_empty() {
-            // Left out when the store is far behind.
+        if !attempts.is_empty() || let_go {
+            // Left out when the store is far behind. What was let go of is remembered.
             let _ = listed.try_send(Listed { node, attempts, let_go });
         }
     }
@@ -90,7 +90,9 @@ impl Heartbeats {
             if let Err(error) = self.repeat_cancels(&listed).await {
                 tracing::warn!(error = %error, "nodes can't be told again what to stop");
             }
-            if let Err(error) = self.hand_out_again(&listed.let_go).await {
+            if listed.let_go
+                && let Err(error) = hand_out_again(&self.store, &self.nodes, Vec::new()).await
+            {
                 tracing::warn!(error = %error, "what a node has let go of is not handed out again yet");
             }
         }
@@ -103,14 +105,6 @@ impl Heartbeats {
             |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
         let seen: Vec<_> = self.store.to_stop(attempts).await?.into_iter().map(seen).collect();
         if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
-    }
-
-    async fn hand_out_again(&self, let_go: &[AttemptId]) -> Result<(), StoreError> {
-        if let_go.is_empty() {
-            return Ok(());
-        }
-        let unclaimed = |attempt: &AttemptId| (*attempt, Event::Unclaimed { attempt: attempt.attempt });
-        self.store.write(Happened(let_go.iter().map(unclaimed).collect())).await
     }
 
     /// A store that is new, or came back from an old copy, has not what the node has told. Nodes of one backend may have
