@@ -167,7 +167,7 @@ pub async fn follow<W: Watcher>(
 }
 
 /// Whether it makes sense to try again: nobody there, or somebody who is not ready.
-fn goes_on(error: &Error) -> bool {
+pub(crate) fn goes_on(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. } | Error::BrokeOff(_) => true,
         Error::Refused(problem) => problem.status >= 500,

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`arguments`], [`values`], [`address`] | what can be typed |
 //! | [`request`] | from what was typed to a request |
-//! | [`client`], [`sse`], [`follow`] | relayd's API, and watching an Operation through it |
+//! | [`client`], [`sse`], [`follow`], [`download`] | relayd's API, watching an Operation and reading long answers through it |
 //! | [`render`] | from data to text, pure |
 //! | [`terminal`], [`watch`] | where the text goes |
 //! | [`commands`] | one function for each command |
@@ -16,6 +16,7 @@ pub mod address;
 pub mod arguments;
 pub mod client;
 pub mod commands;
+pub mod download;
 pub mod error;
 pub mod follow;
 pub mod render;

@@ -7,11 +7,12 @@ use aegir_protocol::api::{CatalogList, OperationDetail, OperationSummary};
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::record::{Header, Record, Stream};
 use aegir_service::exit::Exit;
-use reqwest::{Method, Response};
+use reqwest::Method;
 
 use super::{Context, Form, watch};
 use crate::arguments::Log;
 use crate::client::chain;
+use crate::download::{Bytes, Sink, download};
 use crate::error::Error;
 use crate::follow::{News, Start, Watcher};
 use crate::render::log::Wanted;
@@ -41,16 +42,63 @@ pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, 
         let start = Start { attempt: arguments.attempt, tail: arguments.tail };
         return watch(context, id, start, Form::Text(Box::new(person))).await;
     }
-    let mut query = vec![format!("attempt={attempt}")];
-    query.extend(arguments.tail.map(|records| format!("tail={records}")));
-    let path = format!("/api/v1/operations/{id}/transcript?{}", query.join("&"));
-    let response = context.client.send(context.client.request(Method::GET, &path)).await?;
+    let mut records =
+        Records { id, attempt, tail: arguments.tail, next: None, rest: Vec::new(), raw: as_lines, person };
+    download(&context.client, &mut records).await?;
     if as_lines {
-        copy(response).await?;
+        print(&records.rest)?;
     } else {
-        text(person, response, &detail, attempt).await?;
+        end(records.person, &detail, attempt)?;
     }
     Ok(Exit::Success.into())
+}
+
+/// The records of an attempt, whole ones only, in constant space.
+struct Records {
+    id: OperationId,
+    attempt: Attempt,
+    /// Only the last so many.
+    tail: Option<u64>,
+    /// The number of the one behind the last that was taken.
+    next: Option<u64>,
+    /// The beginning of one.
+    rest: Vec<u8>,
+    /// Whether they are shown as they are.
+    raw: bool,
+    person: Person,
+}
+
+impl Sink for Records {
+    fn path(&self) -> String {
+        let from = self.next.map(|next| format!("&from={next}"));
+        let from = from.or_else(|| self.tail.map(|records| format!("&tail={records}"))).unwrap_or_default();
+        format!("/api/v1/operations/{}/transcript?attempt={}{from}", self.id, self.attempt)
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<bool, Error> {
+        self.rest.extend_from_slice(piece);
+        let Some(last) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return Ok(false) };
+        let rest = self.rest.split_off(last + 1);
+        let whole = std::mem::replace(&mut self.rest, rest);
+        let mut lines = whole.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        // A record is a line, and they are numbered from 1.
+        let before = self.next.or(self.tail.is_none().then_some(1));
+        let counted = before.map(|before| before + lines.clone().count() as u64);
+        let said = lines.clone().next_back().and_then(|line| Header::read(line).ok());
+        self.next = said.map(|last| last.seq + 1).or(counted);
+        if self.raw {
+            print(&whole)?;
+        } else {
+            lines
+                .try_for_each(|line| self.person.news(News::Record { attempt: self.attempt.get(), line }))?;
+            self.person.pause()?;
+        }
+        Ok(true)
+    }
+
+    fn broke_off(&mut self) {
+        self.rest.clear();
+    }
 }
 
 /// A transcript's first record, and which of its Tasks are ansible-playbook's, as far as the catalog still has the role
@@ -91,40 +139,12 @@ async fn output(
     query.extend(arguments.attempt.map(|attempt| format!("attempt={attempt}")));
     query.extend(arguments.task.map(|task| format!("task={task}")));
     let path = format!("/api/v1/operations/{id}/output?{}", query.join("&"));
-    let response = context.client.send(context.client.request(Method::GET, &path)).await?;
-    copy(response).await?;
+    download(&context.client, &mut Bytes::new(path, print)).await?;
     Ok(Exit::Success.into())
 }
 
-async fn copy(mut response: Response) -> Result<(), Error> {
-    while let Some(bytes) = chunk(&mut response).await? {
-        print(&bytes)?;
-    }
-    Ok(())
-}
-
-async fn chunk(response: &mut Response) -> Result<Option<Vec<u8>>, Error> {
-    let chunk = response.chunk().await.map_err(|error| Error::BrokeOff(chain(&error)))?;
-    Ok(chunk.map(Vec::from))
-}
-
-/// The records as a text, in constant space.
-async fn text(
-    mut person: Person,
-    mut response: Response,
-    detail: &OperationDetail,
-    attempt: Attempt,
-) -> Result<(), Error> {
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(bytes) = chunk(&mut response).await? {
-        rest.extend_from_slice(&bytes);
-        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        for line in rest[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            person.news(News::Record { attempt: attempt.get(), line })?;
-        }
-        rest.drain(..whole);
-        person.pause()?;
-    }
+/// What is to be said behind the last record.
+fn end(mut person: Person, detail: &OperationDetail, attempt: Attempt) -> Result<(), Error> {
     let summary = &detail.summary;
     if attempt < summary.attempt {
         return match detail.attempts.iter().find(|tried| tried.attempt == attempt) {

@@ -128,12 +128,81 @@ fn log(
 #[test]
 fn an_answer_that_breaks_off_is_not_taken_for_all_of_it() {
     let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, _| {
-        let (mut stream, ..) = accept(listener);
-        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none\n\r\n";
-        stream.write_all(answer).expect("aegir reads");
+        // Always at the same place, as where what is stored can't be read.
+        for _ in 0..6 {
+            break_off(listener, "one\n");
+        }
     });
     assert_eq!((code, stdout.as_str()), (13, "one\n"));
     assert!(stderr.contains("broke off"), "{stderr}");
+}
+
+/// Begins an answer and closes the connection, as relayd does with a client that takes nothing for long; gives what was
+/// asked for.
+fn break_off(listener: &TcpListener, begun: &str) -> String {
+    let (mut stream, request, _) = accept(listener);
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{begun}\r\n", begun.len());
+    stream.write_all(answer.as_bytes()).expect("aegir reads");
+    request
+}
+
+/// A whole answer; gives what was asked for.
+fn answer(listener: &TcpListener, body: &str) -> String {
+    let (mut stream, request, _) = accept(listener);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    stream.write_all((head + body).as_bytes()).expect("aegir reads");
+    request
+}
+
+fn detail(id: OperationId) -> String {
+    let state = state(id, 1, "failed", Some(Code::TaskFailed.because("Task 1 failed.")));
+    let summary = state.lines().find_map(|line| line.strip_prefix("data: ")).expect("a state has data");
+    let summary: serde_json::Value = serde_json::from_str(summary).expect("a summary is JSON");
+    let detail = json!({
+        "summary": summary, "hosts": [], "variables": {}, "locks": [], "priority": 3, "timeout_seconds": null,
+        "waits_for": [], "published": true, "paused": null, "attempts": [], "ledger": [],
+    });
+    detail.to_string()
+}
+
+#[test]
+fn a_log_goes_on_where_its_answer_broke_off() {
+    let line = |seq: u64, text: &str| {
+        let record = Record::Output(Output::new(1, Stream::Stdout, None, seq, false, text.as_bytes()));
+        String::from_utf8(record.to_line(seq, jiff::Timestamp::UNIX_EPOCH)).expect("records are UTF-8")
+    };
+    let lines = [line(8, "one\n"), line(9, "two\n"), line(10, "three\n")];
+    let whole = lines.concat();
+    for (options, first) in [(&["--raw"][..], ""), (&["--raw", "--tail", "3"], "&tail=3"), (&[], "")] {
+        let (played, expected) = (lines.clone(), format!("attempt=1{first} "));
+        let (code, stdout, stderr) = log(options, move |listener, id| {
+            answer(listener, &detail(id));
+            // In the middle of a record.
+            let begun = [&*played[0], &*played[1], &played[2][..20]].concat();
+            let request = break_off(listener, &begun);
+            assert!(request.contains(&expected), "{request}");
+            // Somebody in between who answers for a relayd that is away.
+            let (mut stream, ..) = accept(listener);
+            let away = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\nconnection: close\r\n\r\naway";
+            stream.write_all(away).expect("aegir reads");
+            let request = answer(listener, &played[2]);
+            assert!(request.contains("attempt=1&from=10 "), "{request}");
+        });
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        if options.is_empty() {
+            let shown: Vec<_> = stdout.lines().take(3).map(str::trim).collect();
+            assert_eq!(shown, ["one", "two", "three"], "{stdout}");
+        } else {
+            assert_eq!(stdout, whole);
+        }
+    }
+    let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, _| {
+        break_off(listener, "one\ntw");
+        break_off(listener, "one\n");
+        answer(listener, "one\ntwo\nthree\n");
+    });
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "one\ntwo\nthree\n", ""));
 }
 
 #[test]
