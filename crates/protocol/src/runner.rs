@@ -93,6 +93,53 @@ pub struct Input {
     pub settings: Map<String, Value>,
 }
 
+impl Line {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is none, or holds an integer that 64 bits do not: read as a floating-point number it would be another one.
+    pub fn read(line: &[u8]) -> Result<Self, serde_json::Error> {
+        let read = serde_json::from_slice(line)?;
+        match long_integer(line) {
+            Some(integer) => Err(serde::de::Error::custom(format!(
+                "the integer {integer} has more than 64 bits: say it as a text"
+            ))),
+            None => Ok(read),
+        }
+    }
+}
+
+/// The first integer of a JSON document that is neither an `i64` nor a `u64`; at most forty bytes of it.
+fn long_integer(document: &[u8]) -> Option<String> {
+    let mut rest = document.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => {
+                while let Some(byte) = rest.next().filter(|&byte| byte != b'"') {
+                    if byte == b'\\' {
+                        rest.next();
+                    }
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let mut number = String::from(char::from(byte));
+                while let Some(byte) =
+                    rest.next_if(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+                {
+                    number.push(char::from(byte));
+                }
+                let is_integer = !number.contains(['.', 'e', 'E']);
+                if is_integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    number.truncate(40);
+                    return Some(number);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// What a plug-in says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
@@ -149,4 +196,28 @@ pub enum Line {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_of_more_than_64_bits_is_refused_and_not_read_as_another_one() {
+        let read = |value: &str| {
+            let line = format!(r#"{{"event": "document", "name": "quota", "value": {value}}}"#);
+            Line::read(line.as_bytes()).map_err(|error| error.to_string())
+        };
+        for kept in ["18446744073709551615", "-9223372036854775808", "[-0, 1.5, 1e30, 1E+3, -2.5e-3]"] {
+            assert!(read(kept).is_ok(), "{kept}");
+        }
+        assert!(read(r#"{"\\": "\" 18446744073709551616", "18446744073709551616": 1}"#).is_ok());
+        for lost in ["18446744073709551616", "-9223372036854775809"] {
+            for value in [lost.to_owned(), format!(r#"{{"a": ["\\", {lost}]}}"#)] {
+                let why = read(&value).unwrap_err();
+                assert_eq!(why, format!("the integer {lost} has more than 64 bits: say it as a text"));
+            }
+        }
+        assert!(Line::read(b"{\"event\": \"document\"").is_err());
+    }
 }

@@ -409,7 +409,7 @@ impl Events {
 
 /// A line of a plug-in runner.
 fn of_plugin(line: &[u8]) -> Result<Event, String> {
-    let line = serde_json::from_slice::<Line>(line).map_err(|error| error.to_string())?;
+    let line = Line::read(line).map_err(|error| error.to_string())?;
     match &line {
         Line::Step { diff: Some(value), .. } | Line::Plan { changes: value, .. }
             if levels(value) > DEEPEST =>

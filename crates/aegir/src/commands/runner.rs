@@ -248,7 +248,7 @@ fn keeps_to_the_protocol(text: &[u8]) -> Result<Vec<Line>, String> {
     let mut greeted = false;
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
-        let said: Line = serde_json::from_slice(line).map_err(|error| {
+        let said = Line::read(line).map_err(|error| {
             format!(
                 "line {number} on descriptor 3 is none of the protocol: {error}: {}",
                 String::from_utf8_lossy(line)
