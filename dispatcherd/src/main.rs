@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use aegir_protocol::catalog::Catalog;
 use aegir_service::exit::Exit;
+use aegir_service::terminal::clean;
 use clap::{Parser, Subcommand};
 use dispatcherd::app;
 use dispatcherd::config::Config;
@@ -109,10 +110,15 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((exit, error)) => {
-            eprintln!("dispatcherd: {error}");
+            complain(&error);
             exit.into()
         }
     }
+}
+
+/// Some of what is said comes from minions and files, and is not to tell the terminal to do anything.
+fn complain(error: &str) {
+    eprintln!("dispatcherd: {}", clean(error, false));
 }
 
 type Outcome = Result<(), (Exit, String)>;
@@ -215,7 +221,7 @@ fn minion(file: &Path, command: MinionCommand) -> ExitCode {
     let config = match load(file) {
         Ok(config) => config,
         Err((exit, error)) => {
-            eprintln!("dispatcherd: {error}");
+            complain(&error);
             return exit.into();
         }
     };

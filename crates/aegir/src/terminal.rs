@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::Error;
 use crate::render::Look;
-use crate::render::clean::{clean, clean_json};
+use aegir_service::terminal::{clean, clean_json};
 
 /// What standard output can do.
 #[must_use]

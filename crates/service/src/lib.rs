@@ -7,6 +7,7 @@
 //! | [`systemd`], [`shutdown`] | readiness, status and the watchdog; signals, named tasks, and the deadline for their end |
 //! | [`directory`], [`atomic`] | the state directory and its lock, the runtime directory; replacing a file |
 //! | [`exit`] | every exit code |
+//! | [`terminal`] | what minions and programs say, made harmless for a terminal |
 
 pub mod atomic;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod room;
 pub mod secret;
 pub mod shutdown;
 pub mod systemd;
+pub mod terminal;
 
 /// The version of these programs: they are released together.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegir_protocol::name::{Address, HostName, UserName};
+use aegir_service::terminal::clean;
 
 use super::connection::Minion;
 use super::error::MinionError;
@@ -92,8 +93,13 @@ pub async fn run(command: MinionCommand, settings: &MinionSettings) -> ExitCode 
 }
 
 fn complain(error: &CommandError) -> ExitCode {
-    eprintln!("{error}");
+    eprintln!("{}", complaint(error));
     ExitCode::from(error.exit_code())
+}
+
+/// What the minion has said stands in it, and is not to tell the terminal to do anything.
+fn complaint(error: &CommandError) -> String {
+    clean(&error.to_string(), false)
 }
 
 fn login(
@@ -291,6 +297,22 @@ mod tests {
         let text = String::from_utf8(output).unwrap();
         let words = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         (result, words.collect())
+    }
+
+    #[tokio::test]
+    async fn what_a_minion_says_tells_the_operators_terminal_nothing() {
+        let directory = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let sshd = Sshd::start(&directory.path().join("web1")).await.unwrap();
+        let settings = settings(directory.path(), &sshd);
+        std::fs::write(&settings.known_hosts_file, sshd.known_hosts_line()).unwrap();
+        let keys = sshd.directory().join("authorized_keys");
+        let key = std::fs::read_to_string(&keys).unwrap();
+        let says = r#"command="printf '\033]0;title\007\033[2Jno shell \033[31mhere'" "#;
+        std::fs::write(&keys, says.to_owned() + &key).unwrap();
+        let error = verify(web1(&settings, sshd.port), &settings, &mut Vec::new()).await.unwrap_err();
+        let said = complaint(&error);
+        assert!(said.contains("(no shell here)"), "{said:?} of {error:?}");
+        assert!(!said.contains(|c: char| c.is_control()), "{said:?}");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use aegir_protocol::id::AttemptId;
+use aegir_service::terminal::one_line;
 use clap::Subcommand;
 
 use crate::journal::{AttemptDirectory, Journal, Lying};
@@ -66,7 +67,7 @@ fn list(journal: &Journal, output: &mut impl Write) -> Result<(), OperatorError>
     for (attempt, directory) in found {
         let lying = Lying::of(&directory)?;
         let (bytes, attempt) = (bytes(&directory), attempt.to_string());
-        writeln!(output, "{attempt:<38}  {bytes:>12}  {:<10}  {}", lying.word(), lying.why())
+        writeln!(output, "{attempt:<38}  {bytes:>12}  {:<10}  {}", lying.word(), one_line(&lying.why()))
             .map_err(shown)?;
     }
     output.flush().map_err(shown)

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use aegir_protocol::dead_letter::{DeadLetter, DeadLetterList, KeptBody};
 use anstyle::{AnsiColor, Style};
 
-use super::clean::clean;
 use super::table::{Cell, table};
 use super::{Look, bytes};
+use aegir_service::terminal::clean;
 
 /// How much of a body is shown, in bytes; `--raw` has all of it.
 const SHOWN: usize = 16 * 1024;

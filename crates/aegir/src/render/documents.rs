@@ -3,8 +3,8 @@
 use aegir_protocol::api::DocumentDetail;
 
 use super::Look;
-use super::clean::clean;
 use super::table::{Cell, table};
+use aegir_service::terminal::clean;
 
 /// How much of a value a list shows, in characters.
 const SHOWN: usize = 60;

@@ -13,9 +13,9 @@ use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
 use self::told::Told;
-use super::clean::{clean, one_line};
 use super::operation::carry_out;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
+use aegir_service::terminal::{clean, one_line};
 
 /// How much of a text that is not shown is kept, in bytes, in case that it turns out to be needed.
 const HELD: usize = 4096;

@@ -4,7 +4,6 @@
 
 pub mod catalog;
 pub mod check;
-pub mod clean;
 pub mod dead;
 pub mod diff;
 pub mod documents;

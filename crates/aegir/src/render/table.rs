@@ -4,7 +4,7 @@ use anstyle::{AnsiColor, Color, Style};
 use comfy_table::{Attribute, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::Look;
-use super::clean::clean;
+use aegir_service::terminal::clean;
 
 /// A cell: its text, and how that looks where there are colours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use jiff::ToSpan;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::clean::tests::hostile;
 use super::*;
 
 fn look(colour: bool) -> Look {
@@ -347,6 +346,11 @@ fn ansible_speaks_for_itself_only_where_no_step_does() {
     let mut debug = step(StepStatus::Ok, "What was seen", Some("177 bytes"));
     debug.action = "ansible.builtin.debug".to_owned();
     assert!(text(false, &[start, Record::Step(debug)]).contains("177 bytes"));
+}
+
+/// Output of a program that means harm.
+fn hostile() -> impl Strategy<Value = String> {
+    "(\\x1b[\\[\\]PX^_c(]|[\\x00-\\x1f\\x7f-\u{9f}\u{202a}-\u{202e}]|[0-9;:m\\\\]|\\PC){0,60}"
 }
 
 proptest! {

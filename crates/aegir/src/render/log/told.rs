@@ -3,7 +3,7 @@
 use aegir_protocol::record::Step;
 use aegir_protocol::state::Reason;
 
-use crate::render::clean::{clean, one_line};
+use aegir_service::terminal::{clean, one_line};
 
 /// As many failed steps are remembered.
 const STEPS: usize = 100;

@@ -65,7 +65,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 /// Output of a program that means harm.
-pub(in crate::render) fn hostile() -> impl Strategy<Value = String> {
+fn hostile() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat())
 }
 

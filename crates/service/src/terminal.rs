@@ -134,4 +134,4 @@ fn pass_one(after: &mut Chars<'_>, belongs: impl Fn(char) -> bool) {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
