@@ -104,7 +104,7 @@ fn terms(normal: &Normal, form: &[u8]) -> Terms {
         [one] => (one.start, one.end),
         [first, .., last] => (first.start, last.end),
     };
-    Terms { at_least: end - start, before: start > 0, behind: end < form.len(), next: false }
+    Terms { at_least: form.len(), before: start > 0, behind: end < form.len(), next: false }
 }
 
 /// A text with a byte for each character up to U+00FF, as programs write it that escape characters and not bytes.

@@ -22,7 +22,8 @@ pub(super) type Patterns = BTreeMap<Vec<u8>, Terms>;
 /// What is true of an occurrence of a pattern.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Terms {
-    /// How long it is at least: no form of a secret is shorter than the secret.
+    /// How long it is at least, with what stands before and behind it: no form of a secret is shorter than the secret. So
+    /// a short secret with quotes around it is not found where the word in them stands alone.
     pub(super) at_least: usize,
     /// Whether something of the secret stands before it, or behind it, that is left out of the pattern.
     pub(super) before: bool,
@@ -99,8 +100,9 @@ impl Search {
             let place =
                 Place { start: normal.places[one.start()].start, end: normal.places[one.end() - 1].end };
             last = Some(one.end());
+            let place = with_ends(text, &normal.places, place, (one.start(), one.end()), terms);
             if place.end - place.start >= terms.at_least {
-                found.push(with_ends(text, &normal.places, place, (one.start(), one.end()), terms));
+                found.push(place);
             }
         }
         self.begun(&normal, last).filter(|_| held).map(|at| normal.places[at].start)

@@ -87,6 +87,16 @@ fn a_short_secret_is_masked_in_its_escapes_and_not_across_lines() {
 }
 
 #[test]
+fn a_word_is_not_masked_where_it_lacks_the_quotes_that_a_secret_has_around_it() {
+    check(&["'true'"], "it is true, and 'true' or \"'true'\"", "it is true, and ******** or ********");
+    check(&["\"null\""], r#"null "null" \"null\" {"a": null}"#, r#"null ******** ******** {"a": null}"#);
+    check(&["\"1234\""], "1234 12345 %221234%22 &quot;1234&quot;", "1234 12345 ******** ********");
+    check(&["'admin"], "admin 'admin", "admin ********");
+    check(&["admin'"], "admin admin''", "admin ********");
+    check(&["123456"], "123456 1234567 12345", "******** ********7 12345");
+}
+
+#[test]
 fn what_is_wrapped_is_masked_in_each_of_its_lines() {
     let secret: String = (0..30).map(|n| format!("line {n} of it\n")).collect();
     for width in [64, 76] {
