@@ -53,12 +53,12 @@ pub(super) fn inventory(
     for host in work.hosts(task) {
         let Some(minion) = minions.get(&host.name) else { continue };
         let login = minion.login();
-        let mut options: Vec<String> =
-            minion.options().iter().map(|option| format!("-o {}", word(option))).collect();
+        let mut options = minion.options();
         if down.contains_key(&host.name) && work.operation.attempt > Attempt::FIRST {
             // Nobody has looked there for what an earlier attempt has left: it stays out of reach, even if it comes up now.
-            options.push("-o ProxyCommand=false".to_owned());
+            options = out_of_reach(options);
         }
+        let options: Vec<String> = options.iter().map(|option| format!("-o {}", word(option))).collect();
         let mut variables = json!({
             "ansible_host": login.address,
             "ansible_port": login.port,
@@ -89,6 +89,14 @@ pub(super) fn inventory(
     Ok(json!({ "all": { "hosts": hosts, "children": children } }).to_string())
 }
 
+/// Options with which ssh reaches nobody: not over a connection of its own, and not over the one that all share, which an
+/// Operation beside this one may have made meanwhile.
+fn out_of_reach(options: Vec<String>) -> Vec<String> {
+    // Without `ControlPersist` Ansible adds no `ControlPath` of its own.
+    let others = options.into_iter().filter(|option| !option.starts_with("Control"));
+    ["ControlPath=none", "ProxyCommand=false"].map(str::to_owned).into_iter().chain(others).collect()
+}
+
 /// A group of the Task's minions alone: an operator's own inventory may have one of any other name.
 pub(super) fn of_attempt(work: &Work<'_>) -> String {
     format!("aegir_{}", work.operation.id.to_string().replace('-', ""))
@@ -97,4 +105,42 @@ pub(super) fn of_attempt(work: &Work<'_>) -> String {
 /// A word as Ansible splits it again (shlex).
 fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::process::Command;
+
+    use super::*;
+    use crate::minions::{KnownHosts, Login};
+
+    #[tokio::test]
+    async fn a_minion_that_is_out_of_reach_is_not_reached_over_a_connection_that_stands() {
+        let directory = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let sshd = aegir_testkit::Minion::start(&directory.path().join("web1")).await.unwrap();
+        let known_hosts = directory.path().join("known_hosts");
+        std::fs::write(&known_hosts, sshd.known_hosts_line()).unwrap();
+        let login = Login {
+            name: "web1".parse().unwrap(),
+            address: "127.0.0.1".to_owned(),
+            port: sshd.port,
+            user: sshd.user.parse().unwrap(),
+            identity_file: Some(sshd.identity_file.clone()),
+            known_hosts: KnownHosts::File(known_hosts),
+            connect_timeout_seconds: 5,
+        };
+        let minion = Minion::open(login, &directory.path().join("run"), None).await.unwrap();
+        assert!(minion.stands());
+        let reaches = async |options: Vec<String>| {
+            let mut ssh = Command::new("ssh");
+            ssh.args(options.iter().flat_map(|option| ["-o", option])).arg("-p").arg(sshd.port.to_string());
+            ssh.arg("-i").arg(&sshd.identity_file).args(["-l", &sshd.user, "127.0.0.1", "true"]);
+            let streams = ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            streams.status().await.unwrap().success()
+        };
+        assert!(reaches(minion.options()).await);
+        assert!(!reaches(out_of_reach(minion.options())).await);
+    }
 }
