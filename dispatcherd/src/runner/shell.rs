@@ -177,7 +177,14 @@ async fn on_minions(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> T
     let program = OnMinions { argv, marker, secrets, leaves: task.leaves_processes, account: &work.account };
     let stops = work.stops_of(task);
     let ends = minions.iter().map(|(name, minion)| program.on(name, minion, stops.clone()));
-    worst(join_all(ends).await)
+    let mut ends = join_all(ends).await;
+    // What a program is to leave lives on when the Task succeeds, and not where it did on this minion alone.
+    if task.leaves_processes && ends.iter().any(|end| end.outcome != Outcome::Succeeded) {
+        let marker = [program.marker.clone()];
+        let lives_on = minions.values().zip(&mut ends).filter(|(_, end)| end.outcome == Outcome::Succeeded);
+        join_all(lives_on.map(async |(minion, end)| end.remote = minion.end_running(&marker).await)).await;
+    }
+    worst(ends)
 }
 
 /// A program that is for several minions.

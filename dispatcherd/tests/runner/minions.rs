@@ -1,5 +1,6 @@
 //! Programs on minions, and everything that can be wrong with one: real sshds.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use aegir_protocol::manifest::{Argument, Place};
@@ -11,7 +12,7 @@ use dispatcherd::runner::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::case::{Case, runs, unique_seconds};
+use crate::case::{Case, end, runs, unique_seconds};
 
 /// A case with one minion.
 async fn one() -> (Case, Minion) {
@@ -187,6 +188,37 @@ async fn what_a_program_is_to_leave_on_a_minion_lives_on_until_a_failure_or_a_la
     let case = Case::new().minion("web1", &minion).remote_script(&script(3)).leaves_processes();
     case.run().expect("failed", "task_failed");
     assert!(!runs(&seconds), "what a failed Task started runs on");
+}
+
+#[tokio::test]
+async fn what_a_program_is_to_leave_on_one_minion_ends_when_it_fails_on_another() {
+    let case = Case::new();
+    let web = Minion::start(&case.path("web1")).await.unwrap();
+    let old = Minion::start(&case.path("old")).await.unwrap();
+    // Only one of them finds the program.
+    let programs = case.path("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let program = programs.join("begin-a-daemon");
+    std::fs::write(&program, "#!/bin/sh\nsleep $1 >/dev/null 2>&1 &\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let key = std::fs::read_to_string(web.identity_file.with_extension("pub")).unwrap();
+    let command = format!("command=\"PATH={}:$PATH $SSH_ORIGINAL_COMMAND\"", programs.display());
+    std::fs::write(web.directory().join("authorized_keys"), format!("{command} {key}")).unwrap();
+    std::fs::write(old.directory().join("authorized_keys"), key).unwrap();
+    let (alone, seconds) = (unique_seconds(), unique_seconds());
+    let run = |seconds: &str| {
+        let argv = ["begin-a-daemon", seconds].map(|word| Argument::Text(word.to_owned())).to_vec();
+        Action::Program { argv, on: Place::Minions }
+    };
+    let one = Case::new().minion("web1", &web).task("run", run(&alone), &[]).leaves_processes();
+    one.run().expect("succeeded", "completed");
+    assert!(runs(&alone));
+    end(&alone);
+    let both = case.minion("old", &old).minion("web1", &web);
+    let ended =
+        both.task("run", run(&seconds), &[]).leaves_processes().run().expect("failed", "program_missing");
+    assert_eq!(ended.task_finished().remote, Remains::Gone);
+    assert!(!runs(&seconds), "what the failed Task started on the other minion runs on");
 }
 
 #[tokio::test]
