@@ -48,6 +48,20 @@ const SITE: &str = r#"
   tasks:
     - name: Local
       ansible.builtin.debug: {msg: "{{ groups['webservers'] | length }}"}
+- name: A group of dispatcherd's own host
+  hosts: here
+  gather_facts: false
+  tasks:
+    - name: Here
+      ansible.builtin.debug: {msg: "web1 is at {{ hostvars['web1'].ansible_host }}"}
+- name: All
+  hosts: all
+  gather_facts: false
+  vars: {ansible_ssh_port: 1}
+  tasks:
+    - name: Each
+      ansible.builtin.command: printenv SSH_CONNECTION
+      changed_when: false
 - name: Over the connection that the play names
   hosts: all
   connection: local
@@ -57,6 +71,19 @@ const SITE: &str = r#"
       ansible.builtin.command: /bin/sh -c 'test -z "$SSH_CONNECTION"'
       changed_when: false
 "#;
+
+/// Nothing of this leads anywhere else than the Operation's host entry.
+const INVENTORY: &str = "\
+localhost ansible_connection=local
+[here]
+localhost
+[webservers]
+web1 of_inventory=i ansible_host=192.0.2.1 ansible_connection=local
+web2
+localhost
+[webservers:vars]
+ansible_ssh_common_args=-o ProxyCommand=false
+";
 
 const CONFIG: &str = "
 [defaults]
@@ -83,10 +110,11 @@ async fn a_playbook_that_runs_bare_runs_here() {
         &root,
         &[
             ("project/ansible.cfg", CONFIG),
-            ("project/hosts.ini", "[webservers]\nweb1 of_inventory=i ansible_host=192.0.2.1\nweb2\n"),
+            ("project/hosts.ini", INVENTORY),
             ("project/group_vars/webservers.yml", "of_group: g\n"),
-            ("project/host_vars/web1.yml", "of_host: h\n"),
+            ("project/host_vars/web1.yml", "of_host: h\nansible_host: 192.0.2.2\nansible_user: nobody\n"),
             ("project/plays/group_vars/all.yml", &vaulted),
+            ("project/plays/host_vars/web1.yml", "ansible_port: 1\nansible_ssh_host: 192.0.2.3\n"),
             ("project/plays/site.yml", SITE),
             ("project/plays/roles/near/tasks/main.yml", &debug("near")),
             ("project/far_roles/far/tasks/main.yml", &debug("far")),
@@ -109,12 +137,13 @@ async fn a_playbook_that_runs_bare_runs_here() {
     let playbook = root.canonicalize().unwrap().join("project/plays/site.yml");
     let ended = case.task("site", Action::Playbook(playbook), &[]).run().expect("succeeded", "completed");
     let said = |step: &str| ended.step(step).message.clone().unwrap_or_default();
-    assert_eq!(said("Say"), "True g h i 16 web1,web2");
+    assert_eq!(said("Say"), "True g h i 16 localhost,web1,web2");
     assert_eq!([said("near"), said("far"), said("packed")], ["near", "far", "packed"]);
-    assert_eq!(said("Local"), "2");
-    // The other hosts of the inventory are none of the Task's.
-    let hosts: Vec<_> = ended.steps().into_iter().filter(|step| step.name == "Connection").collect();
-    assert_eq!(hosts.len(), 1);
+    assert_eq!([said("Local"), said("Here")], ["3", "web1 is at 127.0.0.1"]);
+    // The other hosts of the inventory are none of the Task's, and `all` is not dispatcherd's own host.
+    for step in ["Say", "Each", "Connection"] {
+        assert_eq!(ended.steps().into_iter().filter(|other| other.name == step).count(), 1, "{step}");
+    }
     assert!(ended.text(Stream::Stdout).contains("their callback"));
     assert!(!ended.transcript().contains(PASSWORD));
     assert!(!root.join("project/ansible.log").exists());

@@ -1,10 +1,12 @@
 //! What `aegir role check` looks for beyond what keeps a role out of the catalog: Jinja that does not parse, roles that an
-//! attempt does not have, secrets where other users of a machine can read them, and facts as variables.
+//! attempt does not have, secrets where other users of a machine can read them, facts as variables, and hosts that a project
+//! reaches in its own way.
 
 mod exposed;
 mod facts;
 mod jinja;
 mod playbook;
+mod reach;
 mod roles;
 mod steps;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::name::TaskName;
 
 use super::steps::{self, Step};
-use super::{Report, Subject, exposed, jinja};
+use super::{Report, Subject, exposed, jinja, reach};
 use crate::project::{Key, ProjectConfig};
 
 /// What an `ansible.cfg` may say otherwise than what holds here: keys, the values that say the same, and why.
@@ -24,7 +24,8 @@ const HELD: [(&[Key], &[&str], &str); 8] = [
     (&[("ssh_connection", "ssh_args")], &[], LOGIN),
 ];
 const ASKED: &str = "nobody is there to answer";
-const LOGIN: &str = "the Operation's host entry and dispatcherd's config say how minions are reached";
+pub(super) const LOGIN: &str =
+    "the Operation's host entry and dispatcherd's config say how minions are reached";
 
 /// Looks at the playbook of a task.
 pub(super) fn inspect(subject: Subject<'_>, task: &TaskName, playbook: &str, content: &[PathBuf]) -> Report {
@@ -49,6 +50,7 @@ pub(super) fn inspect(subject: Subject<'_>, task: &TaskName, playbook: &str, con
     report.problems.extend(exposed::check(subject, &steps, &variables));
     report.notes.extend(steps.iter().flat_map(different));
     let config = ProjectConfig::of(&found, content);
+    report.notes.extend(reach::notes(directory, &steps, &config));
     for (keys, same, why) in HELD {
         for key in keys {
             let said = config.says(&[*key]).filter(|said| !same.contains(&said.to_lowercase().as_str()));

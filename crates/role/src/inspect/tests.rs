@@ -259,6 +259,43 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
             "ops/ansible.cfg: log_path = x does not count here",
         ],
     );
+    write(
+        "ops/plays/site.yml",
+        "- name: Play\n  hosts: all\n  vars: {ansible_user: root, ansible_connection: local}\n  tasks:\n    - ansible.builtin.debug: {msg: 'ansible_host: x'}\n      \
+         when: ansible_host == 'x'\n    - name: Else\n      ansible.builtin.ping:\n      vars:\n        ansible_port: 23\n",
+    );
+    write("ops/ansible.cfg", "[defaults]\ninventory = hosts.ini, hosts.yml, hosts\n");
+    write(
+        "ops/hosts.ini",
+        "# ansible_host=no\nlocalhost ansible_connection=local\nweb1 ansible_host=192.0.2.1 my_ansible_port=1\n[all:vars]\n\
+         ansible_ssh_common_args = -J jump\n",
+    );
+    write(
+        "ops/hosts.yml",
+        "all:\n  hosts:\n    localhost:\n      ansible_connection: local\n    db1:\n      ansible_connection: community.docker.docker\n",
+    );
+    write("ops/hosts/more.json", "{\"all\": {\"vars\": {\"ansible_ssh_host\": \"x\"}}}\n");
+    write("ops/plays/host_vars/localhost.yml", "ansible_connection: local\n");
+    write(
+        "ops/host_vars/web1/main.yml",
+        "---\nansible_port: 2222\nansible_become: true\nansible_python_interpreter: x\n",
+    );
+    let Report { problems, notes } = inspect(subject, &[root.path().to_owned()]);
+    begin(&problems, &[]);
+    begin(
+        &notes,
+        &[
+            "ops/plays/site.yml:3: ansible_user does not count here for the Operation's hosts: the Operation's host entry and",
+            "ops/plays/site.yml:10: ansible_port does not count",
+            "ops/host_vars/web1/main.yml:2: ansible_port does not count",
+            "ops/hosts.ini:2: `hosts: all` does not mean this inventory's localhost",
+            "ops/hosts.ini:3: ansible_host does not count",
+            "ops/hosts.ini:5: ansible_ssh_common_args does not count",
+            "ops/hosts.yml:3: `hosts: all` does not mean this inventory's localhost",
+            "ops/hosts.yml:6: ansible_connection does not count",
+            "ops/hosts/more.json:1: ansible_ssh_host does not count",
+        ],
+    );
     let without = inspect(subject, &[]);
     begin(&without.problems, &[]);
     begin(

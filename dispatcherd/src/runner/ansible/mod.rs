@@ -41,6 +41,8 @@ const EVENTS: &str = "AEGIR_EVENTS";
 const VAULT: &str = "AEGIR_VAULT";
 /// The environment variable from which the plug-in marks an operator's own plays.
 const PLAY_MARKER: &str = "AEGIR_PLAY_MARKER";
+/// The environment variable that names the group to which a plug-in keeps an operator's own plays.
+const HOSTS: &str = "AEGIR_HOSTS";
 /// How many minions Ansible works on at once.
 const MOST_FORKS: usize = 20;
 
@@ -206,6 +208,7 @@ fn prepare(
     environment.insert(VAULT.to_owned(), decrypts.into());
     if own.is_some() {
         environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
+        environment.insert(HOSTS.to_owned(), files::of_attempt(work).into());
     }
     let (config, start) = match own {
         Some(ProjectConfig { file: Some(file), start, .. }) => (file, start),
