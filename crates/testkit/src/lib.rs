@@ -3,6 +3,7 @@
 //! Nothing here waits without a deadline, and nothing that it starts outlives the test, even one that is
 //! killed. What goes wrong says so with the end of the log of the process that it went wrong in.
 
+pub mod apache;
 pub mod authority;
 pub mod broker;
 pub mod cluster;
@@ -17,6 +18,7 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 
+pub use apache::Apache;
 pub use authority::Authority;
 pub use broker::Broker;
 pub use cluster::Cluster;

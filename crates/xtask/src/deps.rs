@@ -46,6 +46,8 @@ const FOR_TESTS: &[Program] = &[
     Program { name: "node", places: &[], package: "nodejs" },
     Program { name: "ansible-lint", places: &[], package: "ansible-lint" },
     Program { name: "kubectl", places: &[], package: "kubernetes-client" },
+    // Without Debian's configuration and its service.
+    Program { name: "apache2", places: &["/usr/sbin/apache2"], package: "apache2-bin" },
     Program { name: "jq", places: &[], package: "jq" },
     Program { name: "hugo", places: &[], package: "hugo" },
     Program { name: "curl", places: &[], package: "curl" },

@@ -5,8 +5,12 @@
 The file is written, the server's own test is run over all that it reads, and only then is the server told to
 reload; if the test fails, the file is as it was before. A mark beside the file is there from before the change
 until after the reload: an attempt that was stopped in between leaves it, and the next one reloads.
+
+A server whose process is named and does not run is not told to reload: Apache would start, out of sight of the host's
+init. A file goes then without test and reload.
 """
 
+import glob
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -34,6 +38,14 @@ def write(path, content):
         os.fsync(file.fileno())
     os.chmod(beside, 0o644)
     os.rename(beside, path)
+
+
+def command(path):
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return None  # It has ended.
 
 
 class ServerFile:
@@ -74,12 +86,20 @@ class ServerFile:
         code, out, error = self.module.run_command(words)
         return code, (error or out).strip()
 
+    def runs(self):
+        """Whether there is such a process, where its name is known."""
+        name = self.module.params['process']
+        return name is None or any(command(path) == name for path in glob.glob('/proc/[0-9]*/comm'))
+
     def change(self):
         if not os.path.isdir(os.path.dirname(self.path)):
             if self.after is None:
                 return  # Neither the server nor the site was ever here.
             self.module.fail_json(msg='there is no directory %s on this host: set the web server up first, or name '
                                   'the right mode and server_directory' % os.path.dirname(self.path))
+        if self.after is None and not self.runs():
+            self.set(None, linked=False)
+            return write(self.mark, None)
         write(self.mark, b'')
         self.set(self.after, linked=self.after is not None)
         code, said = self.run(self.module.params['test'])
@@ -88,6 +108,9 @@ class ServerFile:
             write(self.mark, None)
             self.module.fail_json(msg='the server does not take the file, which is as it was before: '
                                   + said, path=self.path)
+        if not self.runs():
+            self.module.fail_json(msg='the server does not run: there is no process %s' % self.module.params['process'],
+                                  path=self.path)
         code, said = self.run(self.module.params['reload'])
         if code != 0:
             self.module.fail_json(msg='the server does not reload: is it running? It says: ' + said,
@@ -102,6 +125,8 @@ def main():
             'path': {'type': 'path', 'required': True},
             'link': {'type': 'path'},
             'content': {'type': 'str'},
+            # As the kernel has it.
+            'process': {'type': 'str'},
             'test': {'type': 'list', 'elements': 'str', 'required': True},
             'reload': {'type': 'list', 'elements': 'str', 'required': True},
         },

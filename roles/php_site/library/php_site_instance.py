@@ -113,6 +113,7 @@ def built(module, site, name):
     if not source.startswith(site.instances + os.sep):
         p['about']['source'] = source
     describe(directory, p['about'])
+    tell_name(directory)
     code = os.path.join(directory, 'code')
     os.mkdir(code, 0o755)
     copy_code(source, code)
@@ -122,6 +123,15 @@ def built(module, site, name):
     settings = settings_of(directory, p['about'], password, secrets.token_hex(32), p['environment'])
     put_settings(directory, user, p['about'], settings)
     return {'changed': True, 'password_hash': native(password), 'directory': directory}
+
+
+def tell_name(directory):
+    """Apache can't read where a link leads, and so reads below `current` which instance it is."""
+    path = os.path.join(directory, 'name')
+    if text(path) == os.path.basename(directory):
+        return False
+    write(path, os.path.basename(directory))
+    return True
 
 
 def describe(directory, about):
@@ -174,7 +184,8 @@ def settings(module, site, name):
     tidy(site)
     user = user_of(module.params['user'])
     own_links(directory, about['writable_paths'], user)  # Of an instance that was built when links were root's.
-    return {'changed': put_settings(directory, user, about, after), 'directory': directory}
+    named = tell_name(directory)  # Of an earlier version.
+    return {'changed': put_settings(directory, user, about, after) or named, 'directory': directory}
 
 
 def current(module, site, name):
