@@ -9,4 +9,5 @@ mod minion;
 mod php_probe;
 mod php_vhost;
 mod play;
+mod server_file;
 mod static_site;
