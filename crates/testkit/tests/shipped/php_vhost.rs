@@ -603,6 +603,40 @@ fn what_the_host_has_recorded_of_a_site_holds_until_it_is_taken_away() {
     assert!(!taken.contains("ssl") && !taken.contains("location ^~"), "{taken}");
 }
 
+#[test]
+fn a_site_is_served_by_what_its_host_offers_and_otherwise_by_what_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for (was, offered, expected) in [
+        (json!({}), json!({"apache": {}, "nginx": {}}), "server {"),
+        (json!({"server": "apache"}), json!({"php-fpm": {}}), "<VirtualHost *:80>"),
+        (
+            json!({"server": "apache"}),
+            json!({"apache": {"listen_port": 81}, "nginx": {}}),
+            "<VirtualHost *:81>",
+        ),
+        (json!({"server": "apache"}), json!({"nginx": {}}), "server {"),
+    ] {
+        let services: serde_json::Map<_, _> = offered
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, settings)| (name.clone(), json!({"localhost": settings})))
+            .collect();
+        let all = json!({
+            "aegir": {"target": {"name": "www.example.test", "id": "1"}, "operation": "019a0000-0000-7000-8000-000000000001",
+                      "services": services, "hosts": {"localhost": {"services": offered}}},
+            "php_site__found": {"current": "0123456789ab", "ipv6": true, "instances": {"0123456789ab": {
+                "site": "www.example.test", "variables": {}, "service": was,
+            }}},
+            "php_site_root": "/sites", "php_site__socket": "/x.sock",
+        });
+        let file = directory.path().join("site.conf");
+        write_vhost("php_site", &all, &file, directory.path());
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains(expected), "{was} on {offered}: {text}");
+    }
+}
+
 async fn check(site: &Site, denied: &[&str], given: &[(&str, &str)], pages: &[&str]) {
     let denied: Vec<_> = ALWAYS.iter().chain(denied).copied().collect();
     for path in &denied {
