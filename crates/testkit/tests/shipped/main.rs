@@ -7,6 +7,7 @@ mod configs;
 mod manifests;
 mod minion;
 mod php_probe;
+mod php_served;
 mod php_vhost;
 mod play;
 mod server_file;

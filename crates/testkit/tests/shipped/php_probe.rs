@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::php_vhost::answer_as;
+use crate::php_served::answer_as;
 
 /// What is asked for may take this long, and what can't get better must not.
 const PATIENCE: u64 = 200;
