@@ -4,35 +4,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aegir_amqp::topology::{control_queue, operations_queue};
-use aegir_amqp::{Builder, Consume, Topology};
-use aegir_role::Places;
+use aegir_amqp::{Consume, SessionBuilder, Topology};
+use aegir_role::RolePaths;
 use aegir_service::directory::{DirectoryError, RuntimeDirectory, StateDirectory};
 use aegir_service::exit::Exit;
 use aegir_service::shutdown::{Tasks, on_signals};
 use aegir_service::systemd::Notifier;
-use aegir_transcript::{WatchError, Watcher};
+use aegir_transcript::{FileWatcher, WatchError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt::{self, HeldUp};
-use crate::catalog::{self, Announcer, Library};
+use crate::catalog::{self, CatalogPublisher, CatalogReader};
 use crate::config::{Config, NoNodeName};
 use crate::control;
 use crate::drain::{self, Drain};
 use crate::frontends::Frontends;
-use crate::heartbeat::Pulse;
+use crate::heartbeat::HeartbeatSender;
 use crate::identity::{self, IdentityError};
 use crate::intake::{self, Intake, Scope};
-use crate::journal::{Found, Journal, JournalError, Standing};
+use crate::journal::{Journal, JournalError, RecoveredAttempt, RecoveredState};
 use crate::launch::Launcher;
 use crate::lease;
 use crate::node::Node;
-use crate::planner::Terms;
-use crate::ship::{Shipper, Ships, Turns};
-use crate::slots::{self, Census, Event, Slots};
+use crate::planner::PlanningContext;
+use crate::ship::{FrontendWindow, Shipper, Uploads};
+use crate::slots::{self, Occupancy, SlotEvent, Slots};
 use crate::spool::{Level, Limit};
+use crate::supervise::{self, BlockedStarts};
 
 /// How long tasks may take to end. Runners go on, so there is little to do.
 const DRAIN: Duration = Duration::from_millis(1500);
@@ -94,12 +94,12 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> AppError {
 ///
 /// # Errors
 /// When the node has no name.
-pub fn library(config: &Config, recipient: String, keep: bool) -> Result<Library, NoNodeName> {
-    Ok(Library {
+pub fn catalog_reader(config: &Config, recipient: String, keep: bool) -> Result<CatalogReader, NoNodeName> {
+    Ok(CatalogReader {
         backend: config.backend.clone(),
         node: config.node_name()?,
         recipient,
-        places: Places { roles: config.roles.clone(), collections: config.collections.clone() },
+        role_paths: RolePaths { roles: config.roles.clone(), collections: config.collections.clone() },
         content: keep.then(|| config.settings().content_directory),
     })
 }
@@ -129,14 +129,14 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let retention = Duration::from_secs(config.transcript_retention_seconds);
     let journal = Journal::open(state.path(), retention)?;
     let found = journal.scan()?;
-    let library = library(&config, recipient, true)?;
-    let catalog = library.read().inspect(|catalog| catalog::log(catalog)).inspect_err(
+    let catalog_reader = catalog_reader(&config, recipient, true)?;
+    let catalog = catalog_reader.read().inspect(|catalog| catalog::log(catalog)).inspect_err(
         |error| tracing::error!(%error, "no Operations are taken until the roles can be copied"),
     );
     let (catalog, catalog_read) = watch::channel(catalog.ok());
 
     let slots = usize::try_from(config.slots).unwrap_or(usize::MAX);
-    let terms = Terms {
+    let planning = PlanningContext {
         node: config.node_name()?,
         settings: config.settings(),
         programs_on_dispatcher: config.allow.programs_on_dispatcher,
@@ -144,13 +144,13 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
         task_timeout_seconds: config.limits.task_timeout_seconds,
         task_quiet_seconds: config.limits.task_quiet_seconds,
     };
-    let name = format!("dispatcherd {}", terms.node);
-    let mut builder = Builder::new(config.broker.clone(), name, topology(&config)?);
+    let name = format!("dispatcherd {}", planning.node);
+    let mut builder = SessionBuilder::new(config.broker.clone(), name, topology(&config)?);
     let prefetch = u16::try_from(config.slots).unwrap_or(u16::MAX);
     let (operations, intake_control) =
         builder.consume(Consume::queue(operations_queue(&config.backend), prefetch));
     let (controls, _) =
-        builder.consume(Consume::queue(control_queue(&terms.node), control::PREFETCH).alone());
+        builder.consume(Consume::queue(control_queue(&planning.node), control::PREFETCH).alone());
     let draining = drain::wanted(state.path());
     if draining {
         intake_control.pause();
@@ -159,44 +159,48 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let session_cancel = CancellationToken::new();
     let link = builder.start(session_cancel.clone(), &sessions);
 
-    let frontends = Frontends::new(link.publisher(), link.status(), terms.node.clone());
-    let shipper = Shipper { frontends: frontends.clone(), turns: Turns::default(), watcher: Watcher::new()? };
+    let frontends = Frontends::new(link.publisher(), link.status(), planning.node.clone());
+    let shipper = Shipper {
+        frontends: frontends.clone(),
+        frontend_window: FrontendWindow::default(),
+        watcher: FileWatcher::new()?,
+    };
     let (events, events_read) = mpsc::channel(EVENTS);
     let node = Arc::new(Node {
         journal,
-        terms,
+        planning,
         catalog: catalog_read,
         catalog_wanted: Arc::default(),
         launcher: Launcher::of_this_program().map_err(system("find this program's own file"))?,
-        held_up: HeldUp::default(),
+        blocked_starts: BlockedStarts::default(),
         frontends: frontends.clone(),
         shipper,
-        ships: Ships::default(),
+        uploads: Uploads::default(),
         events,
         tasks: Tasks::new(),
         cancel,
     });
     let notifier = Notifier::new();
-    let (census, census_read) = watch::channel(Census { draining, ..Census::default() });
+    let (occupancy, occupancy_read) = watch::channel(Occupancy { draining, ..Occupancy::default() });
     let (closed, closed_read) = watch::channel(None);
     let (level, level_read) = watch::channel(Level::default());
 
-    let heartbeat = notifier.heartbeat("slots", STUCK);
+    let heartbeat = notifier.watch("slots", STUCK);
     let mut deciding = Slots::new(slots);
     // Before anything is found that could be claimed; later it comes as an event.
-    deciding.on(Event::Draining(draining), Instant::now());
-    node.tasks.spawn("slots", slots::run(Arc::clone(&node), deciding, events_read, census, heartbeat));
+    deciding.on(SlotEvent::Draining(draining), Instant::now());
+    node.tasks.spawn("slots", slots::run(Arc::clone(&node), deciding, events_read, occupancy, heartbeat));
     let drain =
-        Drain { node: Arc::clone(&node), state: state.path().to_owned(), census: census_read.clone() };
+        Drain { node: Arc::clone(&node), state: state.path().to_owned(), occupancy: occupancy_read.clone() };
     node.spawn("drain", drain.run());
     recover(&node, found).await;
     let intake = Intake {
         node: Arc::clone(&node),
         scope: Scope { backend: config.backend.clone(), frontends: config.frontends.clone() },
-        places: intake::places(slots, config.frontends.len()),
+        max_waiting: intake::max_waiting(slots, config.frontends.len()),
         deliveries: operations,
         control: intake_control,
-        census: census_read.clone(),
+        occupancy: occupancy_read.clone(),
         catalog: node.catalog.clone(),
         spool: level_read,
         closed,
@@ -204,33 +208,34 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     node.tasks.spawn("intake", intake.run());
     node.tasks.spawn("control", control::run(Arc::clone(&node), controls));
     let wanted = Arc::clone(&node.catalog_wanted);
-    let announcer = Announcer { library, to: config.frontends.clone(), frontends, catalog, wanted, reload };
-    node.spawn("catalog", announcer.run());
+    let catalog_publisher =
+        CatalogPublisher { catalog_reader, to: config.frontends.clone(), frontends, catalog, wanted, reload };
+    node.spawn("catalog", catalog_publisher.run());
     let limit = Limit {
         node: Arc::clone(&node),
         bytes: config.limits.spool_bytes,
-        census: census_read.clone(),
+        occupancy: occupancy_read.clone(),
         level,
     };
     node.spawn("spool", limit.run());
-    node.spawn("sweep", sweep(Arc::clone(&node)));
+    node.spawn("prune", prune(Arc::clone(&node)));
     let watchdog = notifier.clone();
     let watchdog_cancel = node.cancel.clone();
     node.tasks.spawn("watchdog", async move { watchdog.feed_watchdog(watchdog_cancel).await });
-    let pulse = Pulse {
+    let heartbeat_sender = HeartbeatSender {
         node: Arc::clone(&node),
         backend: config.backend.clone(),
         frontends: config.frontends.clone(),
         slots: config.slots,
-        census: census_read,
+        occupancy: occupancy_read,
         closed: closed_read,
         link: link.clone(),
         notifier: notifier.clone(),
-        heartbeat: notifier.heartbeat("session", STUCK),
+        heartbeat: notifier.watch("session", STUCK),
     };
-    node.tasks.spawn("heartbeat", pulse.run());
+    node.tasks.spawn("heartbeat", heartbeat_sender.run());
     tracing::info!(
-        backend = %config.backend, node = %node.terms.node, slots, broker = config.broker.address(),
+        backend = %config.backend, node = %node.planning.node, slots, broker = config.broker.address(),
         state_directory = %state.path().display(), "dispatcherd is ready"
     );
     notifier.ready("ready");
@@ -245,31 +250,33 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
 }
 
 /// Takes up again what an earlier process left.
-async fn recover(node: &Arc<Node>, found: Vec<Found>) {
-    for Found { attempt, frontend, priority, standing } in found {
+async fn recover(node: &Arc<Node>, found: Vec<RecoveredAttempt>) {
+    for RecoveredAttempt { attempt, frontend, priority, state } in found {
         let here = Arc::clone(node);
-        match standing {
-            Standing::Journaled => node.happened(Event::Journaled(attempt, frontend, priority)).await,
-            Standing::Started => {
-                let lease = node.journal.lease(attempt).map(lease::term);
-                node.happened(Event::Adopted(attempt, frontend.clone(), lease)).await;
-                node.spawn("attempt", attempt::adopt(here, attempt, frontend));
+        match state {
+            RecoveredState::Journaled => {
+                node.happened(SlotEvent::Journaled(attempt, frontend, priority)).await;
             }
-            Standing::Reporting(pending) => {
-                node.happened(Event::Leaving(attempt, frontend)).await;
-                node.spawn("report", attempt::tell(here, attempt, pending));
+            RecoveredState::Started => {
+                let lease = node.journal.lease(attempt).map(lease::state);
+                node.happened(SlotEvent::Adopted(attempt, frontend.clone(), lease)).await;
+                node.spawn("attempt", supervise::adopt(here, attempt, frontend));
+            }
+            RecoveredState::Reporting(pending) => {
+                node.happened(SlotEvent::Leaving(attempt, frontend)).await;
+                node.spawn("report", supervise::send_report(here, attempt, pending));
             }
         }
     }
 }
 
 /// Removes what has been kept for long enough: at the start, and then regularly.
-async fn sweep(node: Arc<Node>) {
+async fn prune(node: Arc<Node>) {
     loop {
-        let swept = node.on_disk(|node| node.journal.sweep(SystemTime::now())).await;
-        match swept {
-            Ok(swept) if swept.spools + swept.tombstones > 0 => {
-                tracing::info!(spools = swept.spools, tombstones = swept.tombstones, "journal swept");
+        let pruned = node.on_disk(|node| node.journal.prune(SystemTime::now())).await;
+        match pruned {
+            Ok(pruned) if pruned.spools + pruned.tombstones > 0 => {
+                tracing::info!(spools = pruned.spools, tombstones = pruned.tombstones, "journal pruned");
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the journal can't be swept"),
@@ -281,7 +288,7 @@ async fn sweep(node: Arc<Node>) {
                 tracing::error!(%error, "roles that nothing uses any more can't be removed");
             }
         }
-        tokio::time::sleep(node.journal.sweep_interval()).await;
+        tokio::time::sleep(node.journal.prune_interval()).await;
     }
 }
 
@@ -290,11 +297,11 @@ fn remove_unused_content(
     node: &Node,
     catalog: &aegir_protocol::catalog::Catalog,
 ) -> Result<(), JournalError> {
-    let content = &node.terms.settings.content_directory;
+    let content = &node.planning.settings.content_directory;
     let mut used: Vec<String> = catalog.roles.values().map(|role| role.digest.clone()).collect();
     used.extend(node.journal.planned_digests()?);
     // Those that the next attempt will name.
-    used.extend(aegir_role::files::digest(&node.terms.settings.ansible_plugins).ok());
+    used.extend(aegir_role::files::digest(&node.planning.settings.ansible_plugins).ok());
     catalog::snapshot::remove_unused(content, &|digest| used.iter().any(|used| used == digest))
         .map(|removed| {
             if removed > 0 {

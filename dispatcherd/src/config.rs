@@ -11,7 +11,7 @@ use aegir_service::config::ConfigError;
 use aegir_service::directory::from_environment;
 use serde::Deserialize;
 
-use crate::plan::Settings;
+use crate::plan::RunnerSettings;
 use crate::vault;
 
 /// `dispatcherd.toml`.
@@ -52,7 +52,7 @@ pub struct Config {
     pub transcript_retention_seconds: u64,
     /// How the broker is reached.
     #[serde(default)]
-    pub broker: aegir_amqp::Config,
+    pub broker: aegir_amqp::BrokerConfig,
     /// How minions are reached.
     #[serde(default)]
     pub ssh: Ssh,
@@ -67,7 +67,7 @@ pub struct Config {
     pub allow: Allow,
     /// The plug-in runners that Tasks may name.
     #[serde(default)]
-    pub runners: BTreeMap<RunnerName, Runner>,
+    pub runners: BTreeMap<RunnerName, RunnerConfig>,
     /// How much an attempt may use.
     #[serde(default)]
     pub limits: Limits,
@@ -111,11 +111,11 @@ const LONGEST_GRACE: u64 = 24 * 3600;
 /// `[runners.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Runner {
+pub struct RunnerConfig {
     /// The program and its first arguments; the verb comes behind them.
     pub command: Vec<String>,
     /// How many files one of its processes may have open.
-    #[serde(default = "Runner::default_open_files")]
+    #[serde(default = "RunnerConfig::default_open_files")]
     pub open_files: u64,
     /// How much memory one of its processes may have, in bytes; as much as there is when absent.
     #[serde(default)]
@@ -124,11 +124,11 @@ pub struct Runner {
     #[serde(default)]
     pub processor_seconds: Option<u64>,
     /// How long it may take to end in good order when a Task is called off, in seconds; then it gets SIGTERM.
-    #[serde(default = "Runner::default_grace_seconds")]
+    #[serde(default = "RunnerConfig::default_grace_seconds")]
     pub grace_seconds: u64,
 }
 
-impl Runner {
+impl RunnerConfig {
     pub(crate) fn default_grace_seconds() -> u64 {
         aegir_protocol::runner::GRACE_SECONDS
     }
@@ -230,7 +230,7 @@ impl Config {
         config.broker.certificate_file.iter_mut().for_each(beside);
         config.broker.key_file.iter_mut().for_each(beside);
         for path in config.vault_passwords.values_mut() {
-            *path = vault::place(file, path);
+            *path = vault::password_path(file, path);
         }
         beside(&mut config.ansible.plugins);
         // A name without a slash is looked up in `PATH`.
@@ -269,9 +269,9 @@ impl Config {
 
     /// What a plan keeps of the config.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> RunnerSettings {
         let state = absolute(&self.state_path());
-        Settings {
+        RunnerSettings {
             runtime_directory: absolute(&self.runtime_path()),
             content_directory: state.join("content"),
             collections: self.collections.iter().map(|path| absolute(path)).collect(),

@@ -7,7 +7,7 @@ use aegir_protocol::message::{Echo, Echoed, ToNode, decode_to_node};
 
 use crate::lease;
 use crate::node::Node;
-use crate::slots::Event;
+use crate::slots::SlotEvent;
 
 /// How many control messages may be under way. They are small and quickly passed on.
 pub const PREFETCH: u16 = 256;
@@ -27,14 +27,14 @@ async fn take(node: &Arc<Node>, delivery: Delivery) {
     match decode_to_node(&delivery.body()) {
         Ok(message) => {
             pass_on(node, message).await;
-            if let Err(error) = delivery.done().await {
+            if let Err(error) = delivery.ack().await {
                 // It comes again; each of these may.
                 tracing::debug!(%error, "a control message was not acknowledged");
             }
         }
-        Err(error) => node.spawn("bury a message", async move {
-            if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
-                tracing::warn!(%error, "a message could not be buried");
+        Err(error) => node.spawn("dead-letter a message", async move {
+            if let Err(error) = delivery.dead_letter(error.code().as_str(), &error.to_string()).await {
+                tracing::warn!(%error, "a message could not be dead-lettered");
             }
         }),
     }
@@ -43,12 +43,12 @@ async fn take(node: &Arc<Node>, delivery: Delivery) {
 async fn pass_on(node: &Arc<Node>, message: ToNode) {
     match message {
         ToNode::Receipt(receipt) => {
-            if !node.ships.receipt(&receipt) {
+            if !node.uploads.receipt(&receipt) {
                 tracing::debug!(operation_id = %receipt.operation, "a receipt for what has ended");
             }
         }
         ToNode::Replay(replay) => {
-            if !node.ships.replay(&replay) {
+            if !node.uploads.replay(&replay) {
                 tracing::warn!(
                     operation_id = %replay.operation, attempt = replay.attempt.get(), offset = replay.offset,
                     "relayd asks for a transcript that is not here any more"
@@ -57,7 +57,7 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
         }
         ToNode::Unknown(unknown) => {
             let (operation, attempt) = (unknown.operation, unknown.attempt.get());
-            if !node.ships.unknown(unknown) {
+            if !node.uploads.unknown(unknown) {
                 tracing::debug!(operation_id = %operation, attempt, "relayd does not know what has ended");
             }
         }
@@ -66,15 +66,15 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
                 operation_id = %grant.operation, attempt = grant.attempt.get(), granted = grant.granted,
                 "claim answered"
             );
-            let term = grant.lease.map(lease::term);
-            node.happened(Event::Answered(grant, term)).await;
+            let lease_state = grant.lease.map(lease::state);
+            node.happened(SlotEvent::Answered(grant, lease_state)).await;
         }
         ToNode::Cancel(cancel) => {
             tracing::info!(
                 operation_id = %cancel.operation, attempt = cancel.attempt.get(),
                 requested_by = cancel.requested_by, "cancel received"
             );
-            node.happened(Event::Canceled(cancel)).await;
+            node.happened(SlotEvent::Canceled(cancel)).await;
         }
         ToNode::CatalogWanted(_) => node.catalog_wanted.notify_one(),
         ToNode::Echo(echo) => node.spawn("echo", answer(Arc::clone(node), echo)),
@@ -82,8 +82,8 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
 }
 
 async fn answer(node: Arc<Node>, echo: Echo) {
-    let echoed = Echoed { id: echo.id, node: node.terms.node.clone() };
-    let outcome = match node.frontends.tell(&echo.frontend, &echoed).await {
+    let echoed = Echoed { id: echo.id, node: node.planning.node.clone() };
+    let outcome = match node.frontends.send(&echo.frontend, &echoed).await {
         Ok(sent) => sent.confirmed().await,
         Err(error) => Err(error),
     };

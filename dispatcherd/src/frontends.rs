@@ -1,7 +1,7 @@
 //! Telling frontends something: claims, chunks, reports, catalogs, heartbeats.
 
 use aegir_amqp::topology::{STATUS, TRANSCRIPTS};
-use aegir_amqp::{Outgoing, Pending, PublishError, Publisher, Status};
+use aegir_amqp::{Outgoing, PendingConfirm, PublishError, Publisher, Status};
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{CHUNK_CONTENT_TYPE, Chunk, Heartbeat, Message, encode, encode_chunk};
 use aegir_protocol::name::{FrontendName, NodeName};
@@ -32,11 +32,11 @@ impl Frontends {
     ///
     /// # Errors
     /// When it was not sent.
-    pub async fn tell<M: Message>(
+    pub async fn send<M: Message>(
         &self,
         frontend: &FrontendName,
         message: &M,
-    ) -> Result<Pending, PublishError> {
+    ) -> Result<PendingConfirm, PublishError> {
         let outgoing = Outgoing::new(TRANSCRIPTS, frontend.as_str(), encode(message)).kind(M::SCHEMA);
         self.publisher.send(outgoing).await
     }
@@ -51,7 +51,7 @@ impl Frontends {
         attempt: AttemptId,
         offset: u64,
         payload: &[u8],
-    ) -> Result<Pending, PublishError> {
+    ) -> Result<PendingConfirm, PublishError> {
         let header = Chunk {
             operation: attempt.operation,
             attempt: attempt.attempt,
@@ -71,7 +71,11 @@ impl Frontends {
     ///
     /// # Errors
     /// When it was not sent.
-    pub async fn beat(&self, frontend: &FrontendName, heartbeat: &Heartbeat) -> Result<(), PublishError> {
+    pub async fn send_heartbeat(
+        &self,
+        frontend: &FrontendName,
+        heartbeat: &Heartbeat,
+    ) -> Result<(), PublishError> {
         let outgoing = Outgoing::new(STATUS, frontend.as_str(), encode(heartbeat));
         self.publisher.publish(outgoing.kind(Heartbeat::SCHEMA).transient()).await
     }

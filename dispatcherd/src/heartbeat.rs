@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegir_amqp::{Link, Status};
+use aegir_amqp::{BrokerSession, Status};
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
 use aegir_protocol::message::{Blocked, Heartbeat};
 use aegir_protocol::name::{BackendName, FrontendName};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 
 use crate::node::Node;
-use crate::slots::Census;
+use crate::slots::Occupancy;
 use crate::spool;
 
 /// The session's supervisor does something every few seconds. Without anything for this long it is stuck, and
@@ -24,7 +24,7 @@ const SUPERVISOR_STUCK: Duration = Duration::from_secs(120);
 
 /// What a heartbeat is made of.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct HeartbeatSender {
     /// What it is part of.
     pub node: Arc<Node>,
     /// Of which backend.
@@ -34,33 +34,33 @@ pub struct Pulse {
     /// How many attempts run at most.
     pub slots: u32,
     /// How many attempts are where.
-    pub census: watch::Receiver<Census>,
+    pub occupancy: watch::Receiver<Occupancy>,
     /// Why no Operations are taken, when that is so.
     pub closed: watch::Receiver<Option<Reason>>,
     /// The session.
-    pub link: Link,
+    pub link: BrokerSession,
     /// For systemd's status line.
     pub notifier: Notifier,
     /// For the watchdog.
-    pub heartbeat: systemd::Heartbeat,
+    pub heartbeat: systemd::WatchdogHandle,
 }
 
-impl Pulse {
+impl HeartbeatSender {
     /// Beats at once when the session comes up, and then regularly, until the node stops.
     pub async fn run(self) {
         let cancel = self.node.cancel.clone();
-        let _ = cancel.run_until_cancelled(self.beat_on()).await;
+        let _ = cancel.run_until_cancelled(self.send_until_stopped()).await;
         self.heartbeat.retire();
     }
 
-    async fn beat_on(&self) {
+    async fn send_until_stopped(&self) {
         let mut status = self.link.status();
         let mut ticks = interval(HEARTBEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = String::new();
         // Under way beside the rest, so that a broker that is slow to answer does not hold up the status line.
         let mut last_outage = None;
-        let mut beating = FuturesUnordered::new();
+        let mut sending = FuturesUnordered::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -69,7 +69,7 @@ impl Pulse {
                         return;
                     }
                 }
-                Some(()) = beating.next() => continue,
+                Some(()) = sending.next() => continue,
             }
             let session = status.borrow_and_update().clone();
             if self.link.idle() < SUPERVISOR_STUCK {
@@ -82,33 +82,33 @@ impl Pulse {
                 self.notifier.status(&line);
                 shown = line;
             }
-            if session.is_up() && beating.is_empty() {
-                beating.push(self.beat(last_outage.clone(), blocked));
+            if session.is_up() && sending.is_empty() {
+                sending.push(self.send(last_outage.clone(), blocked));
             }
         }
     }
 
     /// The attempts that can't be started for want of room, and those whose children wait for some.
     async fn blocked(&self) -> Vec<Blocked> {
-        let Census { claiming, running, .. } = self.census.borrow().clone();
+        let Occupancy { claiming, running, .. } = self.occupancy.borrow().clone();
         let blocked = move |node: &Node| {
             let waits = |&attempt: &_| spool::blocked(attempt, &node.journal.directory(attempt));
             let waiting: Vec<_> = running.iter().filter_map(waits).collect();
             let granted = [claiming, running].concat();
-            node.held_up.among(&granted).into_iter().chain(waiting).collect()
+            node.blocked_starts.among(&granted).into_iter().chain(waiting).collect()
         };
         self.node.on_disk(blocked).await
     }
 
     fn line(&self, session: &Status, blocked: usize) -> String {
         let (waiting, running) = {
-            let census = self.census.borrow();
-            (census.waiting.len() + census.claiming.len(), census.running.len())
+            let occupancy = self.occupancy.borrow();
+            (occupancy.waiting.len() + occupancy.claiming.len(), occupancy.running.len())
         };
         let broker = if *session == Status::Up { String::new() } else { format!("; {session}") };
         let blocked = match blocked {
             0 => String::new(),
-            blocked => format!(" ({blocked} of them held up: the disk or the spool is full)"),
+            blocked => format!(" ({blocked} of them blocked: the disk or the spool is full)"),
         };
         let intake = match &*self.closed.borrow() {
             None => String::new(),
@@ -117,20 +117,20 @@ impl Pulse {
         format!("{running} running{blocked}, {waiting} waiting{broker}{intake}")
     }
 
-    async fn beat(&self, last_outage: Option<String>, blocked: Vec<Blocked>) {
-        let census = self.census.borrow().clone();
+    async fn send(&self, last_outage: Option<String>, blocked: Vec<Blocked>) {
+        let occupancy = self.occupancy.borrow().clone();
         let closed = self.closed.borrow().clone();
         // What a draining node will not claim is none of its business: relayd may hand it to another one.
-        let waiting = if census.draining { Vec::new() } else { census.waiting };
+        let waiting = if occupancy.draining { Vec::new() } else { occupancy.waiting };
         let heartbeat = Heartbeat {
-            node: self.node.terms.node.clone(),
+            node: self.node.planning.node.clone(),
             backend: self.backend.clone(),
             version: aegir_service::VERSION.to_owned(),
             at: Timestamp::now(),
             slots: self.slots,
-            waiting: census.claiming.into_iter().chain(waiting).collect(),
-            running: census.running,
-            spool_bytes: self.node.ships.spool_bytes(),
+            waiting: occupancy.claiming.into_iter().chain(waiting).collect(),
+            running: occupancy.running,
+            spool_bytes: self.node.uploads.spool_bytes(),
             accepting: closed.is_none(),
             catalog: self.node.catalog.borrow().as_ref().map(|catalog| catalog.digest.clone()),
             closed,
@@ -138,7 +138,7 @@ impl Pulse {
             last_outage,
         };
         for frontend in &self.frontends {
-            let beat = self.node.frontends.beat(frontend, &heartbeat);
+            let beat = self.node.frontends.send_heartbeat(frontend, &heartbeat);
             if let Ok(Err(error)) = timeout(HEARTBEAT_INTERVAL, beat).await {
                 tracing::debug!(%frontend, %error, "a heartbeat was not sent");
             }

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use uuid::Uuid;
 
-use crate::slots::Term;
+use crate::slots::LeaseState;
 
 /// How often a lease is renewed while it runs: so an outage that is shorter by this much stops nobody.
 const RENEWALS: u32 = 15;
@@ -49,9 +49,9 @@ pub fn left(lease: Lease, now: BootTime) -> Duration {
 
 /// A lease as it stands now.
 #[must_use]
-pub fn term(lease: Lease) -> Term {
+pub fn state(lease: Lease) -> LeaseState {
     let renew_after = (Duration::from_secs(lease.seconds) / RENEWALS).max(Duration::from_secs(1));
-    Term { lease, over: left(lease, boot_time()).is_zero(), renew_after }
+    LeaseState { lease, over: left(lease, boot_time()).is_zero(), renew_after }
 }
 
 /// An attempt's lease, as its runner sees it.

@@ -172,9 +172,9 @@ fn check_config(file: &Path, print_topology: bool) -> Outcome {
 fn read_catalog(config: &Config) -> Result<Catalog, (Exit, String)> {
     let recipient = identity::existing_recipient(&config.state_path())
         .map_err(|error| (Exit::StateDirectoryUnwritable, error.to_string()))?;
-    let library = app::library(config, recipient.unwrap_or_default(), false)
+    let catalog_reader = app::catalog_reader(config, recipient.unwrap_or_default(), false)
         .map_err(|error| (Exit::ConfigInvalid, error.to_string()))?;
-    library.read().map(|catalog| (*catalog).clone()).map_err(internal)
+    catalog_reader.read().map(|catalog| (*catalog).clone()).map_err(internal)
 }
 
 fn catalog(file: &Path, json: bool) -> Outcome {

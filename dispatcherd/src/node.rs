@@ -7,13 +7,13 @@ use aegir_service::shutdown::Tasks;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::HeldUp;
 use crate::frontends::Frontends;
 use crate::journal::Journal;
 use crate::launch::Launcher;
-use crate::planner::Terms;
-use crate::ship::{Shipper, Ships};
-use crate::slots::Event;
+use crate::planner::PlanningContext;
+use crate::ship::{Shipper, Uploads};
+use crate::slots::SlotEvent;
+use crate::supervise::BlockedStarts;
 
 /// This node, running.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Node {
     /// All attempts.
     pub journal: Journal,
     /// What plans are made by.
-    pub terms: Terms,
+    pub planning: PlanningContext,
     /// What they are checked against; none as long as the roles could not be read and copied.
     pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
     /// Said when a frontend does not have it.
@@ -29,15 +29,15 @@ pub struct Node {
     /// How runners are started.
     pub launcher: Launcher,
     /// What can't be started now.
-    pub held_up: HeldUp,
+    pub blocked_starts: BlockedStarts,
     /// The way to the frontends.
     pub frontends: Frontends,
     /// How transcripts get there.
     pub shipper: Shipper,
     /// Transcripts that are on their way.
-    pub ships: Ships,
+    pub uploads: Uploads,
     /// What happens, for the one who decides.
-    pub events: mpsc::Sender<Event>,
+    pub events: mpsc::Sender<SlotEvent>,
     /// Everything that runs.
     pub tasks: Tasks,
     /// Ends everything.
@@ -46,7 +46,7 @@ pub struct Node {
 
 impl Node {
     /// Says that something happened. At shutdown nobody listens, which does not matter any more.
-    pub async fn happened(&self, event: Event) {
+    pub async fn happened(&self, event: SlotEvent) {
         let _ = self.events.send(event).await;
     }
 

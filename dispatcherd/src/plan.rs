@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::manifest::{Argument, OutputManifest, Place, PluginVerb};
+use aegir_protocol::manifest::{Argument, OutputManifest, PluginVerb, RunsOn};
 use aegir_protocol::name::{
     DocumentName, HostName, NodeName, RoleName, RunnerName, TaskName, UserName, VariableName,
 };
@@ -21,7 +21,7 @@ use crate::config;
 
 /// `plan.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct TaskPlan {
     /// `aegir.plan/0`.
     pub schema: String,
     /// Of which attempt.
@@ -31,7 +31,7 @@ pub struct Plan {
     /// In order.
     pub tasks: Vec<PlannedTask>,
     /// As they were when the attempt was planned.
-    pub settings: Settings,
+    pub settings: RunnerSettings,
     /// SHA-256 of the files of our own plug-ins for Ansible, which are below `<content>/<digest>/`. Where the settings
     /// say when absent, as in the plans of older versions.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub struct Plan {
 /// Where our own plug-ins for Ansible are, below those of their digest. No role has this name.
 pub const PLUGINS: &str = "ansible-plugins";
 
-impl Plan {
+impl TaskPlan {
     /// Where our callback and action plug-ins are.
     #[must_use]
     pub fn ansible_plugins(&self) -> PathBuf {
@@ -72,7 +72,7 @@ pub struct PlannedTask {
     /// For people.
     pub title: String,
     /// What carries it out.
-    pub action: Action,
+    pub action: TaskAction,
     /// On which of the Operation's hosts.
     pub hosts: Vec<HostName>,
     /// Its variables, and no others.
@@ -107,7 +107,7 @@ pub struct PlannedTask {
 /// What carries a Task out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum TaskAction {
     /// A task-file of the role.
     TaskFile(String),
     /// A playbook, by its absolute path below a content root.
@@ -117,14 +117,14 @@ pub enum Action {
         /// The program and its arguments.
         argv: Vec<Argument>,
         /// Where.
-        on: Place,
+        on: RunsOn,
     },
     /// A plug-in's.
     Plugin {
         /// Which.
         runner: RunnerName,
         /// How it is started.
-        config: Plugin,
+        config: PluginCommand,
         /// What it is to do when it is no dry run.
         verb: PluginVerb,
         /// What it is told besides.
@@ -135,7 +135,7 @@ pub enum Action {
 /// How a plug-in is started: what `[runners.NAME]` said. A type of its own, because a config file is read strictly and
 /// a plan is not: one that a newer version has written says more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plugin {
+pub struct PluginCommand {
     /// The program and its first arguments; the verb comes behind them.
     pub command: Vec<String>,
     /// How many files one of its processes may have open.
@@ -147,13 +147,14 @@ pub struct Plugin {
     #[serde(default)]
     pub processor_seconds: Option<u64>,
     /// How long it may take to end in good order when a Task is called off, in seconds; then it gets SIGTERM.
-    #[serde(default = "config::Runner::default_grace_seconds")]
+    #[serde(default = "config::RunnerConfig::default_grace_seconds")]
     pub grace_seconds: u64,
 }
 
-impl From<&config::Runner> for Plugin {
-    fn from(runner: &config::Runner) -> Self {
-        let config::Runner { command, open_files, memory_bytes, processor_seconds, grace_seconds } = runner;
+impl From<&config::RunnerConfig> for PluginCommand {
+    fn from(runner: &config::RunnerConfig) -> Self {
+        let config::RunnerConfig { command, open_files, memory_bytes, processor_seconds, grace_seconds } =
+            runner;
         Self {
             command: command.clone(),
             open_files: *open_files,
@@ -200,7 +201,7 @@ pub fn content_within(role: &RoleName, collection: Option<&str>) -> PathBuf {
     }
 }
 
-impl Action {
+impl TaskAction {
     /// The runner kind, as records name it.
     #[must_use]
     pub fn runner(&self) -> &str {
@@ -214,7 +215,7 @@ impl Action {
 
 /// What of dispatcherd's config the runner needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct RunnerSettings {
     /// A memory file system: opened secrets, sockets, SSH control paths.
     pub runtime_directory: PathBuf,
     /// Roles by digest.
@@ -294,16 +295,16 @@ mod tests {
 
     #[test]
     fn a_plan_of_a_newer_version_is_read_without_what_is_not_known() {
-        let today: Plan = serde_json::from_value(plan()).unwrap();
+        let today: TaskPlan = serde_json::from_value(plan()).unwrap();
         assert_eq!(today.ansible_plugins(), PathBuf::from("/p"));
-        let copied = Plan { plugins: Some("d".to_owned()), ..today.clone() };
+        let copied = TaskPlan { plugins: Some("d".to_owned()), ..today.clone() };
         assert_eq!(copied.ansible_plugins(), PathBuf::from("/c/d/ansible-plugins"));
         let mut future = plan();
         age(&mut future, "");
-        let mut read: Plan = serde_json::from_value(future).unwrap();
+        let mut read: TaskPlan = serde_json::from_value(future).unwrap();
         for task in &mut read.tasks {
             // What the plug-in is told, and a JSON Schema, are kept whole.
-            if let Action::Plugin { settings, .. } = &mut task.action {
+            if let TaskAction::Plugin { settings, .. } = &mut task.action {
                 settings.remove("from_the_future").unwrap();
             }
             task.outputs.values_mut().for_each(|output| drop(output.0.remove("from_the_future").unwrap()));

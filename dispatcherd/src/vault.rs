@@ -29,7 +29,7 @@ pub enum VaultError {
 
 /// Where a password is that the config names: a word without a slash is one of systemd's credentials if there is one of that
 /// name; another path starts at the config's directory.
-pub(crate) fn place(config: &Path, path: &Path) -> PathBuf {
+pub(crate) fn password_path(config: &Path, path: &Path) -> PathBuf {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
         .filter(|_| path.parent() == Some(Path::new("")))
         .map(|directory| Path::new(&directory).join(path));

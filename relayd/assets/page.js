@@ -66,7 +66,7 @@ export function beside(summary) {
 }
 
 /** Where, since when and why what an Operation prints has no room. */
-export function heldUp({ blocked }) {
+export function blockedText({ blocked }) {
   if (!blocked) return "";
   const { message, code } = blocked.reason;
   return `Blocked on node ${blocked.node} since ${new Date(blocked.since).toLocaleString()}: ${message} (${code})`;
@@ -305,7 +305,7 @@ function operationPage(main) {
     badge.dataset.state = summary.state;
     byId("beside").textContent = beside(summary);
     byId("reason").textContent = summary.reason ? `${summary.reason.message} (${summary.reason.code})` : "";
-    byId("blocked").textContent = heldUp(summary);
+    byId("blocked").textContent = blockedText(summary);
     byId("cancel").hidden = ended(summary.state) || summary.cancel_requested;
     byId("approve").hidden = !summary.check || summary.state !== "succeeded";
     if (summary.revision > revision) {

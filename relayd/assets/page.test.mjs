@@ -1,6 +1,6 @@
 // What of the page's script needs no browser. Run by a test of relayd.
 import assert from "node:assert/strict";
-import { MAX_LINE, MAX_LINES, beside, duration, heldUp, pieces, printed } from "./page.mjs";
+import { MAX_LINE, MAX_LINES, beside, duration, blockedText, pieces, printed } from "./page.mjs";
 
 const plain = (text) => pieces(text).map((piece) => piece.text).join("");
 
@@ -30,8 +30,8 @@ assert.equal(beside({ silent: false, cancel_requested: true, check: false, state
 
 const blocked = { node: "n1", since: "2026-11-23T12:00:00Z", reason: { code: "disk_full", message: "no room" } };
 assert.equal(beside({ silent: false, blocked, check: false, state: "running" }), "blocked");
-assert.match(heldUp({ blocked }), /^Blocked on node n1 since .*2026.*: no room \(disk_full\)$/);
-assert.equal(heldUp({ blocked: null }), "");
+assert.match(blockedText({ blocked }), /^Blocked on node n1 since .*2026.*: no room \(disk_full\)$/);
+assert.equal(blockedText({ blocked: null }), "");
 
 // The pages over a document that knows just enough.
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_amqp::{Builder, Consume, Link, Status, Topology, topology};
+use aegir_amqp::{BrokerSession, Consume, SessionBuilder, Status, Topology, topology};
 use aegir_service::directory::{DirectoryError, StateDirectory};
 use aegir_service::shutdown::{Tasks, drain};
 use aegir_service::systemd::Notifier;
@@ -12,21 +12,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalogs::Catalogs;
+use crate::changes::ChangeNotifier;
 use crate::config::Config;
 use crate::dead::{self, Collector};
-use crate::deliver::{Control, Deadlines, Dispatch, Outbox, Overdue};
+use crate::dispatch::{Control, Deadlines, Dispatch, Outbox, Republisher};
 use crate::http::{self, ListenError, Listeners};
-use crate::ingest::echoes::Echoes;
+use crate::ingest::echoes::PendingEchoes;
 use crate::ingest::nodes::Nodes;
 use crate::ingest::status::{self, Heartbeats};
 use crate::ingest::transcripts::{self, Transcripts};
-use crate::relay::{Parts, Relay, RelayMetrics};
+use crate::relay::{Relay, RelayMetrics, RelayParts};
 use crate::sign_in::{Token, TokenError};
-use crate::store::write::{Keep, Remind};
+use crate::store::write::{PutSetting, RestartDeadlines};
 use crate::store::{OpenError, Store, StoreError};
 use crate::submit::MacKey;
 use crate::submit::requests::{self, Requests};
-use crate::watchers::Watchers;
 
 /// How long everything together may take to end.
 const DRAIN: Duration = Duration::from_millis(1500);
@@ -95,15 +95,15 @@ impl App {
         let (tasks, stop, notifier) = (Tasks::new(), Stop::default(), Notifier::new());
         let (links, stores) = (TaskTracker::new(), TaskTracker::new());
 
-        let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
-        let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(Echoes::default()));
+        let (changes, catalogs) = (Arc::new(ChangeNotifier::default()), Arc::new(Catalogs::default()));
+        let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(PendingEchoes::default()));
         let wake_outbox = Arc::new(Notify::new());
         let (control, control_queue) = Control::new();
         let deadlines = Deadlines::new(Duration::from_secs(config.lease_margin_seconds));
         let after = Dispatch {
             outbox: Arc::clone(&wake_outbox),
             control: control.clone(),
-            watchers: Arc::clone(&watchers),
+            changes: Arc::clone(&changes),
             catalogs: Arc::clone(&catalogs),
             deadlines: Arc::clone(&deadlines),
         };
@@ -112,11 +112,11 @@ impl App {
             catalogs.put(catalog);
         }
         let mac_key = mac_key(&store).await?;
-        store.write(Remind(store.with_deadlines().await?)).await?;
+        store.write(RestartDeadlines(store.with_deadlines().await?)).await?;
 
         let frontend = &config.frontend;
         let name = format!("relayd {frontend}");
-        let mut builder = Builder::new(config.broker.clone(), name, Topology::of_frontend(frontend));
+        let mut builder = SessionBuilder::new(config.broker.clone(), name, Topology::of_frontend(frontend));
         let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch).alone()).0;
         let from_nodes = consume(topology::transcripts_queue(frontend), transcripts::PREFETCH);
         let from_frontends = consume(topology::requests_queue(frontend), requests::PREFETCH);
@@ -129,13 +129,13 @@ impl App {
         let link = builder.start(stop.link.clone(), &links);
         let dead_removed = Arc::new(Notify::new());
 
-        let relay = Relay::new(Parts {
+        let relay = Relay::new(RelayParts {
             frontend: frontend.clone(),
             default_backend: config.default_backend.clone(),
             metrics: RelayMetrics::new(store.counters()),
             store: store.clone(),
             catalogs: Arc::clone(&catalogs),
-            watchers,
+            changes,
             nodes: Arc::clone(&nodes),
             echoes: Arc::clone(&echoes),
             control: control.clone(),
@@ -149,17 +149,17 @@ impl App {
         let publisher = link.publisher();
         let work = || stop.work.clone();
         tasks.spawn("control", control_queue.run(publisher.clone(), work()));
-        let room = Arc::clone(&wake_outbox);
+        let wake = Arc::clone(&wake_outbox);
         let outbox =
             Outbox { store: store.clone(), link: link.clone(), nodes: Arc::clone(&nodes), wake: wake_outbox };
         tasks.spawn("outbox", outbox.run(work()));
-        tasks.spawn("overdue", Overdue::new(store.clone(), Arc::clone(&nodes)).run(work()));
+        tasks.spawn("republisher", Republisher::new(store.clone(), Arc::clone(&nodes)).run(work()));
         tasks.spawn("deadlines", deadlines.run(store.clone(), work()));
         let transcripts = Transcripts { store: store.clone(), echoes };
         tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
         let collector = Collector { store: store.clone(), control: dead_control, removed: dead_removed };
         tasks.spawn("dead letters", collector.run(dead_letters, work()));
-        let status = Heartbeats { nodes, store, catalogs, control, room };
+        let status = Heartbeats { nodes, store, catalogs, control, outbox: wake };
         tasks.spawn("heartbeats", status.run(heartbeats, work()));
         let requests = Requests { relay: relay.clone(), publisher };
         tasks.spawn("requests", requests.run(from_frontends, work()));
@@ -170,7 +170,7 @@ impl App {
         if let Some(socket) = &config.http.socket {
             tracing::info!(socket = %socket.display(), "listening");
         }
-        let limits = http::Limits::new(config.http.max_connections.get());
+        let limits = http::ConnectionLimits::new(config.http.max_connections.get());
         tasks.spawn("http", http::serve(listeners, relay.clone(), limits, work()));
 
         tasks.spawn("broker status", watch_broker(link, notifier.clone(), work()));
@@ -226,15 +226,15 @@ impl App {
 async fn mac_key(store: &Store) -> Result<MacKey, StoreError> {
     const NAME: &str = "request_mac_key";
     let fresh = crate::sign_in::hash(&crate::sign_in::random()).to_vec();
-    store.write(Keep { name: NAME, value: fresh, first_wins: true }).await?;
+    store.write(PutSetting { name: NAME, value: fresh, first_wins: true }).await?;
     let key = store.setting(NAME).await?.and_then(|key| key.try_into().ok());
     key.map(MacKey).ok_or_else(|| StoreError::Unreadable(format!("{NAME} is not a key")))
 }
 
 /// Says in the log and to systemd how it stands with the broker, and beats for the watchdog while the session's
 /// supervisor makes progress: a broker that is away restarts nobody.
-async fn watch_broker(link: Link, notifier: Notifier, cancel: CancellationToken) {
-    let heartbeat = notifier.heartbeat("broker session", BROKER_STUCK);
+async fn watch_broker(link: BrokerSession, notifier: Notifier, cancel: CancellationToken) {
+    let heartbeat = notifier.watch("broker session", BROKER_STUCK);
     let mut status = link.status();
     let mut ticks = tokio::time::interval(Duration::from_secs(5));
     loop {

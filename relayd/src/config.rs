@@ -30,7 +30,7 @@ pub struct Config {
     /// The API and the page.
     pub http: Http,
     /// The way to RabbitMQ.
-    pub broker: aegir_amqp::Config,
+    pub broker: aegir_amqp::BrokerConfig,
 }
 
 /// Where the API and the page are served.
@@ -63,7 +63,7 @@ impl Default for Config {
             state_directory: None,
             lease_margin_seconds: 60,
             http: Http::default(),
-            broker: aegir_amqp::Config::default(),
+            broker: aegir_amqp::BrokerConfig::default(),
         }
     }
 }

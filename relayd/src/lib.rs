@@ -7,20 +7,21 @@
 //! | [`ledger`], [`locks`] | the decisions: pure functions |
 //! | [`ingest`] | what comes from nodes |
 //! | [`store`] | the database, and the one task that writes it |
-//! | [`deliver`] | what goes to nodes |
+//! | [`dispatch`] | what goes to nodes |
 //! | [`dead`] | messages that nobody could handle |
 //! | [`http`] | the API and the page |
 //! | [`relay`] | the handle that the API and the page use |
 //! | [`sign_in`], [`secrets`] | who may; sealing |
-//! | [`catalogs`], [`watchers`] | what backends can do; telling who watches |
+//! | [`catalogs`], [`changes`] | what backends can do; who watches is notified |
 
 pub mod app;
 #[cfg(feature = "chaos-bugs")]
 pub mod bugs;
 pub mod catalogs;
+pub mod changes;
 pub mod config;
 pub mod dead;
-pub mod deliver;
+pub mod dispatch;
 pub mod http;
 pub mod ingest;
 pub mod ledger;
@@ -30,4 +31,3 @@ pub mod secrets;
 pub mod sign_in;
 pub mod store;
 pub mod submit;
-pub mod watchers;

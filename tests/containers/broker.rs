@@ -1,6 +1,6 @@
 //! The test kit's own brokers in containers.
 
-use aegir_amqp::{Builder, Config, Topology};
+use aegir_amqp::{BrokerConfig, SessionBuilder, Topology};
 use aegir_testkit::Broker;
 use anyhow::{Result, ensure};
 use tokio::runtime::Runtime;
@@ -13,8 +13,9 @@ fn a_test_can_have_a_broker_of_either_version() -> Result<()> {
         for (image, version) in [("aegir-rabbitmq:bookworm", "3.10."), ("aegir-rabbitmq:trixie", "4.")] {
             let broker = Broker::of_image(image).await?;
             let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
-            let config = Config::from_url(broker.url());
-            let link = Builder::new(config, "containers", Topology::base()).start(cancel.clone(), &tracker);
+            let config = BrokerConfig::from_url(broker.url());
+            let link =
+                SessionBuilder::new(config, "containers", Topology::base()).start(cancel.clone(), &tracker);
             ensure!(link.up().await, "{image} can't be reached");
             let greeting = link.greeting().await?.to_string();
             ensure!(greeting.starts_with(&format!("RabbitMQ {version}")), "{image}: {greeting}");

@@ -13,7 +13,7 @@ fn a_role_that_is_edited_is_used_at_once() -> Result<()> {
     let before = std::fs::read_to_string(&task_file)?;
     localdev.exec("web", &["sh", "-c", "umask 077 && printf mellon > /tmp/word"])?;
     // What runs goes on with the role as it was: its second Task has not begun.
-    let running = localdev.tell("edited", 100)?;
+    let running = localdev.run_steady("edited", 100)?;
     localdev.until_it_has_begun(&running, "minion")?;
     std::fs::write(&task_file, before.replace("name: Use a secret", "name: Use it anew"))?;
     let text = std::fs::read_to_string(&manifest)?.replace("title: Use a secret", "title: Edited");
@@ -30,7 +30,7 @@ fn a_role_that_is_edited_is_used_at_once() -> Result<()> {
         said.contains("Use a secret") && !said.contains("Use it anew"),
         "the role changed under it: {said}"
     );
-    let said = log(&localdev.tell("edited", 3)?)?;
+    let said = log(&localdev.run_steady("edited", 3)?)?;
     ensure!(said.contains("Use it anew"), "the edited role was not used: {said}");
 
     // One that does not check is left out and says why; the others go on.
@@ -43,7 +43,7 @@ fn a_role_that_is_edited_is_used_at_once() -> Result<()> {
 }
 
 #[test]
-fn what_is_called_off_ends_on_the_minion() -> Result<()> {
+fn what_is_canceled_ends_on_the_minion() -> Result<()> {
     let localdev = Localdev::up()?;
     for operation in ["steady.count", "steady.play"] {
         let id = localdev.submit(operation, "canceled", "minion", 3000)?;

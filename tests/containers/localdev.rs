@@ -136,7 +136,7 @@ impl Localdev {
     }
 
     /// Asks for a playbook on the minion that counts, and then for one that uses the secret in /tmp/word.
-    pub(crate) fn tell(&self, target: &str, ticks: u32) -> Result<String> {
+    pub(crate) fn run_steady(&self, target: &str, ticks: u32) -> Result<String> {
         let (target, ticks) = (format!("site:{target}"), format!("ticks:={ticks}"));
         let words = [
             "run",

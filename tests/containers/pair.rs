@@ -32,8 +32,8 @@ fn a_secret_is_opened_by_whichever_node_has_the_operation() -> Result<()> {
     let localdev = Localdev::pair()?;
     localdev.exec("web", &["sh", "-c", "umask 077 && printf mellon > /tmp/word"])?;
     let mut nodes = BTreeSet::new();
-    let tell = |number: usize| localdev.tell(&format!("secret{number}"), 3);
-    for id in (0..6).map(tell).collect::<Result<Vec<_>>>()? {
+    let start = |number: usize| localdev.run_steady(&format!("secret{number}"), 3);
+    for id in (0..6).map(start).collect::<Result<Vec<_>>>()? {
         let ended = localdev.until_it_ends(&id)?;
         ensure!(ended["outcome"] == "succeeded", "{ended:#}");
         nodes.insert(ended["node"].as_str().context("no node")?.to_owned());

@@ -95,7 +95,7 @@ async fn a_bad_request_is_pointed_at() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bad_message_is_buried_with_its_reason() -> Result<()> {
+async fn a_bad_message_is_dead_lettered_with_its_reason() -> Result<()> {
     let world = World::start().await?;
     let too_large = "x".repeat(1024 * 1024 + 1);
     let bodies: Vec<(&str, &str)> = vec![

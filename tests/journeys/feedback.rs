@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::world::World;
 
-fn tell(world: &World, text: &str, check: bool) -> Value {
+fn request(world: &World, text: &str, check: bool) -> Value {
     json!({
         "name": "probe.tell",
         "target": {"kind": "site", "id": "42", "name": "told.test"},
@@ -27,12 +27,12 @@ async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> 
     let kept = async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"].clone());
     ensure!(kept().await? == json!([]));
     for text in ["first", "{{ not a template }}"] {
-        let id = world.client.succeeds(&tell(&world, text, false)).await?;
+        let id = world.client.succeeds(&request(&world, text, false)).await?;
         let kept = kept().await?;
         ensure!(kept[0]["value"] == json!({"text": text}) && kept[0]["operation"] == json!(id), "{kept:#}");
     }
     ensure!(kept().await?[0]["stale"] == json!(false), "it is fresh for an hour");
-    world.client.succeeds(&tell(&world, "a dry run's", true)).await?;
+    world.client.succeeds(&request(&world, "a dry run's", true)).await?;
     let mut aegir = world.cluster.aegir(&["documents", "site:42", "said"])?;
     let said = spawn_blocking(move || aegir.output()).await??;
     let value: Value = serde_json::from_slice(&said.stdout)?;
@@ -49,7 +49,7 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
     let path = "/api/v1/targets/site/42/documents";
     let kept =
         async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"][1].clone());
-    let first = world.client.succeeds(&tell(&world, "hello", false)).await?;
+    let first = world.client.succeeds(&request(&world, "hello", false)).await?;
     let wait = async {
         loop {
             let kept = kept().await?;
@@ -98,7 +98,7 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
         ensure!((ended.requested_at..=ended.changed_at).contains(&document.produced_at), "{document:#?}");
     }
     // It never grows old, so nothing is done again for it; and nothing dangerous for any.
-    let mut dangerous = tell(&world, "hello", false);
+    let mut dangerous = request(&world, "hello", false);
     dangerous["name"] = "probe.tell_over".into();
     world.client.succeeds(&dangerous).await?;
     for (of, why) in

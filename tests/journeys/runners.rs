@@ -63,7 +63,7 @@ async fn until_it_says(world: &World, id: &str, words: &str) -> Result<()> {
         .with_context(|| format!("it does not say {words:?}"))?
 }
 
-async fn called_off(world: &World, id: &str) -> Result<()> {
+async fn canceled(world: &World, id: &str) -> Result<()> {
     world.aegir(&["cancel", id]).await?;
     let ended = world.client.ended(id).await?;
     ensure!(ended.summary.state == State::Canceled, "{:?}", ended.summary);
@@ -189,11 +189,11 @@ async fn a_site_on_kubernetes_goes_from_its_plan_to_its_end() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_site_on_kubernetes_that_does_not_come_up_is_called_off_and_mended() -> Result<()> {
+async fn a_site_on_kubernetes_that_does_not_come_up_is_canceled_and_mended() -> Result<()> {
     let site = Kubernetes::start().await?;
     let id = site.deploy("broken:1", &[]).await?;
     until_it_says(&site.world, &id, "Wait for Deployment/site").await?;
-    called_off(&site.world, &id).await?;
+    canceled(&site.world, &id).await?;
     // kubectl is gone, and the cluster goes on trying.
     ensure!(left_elsewhere(&site.world, &id).await? == "unknown");
     let said = site.world.client.output(&id, 1, "stderr").await?;
@@ -354,14 +354,14 @@ async fn a_configuration_goes_from_its_plan_to_its_end_with_the_real_program() -
 }
 
 #[tokio::test]
-async fn the_real_program_ends_in_good_order_when_its_operation_is_called_off() -> Result<()> {
+async fn the_real_program_ends_in_good_order_when_its_operation_is_canceled() -> Result<()> {
     let Some(program) = real() else { return Ok(()) };
     let infra = Infra::start(&program).await?;
     let mut request = infra.request("deploy", "hello");
     request["variables"]["site"]["seconds"] = json!(600);
     let id = infra.world.client.submit(&request).await?;
     until_it_says(&infra.world, &id, "name: Provisioning").await?;
-    called_off(&infra.world, &id).await?;
+    canceled(&infra.world, &id).await?;
     let left = left_elsewhere(&infra.world, &id).await?;
     ensure!(left == "gone", "{left}: {}", infra.world.client.text(&id).await?);
     // What was made stands in its state, which nobody has locked.
@@ -379,7 +379,7 @@ async fn what_a_killed_program_was_at_is_not_known_with_recorded_answers() -> Re
     until_it_says(&infra.world, &id, "Carry the plan out").await?;
     infra.world.client.until(&id, |_| infra.files().is_ok_and(|files| files.len() == 1)).await?;
     // The signal ends it at once, as SIGKILL does the real one.
-    called_off(&infra.world, &id).await?;
+    canceled(&infra.world, &id).await?;
     ensure!(left_elsewhere(&infra.world, &id).await? == "unknown");
     infra.world.client.succeeds(&infra.request("deploy", "hello")).await?;
     infra.world.stop().await

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use aegir_amqp::topology::{Argument, Lifetime, Queue, REQUESTS};
-use aegir_amqp::{Builder, Config, Consume, Link, Outgoing, Topology};
+use aegir_amqp::topology::{Lifetime, Queue, QueueArgument, REQUESTS};
+use aegir_amqp::{BrokerConfig, BrokerSession, Consume, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::message::{decode, encode};
 use aegir_protocol::request::{Reply, Request};
 use aegir_protocol::state::State;
@@ -102,7 +102,7 @@ async fn within<T>(work: impl Future<Output = T>) -> Result<T> {
 }
 
 /// Sends the same message once for each of these correlation ids. What was not confirmed is sent again.
-async fn send(link: Link, message: Outgoing, ids: Vec<String>) -> Result<()> {
+async fn send(link: BrokerSession, message: Outgoing, ids: Vec<String>) -> Result<()> {
     let publisher = link.publisher();
     for id in ids {
         while publisher.publish(message.clone().correlation_id(&id)).await.is_err() {
@@ -122,10 +122,12 @@ async fn one_message_hundreds_of_times_over_a_restart_of_the_broker_is_one_opera
     topology.queues.push(Queue {
         name: "answers".to_owned(),
         lifetime: Lifetime::Durable,
-        arguments: [("x-queue-type".to_owned(), Argument::Text("quorum".to_owned()))].into(),
+        arguments: [("x-queue-type".to_owned(), QueueArgument::Text("quorum".to_owned()))].into(),
     });
     let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let session = || Builder::new(Config::from_url(world.cluster.broker.url()), "frontend", topology.clone());
+    let session = || {
+        SessionBuilder::new(BrokerConfig::from_url(world.cluster.broker.url()), "frontend", topology.clone())
+    };
     let mut consuming = session();
     let (mut replies, _) = consuming.consume(Consume::queue("answers", 100));
     ensure!(consuming.start(cancel.clone(), &tracker).up().await);
@@ -150,7 +152,7 @@ async fn one_message_hundreds_of_times_over_a_restart_of_the_broker_is_one_opera
         let answered = delivery.correlation_id().context("no correlation id")?.to_owned();
         let reply: Reply = decode(&delivery.body())?;
         // If the broker has gone meanwhile, the reply comes again.
-        let _ = delivery.done().await;
+        let _ = delivery.ack().await;
         let accepted = reply.accepted.with_context(|| format!("{:?}", reply.problem))?;
         anyhow::Ok((answered, accepted.id))
     };

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aegir_amqp::{Link, Outgoing, Topology};
+use aegir_amqp::{BrokerSession, Outgoing, Topology};
 use aegir_protocol::dead_letter::DeadLetterDetail;
 use aegir_testkit::Cluster;
-use aegir_testkit::cluster::Builder;
+use aegir_testkit::cluster::ClusterBuilder;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(crate) struct World {
 
 /// A stranger on the broker, who puts messages on queues.
 struct Tap {
-    link: Link,
+    link: BrokerSession,
     cancel: CancellationToken,
     tracker: TaskTracker,
 }
@@ -34,8 +34,8 @@ struct Tap {
 impl Tap {
     async fn start(url: &str) -> Result<Self> {
         let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let config = aegir_amqp::Config::from_url(url);
-        let builder = aegir_amqp::Builder::new(config, "journeys", Topology::base());
+        let config = aegir_amqp::BrokerConfig::from_url(url);
+        let builder = aegir_amqp::SessionBuilder::new(config, "journeys", Topology::base());
         let link = builder.start(cancel.clone(), &tracker);
         ensure!(link.up().await, "the broker is not there");
         Ok(Self { link, cancel, tracker })
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// The same of a cluster that is described further.
-    pub(crate) async fn of(builder: Builder) -> Result<Self> {
+    pub(crate) async fn of(builder: ClusterBuilder) -> Result<Self> {
         let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
         let cluster = builder
             .dispatcherd(move |dispatcherd| {

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 /// `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum RelaydAddress {
     /// The start of every URL, without a slash at its end.
     Http(String),
     /// relayd's socket.
     Unix(PathBuf),
 }
 
-impl Address {
+impl RelaydAddress {
     /// The URL of one of the API's paths. Over a unix socket the host's name has no meaning.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
@@ -30,7 +30,7 @@ impl Address {
     }
 }
 
-impl FromStr for Address {
+impl FromStr for RelaydAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -57,7 +57,7 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RelaydAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(base) => f.write_str(base),
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn addresses_are_http_or_sockets() {
-        let url = |text: &str| text.parse::<Address>().map(|address| address.url("/healthz"));
+        let url = |text: &str| text.parse::<RelaydAddress>().map(|address| address.url("/healthz"));
         assert_eq!(url("http://127.0.0.1:7180/").unwrap(), "http://127.0.0.1:7180/healthz");
         assert_eq!(url("https://relayd.test/aegir").unwrap(), "https://relayd.test/aegir/healthz");
         assert_eq!(url("unix:/run/x.sock").unwrap(), "http://localhost/healthz");

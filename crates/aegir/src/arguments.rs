@@ -16,12 +16,13 @@ use aegir_service::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::address::Address;
+use crate::address::RelaydAddress;
 use crate::values::{
-    HostArgument, HostKeyArgument, Json, SecretArgument, ServiceArgument, TargetArgument, VariableArgument,
+    HostArgument, HostKeyArgument, JsonArgument, SecretArgument, ServiceArgument, TargetArgument,
+    VariableArgument,
 };
 
-pub use parse::{Refusal, parse};
+pub use parse::{UsageError, parse};
 
 pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
 
@@ -38,7 +39,7 @@ const HEADING: &str = "relayd";
 /// Ask for Operations, watch them and call them off. Talks to relayd's HTTP API and to nothing else.
 #[derive(Debug, Parser)]
 #[command(name = "aegir", version, max_term_width = 100, after_help = exit_codes())]
-pub struct Arguments {
+pub struct Cli {
     /// Where and how.
     #[command(flatten)]
     pub connection: Connection,
@@ -60,7 +61,7 @@ pub struct Connection {
         value_name = "URL",
         default_value = "http://127.0.0.1:7180"
     )]
-    pub url: Address,
+    pub url: RelaydAddress,
     /// The file with relayd's API token
     #[arg(
         long,
@@ -81,23 +82,23 @@ pub struct Connection {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Ask for an Operation
-    Run(Box<Run>),
+    Run(Box<RunArguments>),
     /// List Operations, newest first
-    Ls(Ls),
+    Ls(LsArguments),
     /// Show an Operation: its attempts, its locks and every change of its state
-    Show(Show),
+    Show(ShowArguments),
     /// Print what an Operation has done, or watch it
-    Log(Log),
+    Log(LogArguments),
     /// Call an Operation off
-    Cancel(Action),
+    Cancel(ActionArguments),
     /// Try an ended Operation again: a further attempt with the same input
-    Retry(Retry),
+    Retry(RetryArguments),
     /// Carry out what a dry run has planned, unless it is something else by now
-    Approve(Approve),
+    Approve(ApproveArguments),
     /// Give an attempt up whose node is gone for good, so that its locks are free again
-    Lost(Lost),
+    Lost(LostArguments),
     /// Let nothing new start on a backend; what runs there is not touched
-    Pause(Pause),
+    Pause(PauseArguments),
     /// Let things start on a backend again
     Resume {
         /// Which
@@ -106,19 +107,19 @@ pub enum Command {
     /// List the backends, and whether anything may start there
     Backends,
     /// Walk the way from here to a minion and give a verdict for every hop
-    Check(Check),
+    Check(CheckArguments),
     /// List what the backends can do
-    Catalog(Catalog),
+    Catalog(CatalogArguments),
     /// List what roles have handed over about a target, or print one value
-    Documents(Documents),
+    Documents(DocumentsArguments),
     /// List the nodes that relayd has heard of
     Nodes,
     /// Look after messages that nobody could handle
     Dead(Dead),
     /// Begin a role, or look at one, on this machine: relayd is not asked
-    Role(Role),
+    Role(RoleArguments),
     /// Look at a plug-in runner, on this machine: relayd is not asked
-    Runner(Runner),
+    Runner(RunnerArguments),
     /// Print a link that signs a browser in to relayd's page, once
     SignIn,
     /// Print a completion script for a shell
@@ -143,7 +144,7 @@ Examples:
   aegir run static_site.deploy --target site:example.test --host web1=192.0.2.7 \\
       --service web1:nginx --var source=/srv/content/example --follow
   aegir run static_site.verify --target site:example.test --hosts-file hosts.json --vars-file site.json")]
-pub struct Run {
+pub struct RunArguments {
     /// What to do, as in static_site.deploy
     #[arg(value_name = "ROLE.OPERATION")]
     pub name: OperationName,
@@ -202,7 +203,7 @@ pub struct Run {
 
 /// `aegir ls`.
 #[derive(Debug, Args)]
-pub struct Ls {
+pub struct LsArguments {
     /// Only those in this state
     #[arg(long, value_name = "STATE", value_parser = crate::values::state)]
     pub state: Option<State>,
@@ -222,7 +223,7 @@ pub struct Ls {
 
 /// `aegir show`.
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct ShowArguments {
     /// An id, the start of one, or `latest`
     pub id: String,
     /// List the value that each Task gets for each of its variables, and the scope that it comes from
@@ -232,7 +233,7 @@ pub struct Show {
 
 /// `aegir log`.
 #[derive(Debug, Args)]
-pub struct Log {
+pub struct LogArguments {
     /// An id, the start of one, or `latest`
     pub id: String,
     /// Go on until the Operation has ended; the exit code is then the Operation's
@@ -278,7 +279,7 @@ impl From<StreamArgument> for Stream {
 
 /// `aegir cancel` and `aegir retry`.
 #[derive(Debug, Args)]
-pub struct Action {
+pub struct ActionArguments {
     /// An id, the start of one, or `latest`
     pub id: String,
     /// Who asks, for the records
@@ -295,10 +296,10 @@ before it have run by then. What a source holds, such as a branch, is not part o
 
   aegir run static_site.deploy --target site:example.test … --plan --follow
   aegir approve 019aab34 --follow")]
-pub struct Approve {
+pub struct ApproveArguments {
     /// Which dry run, and who approves
     #[command(flatten)]
-    pub action: Action,
+    pub action: ActionArguments,
     /// Do not ask what the Operation's role wants confirmed
     #[arg(long)]
     pub yes: bool,
@@ -318,10 +319,10 @@ attempt can act any more: that the node is down or its dispatcherd and runners a
 aegir-dispatcherd` does not stop runners), and that on its minions no process has AEGIR_ATTEMPT=ID/N in its \
 environment. Should the node be heard of again, it is told to stop the attempt; what it did until then is done. \
 What is declared lost is not tried again by itself: `aegir retry ID`.")]
-pub struct Lost {
+pub struct LostArguments {
     /// Which, and who asks
     #[command(flatten)]
-    pub action: Action,
+    pub action: ActionArguments,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
@@ -329,7 +330,7 @@ pub struct Lost {
 
 /// `aegir pause`.
 #[derive(Debug, Args)]
-pub struct Pause {
+pub struct PauseArguments {
     /// Which
     pub backend: BackendName,
     /// Why, for whoever wonders
@@ -342,7 +343,7 @@ pub struct Pause {
 
 /// `aegir check`.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArguments {
     /// A minion to verify at the end of the way (repeatable)
     #[arg(long = "host", value_name = "NAME[=[USER@]ADDRESS[:PORT]]")]
     pub hosts: Vec<HostArgument>,
@@ -359,7 +360,7 @@ pub struct Check {
 
 /// `aegir catalog`.
 #[derive(Debug, Args)]
-pub struct Catalog {
+pub struct CatalogArguments {
     /// Only this role, with its variables
     pub role: Option<String>,
 }
@@ -369,10 +370,10 @@ pub struct Catalog {
 #[command(after_help = "\
 The new attempt goes on from the first Task that no earlier one has finished, with what the finished ones handed over. \
 When the role has changed since then, it begins from the start.")]
-pub struct Retry {
+pub struct RetryArguments {
     /// Which one, and who asks
     #[command(flatten)]
-    pub action: Action,
+    pub action: ActionArguments,
     /// Run the Tasks that are finished again, too
     #[arg(long)]
     pub from_start: bool,
@@ -380,7 +381,7 @@ pub struct Retry {
 
 /// `aegir role`.
 #[derive(Debug, Args)]
-pub struct Role {
+pub struct RoleArguments {
     /// What to do
     #[command(subcommand)]
     pub command: RoleCommand,
@@ -413,7 +414,7 @@ pub enum RoleCommand {
 
 /// `aegir runner`.
 #[derive(Debug, Args)]
-pub struct Runner {
+pub struct RunnerArguments {
     /// What to do
     #[command(subcommand)]
     pub command: RunnerCommand,
@@ -431,10 +432,10 @@ pub enum RunnerCommand {
 pub struct RunnerCheck {
     /// What a role's manifest would say to it
     #[arg(long = "with", value_name = "JSON", default_value = "{}")]
-    pub settings: Json<Map<String, Value>>,
+    pub settings: JsonArgument<Map<String, Value>>,
     /// The Task's variables
     #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub variables: Json<BTreeMap<VariableName, Value>>,
+    pub variables: JsonArgument<BTreeMap<VariableName, Value>>,
     /// A variable that the Task lists and that has no value (repeatable)
     #[arg(long, value_name = "NAME")]
     pub absent: Vec<VariableName>,
@@ -448,7 +449,7 @@ pub struct RunnerCheck {
 
 /// `aegir documents`.
 #[derive(Debug, Args)]
-pub struct Documents {
+pub struct DocumentsArguments {
     /// As the Operations named it. The id is the name of a target that was given none
     #[arg(value_name = "KIND:ID")]
     pub target: TargetArgument,

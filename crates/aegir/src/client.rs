@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::address::Address;
+use crate::address::RelaydAddress;
 use crate::arguments::Connection;
 use crate::error::Error;
 
@@ -24,7 +24,7 @@ const PAGE: u32 = 500;
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    address: Address,
+    address: RelaydAddress,
 }
 
 impl Client {
@@ -47,7 +47,7 @@ impl Client {
             // The token goes to the relayd that was named, and to nobody else.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
-        if let Address::Unix(socket) = &connection.url {
+        if let RelaydAddress::Unix(socket) = &connection.url {
             builder = builder.unix_socket(socket.as_path());
         }
         if !connection.url.is_encrypted() {
@@ -61,7 +61,7 @@ impl Client {
 
     /// Where relayd is.
     #[must_use]
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &RelaydAddress {
         &self.address
     }
 

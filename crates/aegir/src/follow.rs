@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 
 use crate::client::{Client, chain};
 use crate::error::Error;
-use crate::sse::{Event, Parser};
+use crate::sse::{Parser, SseEvent};
 
 /// relayd sends something at least every five seconds; after this long without a byte it is away.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -17,9 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(3);
 
-/// What is told to a [`Watcher`].
+/// What is told to a [`FollowOutput`].
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum FollowUpdate<'a> {
     /// Where the Operation stands now.
     State(&'a OperationSummary),
     /// The next record, without its newline.
@@ -36,12 +36,12 @@ pub enum News<'a> {
 }
 
 /// Who watches.
-pub trait Watcher {
+pub trait FollowOutput {
     /// Takes one piece of news.
     ///
     /// # Errors
     /// When it can't be shown; following then ends.
-    fn news(&mut self, news: News<'_>) -> Result<(), Error>;
+    fn news(&mut self, news: FollowUpdate<'_>) -> Result<(), Error>;
 
     /// Nothing more is there at the moment: what was held back is to be shown.
     ///
@@ -129,7 +129,7 @@ struct Follower<'a, W> {
 ///
 /// # Errors
 /// When relayd can't be reached the first time, refuses, or the watcher can't go on.
-pub async fn follow<W: Watcher>(
+pub async fn follow<W: FollowOutput>(
     client: &Client,
     id: OperationId,
     start: Start,
@@ -147,7 +147,7 @@ pub async fn follow<W: Watcher>(
             },
             None => match follower.connect(&path).await {
                 Ok(connected) => {
-                    follower.watcher.news(News::Back)?;
+                    follower.watcher.news(FollowUpdate::Back)?;
                     response = Some(connected);
                     pause = FIRST_PAUSE;
                     continue;
@@ -156,7 +156,7 @@ pub async fn follow<W: Watcher>(
                 Err(error) => return Err(error),
             },
         };
-        follower.watcher.news(News::Away(&broken))?;
+        follower.watcher.news(FollowUpdate::Away(&broken))?;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
@@ -185,7 +185,7 @@ pub(crate) fn goes_on(error: &Error) -> bool {
     }
 }
 
-impl<W: Watcher> Follower<'_, W> {
+impl<W: FollowOutput> Follower<'_, W> {
     async fn connect(&self, path: &str) -> Result<Response, Error> {
         let mut request = self.client.request(Method::GET, path).header("Accept", "text/event-stream");
         if let Some(id) = self.position.last_event_id() {
@@ -226,7 +226,7 @@ impl<W: Watcher> Follower<'_, W> {
         }
     }
 
-    fn event(&mut self, event: &Event) -> Result<Option<Ended>, Error> {
+    fn event(&mut self, event: &SseEvent) -> Result<Option<Ended>, Error> {
         let unclear = |message: String| Error::Answer { what: "following an Operation".to_owned(), message };
         match event.kind.as_str() {
             "record" => {
@@ -237,7 +237,7 @@ impl<W: Watcher> Follower<'_, W> {
                     Fit::Gap => return Ok(Some(Ended::Broken("a record is missing".to_owned()))),
                     Fit::Next => {
                         self.position = Position(Some(at));
-                        self.watcher.news(News::Record { attempt: at.0, line: &event.data })?;
+                        self.watcher.news(FollowUpdate::Record { attempt: at.0, line: &event.data })?;
                     }
                 }
             }
@@ -245,7 +245,7 @@ impl<W: Watcher> Follower<'_, W> {
                 let summary: OperationSummary =
                     serde_json::from_slice(&event.data).map_err(|error| unclear(error.to_string()))?;
                 if self.summary.as_ref() != Some(&summary) {
-                    self.watcher.news(News::State(&summary))?;
+                    self.watcher.news(FollowUpdate::State(&summary))?;
                     self.summary = Some(summary);
                 }
             }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = match arguments::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
-        Err(refusal) => return refusal.tell(),
+        Err(refusal) => return refusal.print(),
     };
     let as_json = arguments.connection.json;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

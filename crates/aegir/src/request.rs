@@ -7,9 +7,9 @@ use aegir_protocol::read::{UnknownFields, from_json};
 use aegir_protocol::request::{Request, RequestTarget};
 use serde_json::{Value, json};
 
-use crate::arguments::{Check, Run};
+use crate::arguments::{CheckArguments, RunArguments};
 use crate::error::Error;
-use crate::values::{HostArgument, HostKeyArgument, Key, ServiceArgument, Source};
+use crate::values::{HostArgument, HostKeyArgument, ServiceArgument, TextSource, VariableKey};
 
 /// Gives the text of a file.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<String, Error>;
@@ -18,7 +18,7 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<String, Error>;
 ///
 /// # Errors
 /// When a file can't be read or does not hold what is expected of it, or a flag names a host that is not there.
-pub fn request(run: &Run, read: ReadFile<'_>) -> Result<Request, Error> {
+pub fn request(run: &RunArguments, read: ReadFile<'_>) -> Result<Request, Error> {
     let mut hosts = hosts(&run.hosts_files, &run.hosts, &run.host_keys, read)?;
     add_services(&mut hosts, &run.services)?;
     Ok(Request {
@@ -45,7 +45,7 @@ pub fn request(run: &Run, read: ReadFile<'_>) -> Result<Request, Error> {
 ///
 /// # Errors
 /// As for [`request`].
-pub fn hosts_to_check(check: &Check, read: ReadFile<'_>) -> Result<Vec<Host>, Error> {
+pub fn hosts_to_check(check: &CheckArguments, read: ReadFile<'_>) -> Result<Vec<Host>, Error> {
     hosts(&check.hosts_files, &check.hosts, &check.host_keys, read)
 }
 
@@ -85,14 +85,14 @@ fn hosts(
     Ok(hosts)
 }
 
-fn host_keys(source: &Source, read: ReadFile<'_>) -> Result<Vec<HostKey>, Error> {
+fn host_keys(source: &TextSource, read: ReadFile<'_>) -> Result<Vec<HostKey>, Error> {
     match source {
-        Source::Text(text) => {
+        TextSource::Text(text) => {
             let key = HostKey::try_from(text.clone())
                 .map_err(|error| Error::Usage(format!("--host-key: {error}")))?;
             Ok(vec![key])
         }
-        Source::File(path) => {
+        TextSource::File(path) => {
             let text = read(path)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             let keys: Result<Vec<_>, _> = lines.map(|line| HostKey::try_from(line.to_owned())).collect();
@@ -120,9 +120,9 @@ fn add_services(hosts: &mut [Host], services: &[ServiceArgument]) -> Result<(), 
     Ok(())
 }
 
-fn variables(run: &Run, read: ReadFile<'_>) -> Result<Variables, Error> {
+fn variables(run: &RunArguments, read: ReadFile<'_>) -> Result<Variables, Error> {
     let mut variables = Variables::new();
-    let mut set = |key: &Key, value: Value| {
+    let mut set = |key: &VariableKey, value: Value| {
         variables.entry(key.scope.clone()).or_default().insert(key.name.clone(), value);
     };
     for file in &run.variables_files {
@@ -130,7 +130,7 @@ fn variables(run: &Run, read: ReadFile<'_>) -> Result<Variables, Error> {
             .map_err(|error| Error::file(file, format!("{{SCOPE: {{KEY: VALUE}}}} is expected: {error}")))?;
         for (scope, values) in listed {
             for (name, value) in values {
-                set(&Key { scope: scope.clone(), name }, value);
+                set(&VariableKey { scope: scope.clone(), name }, value);
             }
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::arguments::{Arguments, Command};
+    use crate::arguments::{Cli, Command};
 
     fn files(path: &Path) -> Result<String, Error> {
         Ok(match path.to_str() {
@@ -178,8 +178,7 @@ mod tests {
     fn run(arguments: &[&str]) -> Result<Request, Error> {
         let all =
             ["aegir", "run", "static_site.deploy", "--target", "site:example.test", "--requested-by", "kim"];
-        let Command::Run(run) = Arguments::try_parse_from(all.iter().chain(arguments)).unwrap().command
-        else {
+        let Command::Run(run) = Cli::try_parse_from(all.iter().chain(arguments)).unwrap().command else {
             panic!("not a run")
         };
         request(&run, &files)

@@ -5,8 +5,8 @@ const MAX_LINE: usize = 1024 * 1024;
 
 /// An event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
-    /// What to send as `Last-Event-ID` to go on behind it.
+pub struct SseEvent {
+    /// What to send as `Last-SseEvent-ID` to go on behind it.
     pub id: Option<String>,
     /// Its type.
     pub kind: String,
@@ -27,7 +27,7 @@ pub struct Parser {
     start: usize,
     /// Up to where there is no newline.
     searched: usize,
-    event: Event,
+    event: SseEvent,
     has_data: bool,
 }
 
@@ -44,7 +44,7 @@ impl Parser {
     ///
     /// # Errors
     /// When a line is too long to be relayd's.
-    pub fn next_event(&mut self) -> Result<Option<Event>, LineTooLong> {
+    pub fn next_event(&mut self) -> Result<Option<SseEvent>, LineTooLong> {
         while let Some(length) = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n') {
             let (from, to) = (self.start, self.searched + length);
             self.start = to + 1;
@@ -57,7 +57,7 @@ impl Parser {
         if self.buffer.len() - self.start > MAX_LINE { Err(LineTooLong) } else { Ok(None) }
     }
 
-    fn line(&mut self, from: usize, to: usize) -> Option<Event> {
+    fn line(&mut self, from: usize, to: usize) -> Option<SseEvent> {
         let line = &self.buffer[from..to];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -92,7 +92,7 @@ mod tests {
     const STREAM: &str = ": ping\n\nevent: state\ndata: {}\n\nevent: record\r\nid: 1-1\r\ndata: {\"a\": \"b:c\"}\r\n\r\n\
                           event: end\ndata\n\ndata: one\ndata: two\n\nevent: nothing\n\n";
 
-    fn events(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<Event> {
+    fn events(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<SseEvent> {
         let mut parser = Parser::default();
         let mut events = Vec::new();
         for piece in pieces {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn it_does_not_matter_where_the_stream_is_cut() {
-        let event = |id: Option<&str>, kind: &str, data: &str| Event {
+        let event = |id: Option<&str>, kind: &str, data: &str| SseEvent {
             id: id.map(str::to_owned),
             kind: kind.to_owned(),
             data: data.as_bytes().to_vec(),

@@ -79,14 +79,14 @@ fn address_and_port(place: &str) -> Result<(&str, Option<u16>), String> {
 
 /// A text, or the file that it is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum TextSource {
     /// As typed.
     Text(String),
     /// `@FILE`.
     File(PathBuf),
 }
 
-impl From<&str> for Source {
+impl From<&str> for TextSource {
     fn from(text: &str) -> Self {
         match text.strip_prefix('@') {
             Some(path) => Self::File(path.into()),
@@ -101,7 +101,7 @@ pub struct HostKeyArgument {
     /// Whose.
     pub host: HostName,
     /// The key.
-    pub key: Source,
+    pub key: TextSource,
 }
 
 impl FromStr for HostKeyArgument {
@@ -134,14 +134,14 @@ impl FromStr for ServiceArgument {
 
 /// `[SCOPE.]KEY`, before a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct VariableKey {
     /// Which entity the value belongs to.
     pub scope: String,
     /// The variable.
     pub name: String,
 }
 
-impl FromStr for Key {
+impl FromStr for VariableKey {
     type Err = String;
 
     /// The scope ends at the last dot: `tasks.codebase.ref` is `ref` in the scope `tasks.codebase`.
@@ -159,7 +159,7 @@ impl FromStr for Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableArgument {
     /// Which.
-    pub key: Key,
+    pub key: VariableKey,
     /// Its value.
     pub value: Value,
 }
@@ -182,7 +182,7 @@ impl FromStr for VariableArgument {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretArgument {
     /// Which.
-    pub key: Key,
+    pub key: VariableKey,
     /// Where its value is read from.
     pub file: PathBuf,
 }
@@ -237,9 +237,9 @@ where
 
 /// A JSON value on the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Json<T>(pub T);
+pub struct JsonArgument<T>(pub T);
 
-impl<T: DeserializeOwned> FromStr for Json<T> {
+impl<T: DeserializeOwned> FromStr for JsonArgument<T> {
     type Err = serde_json::Error;
 
     fn from_str(text: &str) -> Result<Self, serde_json::Error> {
@@ -279,7 +279,7 @@ mod tests {
     fn variables_have_scopes_and_types() {
         #[track_caller]
         fn check(text: &str, scope: &str, name: &str, value: Value) {
-            let key = Key { scope: scope.to_owned(), name: name.to_owned() };
+            let key = VariableKey { scope: scope.to_owned(), name: name.to_owned() };
             assert_eq!(text.parse(), Ok(VariableArgument { key, value }));
         }
         check("ref=main", "operation", "ref", json!("main"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The waits between attempts to reach the broker.
 #[derive(Clone, Copy, Debug)]
-pub struct Retry {
+pub struct Backoff {
     /// The first wait, at most.
     pub least: Duration,
     /// The longest wait.
@@ -13,7 +13,7 @@ pub struct Retry {
     pub mismatch: Duration,
 }
 
-impl Default for Retry {
+impl Default for Backoff {
     fn default() -> Self {
         Self {
             least: Duration::from_millis(200),
@@ -23,7 +23,7 @@ impl Default for Retry {
     }
 }
 
-impl Retry {
+impl Backoff {
     /// The wait after `failures` failures in a row: doubled each time up to the limit, then shortened at random
     /// by up to a half, so that those who lost the broker together do not all come back at once.
     ///
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_stay_within_their_limits() {
-        let retry = Retry::default();
+        let retry = Backoff::default();
         for failures in 0..100 {
             for random in [0, 1, 12_345, u64::MAX] {
                 let delay = retry.delay(failures, random);

@@ -23,7 +23,7 @@ const FRAME_MAX: u32 = 16 * 1024;
 /// else it is `guest`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct BrokerConfig {
     /// `amqp://HOST:PORT/VHOST` or `amqps://…`; the virtual host `/` is written `%2f`.
     pub url: String,
     /// The user to log in as; the default is the URL's, or `guest`.
@@ -41,7 +41,7 @@ pub struct Config {
     pub heartbeat_seconds: u16,
 }
 
-impl Default for Config {
+impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             url: "amqp://127.0.0.1:5672/%2f".to_owned(),
@@ -55,7 +55,7 @@ impl Default for Config {
     }
 }
 
-impl fmt::Debug for Config {
+impl fmt::Debug for BrokerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.
         f.debug_struct("Config")
@@ -73,7 +73,7 @@ impl fmt::Debug for Config {
 /// Why the broker's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum BrokerConfigError {
     /// The URL is none that we can use. The URL itself is not shown: it may hold a password.
     #[error("broker.url is not usable: {0}; amqp://HOST:PORT/VHOST is expected, with %2f for the vhost /")]
     Url(String),
@@ -97,12 +97,12 @@ pub enum ConfigError {
 }
 
 /// What a connection needs. It holds the password and is never logged: it has no `Debug`.
-pub(crate) struct Target {
+pub(crate) struct Endpoint {
     pub(crate) uri: AMQPUri,
     pub(crate) tls: OwnedTLSConfig,
 }
 
-impl Config {
+impl BrokerConfig {
     /// A configuration with this URL and defaults for the rest.
     #[must_use]
     pub fn from_url(url: &str) -> Self {
@@ -128,16 +128,16 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// See [`ConfigError`].
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// See [`BrokerConfigError`].
+    pub fn check(&self) -> Result<(), BrokerConfigError> {
         self.target().map(drop)
     }
 
     /// Everything that a connection needs, read now.
-    pub(crate) fn target(&self) -> Result<Target, ConfigError> {
+    pub(crate) fn target(&self) -> Result<Endpoint, BrokerConfigError> {
         let mut uri = parse(&self.url)?;
         if self.heartbeat_seconds == 0 {
-            return Err(ConfigError::Heartbeat);
+            return Err(BrokerConfigError::Heartbeat);
         }
         uri.query.heartbeat = Some(agreed(self.heartbeat_seconds));
         uri.query.frame_max = Some(FRAME_MAX);
@@ -151,10 +151,10 @@ impl Config {
             AMQPScheme::AMQPS => tls::settings(self)?,
             AMQPScheme::AMQP => OwnedTLSConfig::default(),
         };
-        Ok(Target { uri, tls })
+        Ok(Endpoint { uri, tls })
     }
 
-    fn password(&self) -> Result<Option<SecretString>, ConfigError> {
+    fn password(&self) -> Result<Option<SecretString>, BrokerConfigError> {
         if let Some(path) = &self.password_file {
             private(path)?;
             return Ok(Some(first_line(&read(path)?)));
@@ -177,23 +177,23 @@ fn first_line(text: &str) -> SecretString {
 }
 
 /// Refuses a file that everybody may read.
-pub(crate) fn private(path: &Path) -> Result<(), ConfigError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+pub(crate) fn private(path: &Path) -> Result<(), BrokerConfigError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| BrokerConfigError::Read { path: path.to_owned(), source })?;
     if metadata.permissions().mode() & 0o004 != 0 {
-        return Err(ConfigError::OpenToAll(path.to_owned()));
+        return Err(BrokerConfigError::OpenToAll(path.to_owned()));
     }
     Ok(())
 }
 
-pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+pub(crate) fn read(path: &Path) -> Result<String, BrokerConfigError> {
+    std::fs::read_to_string(path).map_err(|source| BrokerConfigError::Read { path: path.to_owned(), source })
 }
 
-fn parse(url: &str) -> Result<AMQPUri, ConfigError> {
+fn parse(url: &str) -> Result<AMQPUri, BrokerConfigError> {
     let mut uri: AMQPUri = url.parse().map_err(|reason: String| {
         // The reason can quote the URL.
-        ConfigError::Url(if reason.contains(url) { "it is no URL".to_owned() } else { reason })
+        BrokerConfigError::Url(if reason.contains(url) { "it is no URL".to_owned() } else { reason })
     })?;
     // The parser forgets an IPv6 address and falls back to its default host.
     let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -201,10 +201,10 @@ fn parse(url: &str) -> Result<AMQPUri, ConfigError> {
     if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         address.clone_into(&mut uri.authority.host);
     } else if host.is_empty() || host.starts_with(':') {
-        return Err(ConfigError::Url("it names no host".to_owned()));
+        return Err(BrokerConfigError::Url("it names no host".to_owned()));
     }
     if uri.vhost.len() > 255 {
-        return Err(ConfigError::Url("the vhost is longer than 255 bytes".to_owned()));
+        return Err(BrokerConfigError::Url("the vhost is longer than 255 bytes".to_owned()));
     }
     Ok(uri)
 }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn defaults_reach_the_default_virtual_host() {
-        let uri = Config::default().target().unwrap().uri;
+        let uri = BrokerConfig::default().target().unwrap().uri;
         assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("127.0.0.1", 5672));
         assert_eq!(uri.vhost, "/");
         assert_eq!(uri.query.heartbeat, Some(8));
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_is_not_forgotten() {
-        let config = Config::from_url("amqp://me:pw@[2001:db8::1]:5673/aegir");
+        let config = BrokerConfig::from_url("amqp://me:pw@[2001:db8::1]:5673/aegir");
         let uri = config.target().unwrap().uri;
         assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("2001:db8::1", 5673));
         assert_eq!(config.address(), "amqp://[2001:db8::1]:5673/aegir");
@@ -234,7 +234,7 @@ mod tests {
         for url in
             ["amqp://me:hunter22@host/%2f", "hunter22", "amqp://me:hunter22@:5672", "x://me:hunter22@h"]
         {
-            let config = Config::from_url(url);
+            let config = BrokerConfig::from_url(url);
             let error = config.target().err().map(|error| error.to_string()).unwrap_or_default();
             let shown = format!("{config:?} {} {error}", config.address());
             assert!(!shown.contains("hunter22"), "{shown}");
@@ -246,9 +246,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
         std::fs::write(&path, "s3cret\n").unwrap();
-        let config = Config { password_file: Some(path.clone()), ..Config::default() };
+        let config = BrokerConfig { password_file: Some(path.clone()), ..BrokerConfig::default() };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(config.check(), Err(ConfigError::OpenToAll(_))));
+        assert!(matches!(config.check(), Err(BrokerConfigError::OpenToAll(_))));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(config.target().unwrap().uri.authority.userinfo.password, "s3cret");
     }
@@ -262,19 +262,19 @@ mod tests {
         }
         std::fs::set_permissions(directory.path().join("key"), std::fs::Permissions::from_mode(0o644))
             .unwrap();
-        let half = Config {
+        let half = BrokerConfig {
             ca_file: path("ca"),
             certificate_file: path("certificate"),
-            ..Config::from_url("amqps://h")
+            ..BrokerConfig::from_url("amqps://h")
         };
-        assert!(matches!(half.check(), Err(ConfigError::HalfAnIdentity)));
-        let whole = Config { key_file: path("key"), ..half };
-        assert!(matches!(whole.check(), Err(ConfigError::OpenToAll(_))));
+        assert!(matches!(half.check(), Err(BrokerConfigError::HalfAnIdentity)));
+        let whole = BrokerConfig { key_file: path("key"), ..half };
+        assert!(matches!(whole.check(), Err(BrokerConfigError::OpenToAll(_))));
         std::fs::set_permissions(directory.path().join("key"), std::fs::Permissions::from_mode(0o600))
             .unwrap();
         whole.check().unwrap();
-        let nowhere = Config { ca_file: path("nowhere"), ..whole };
-        assert!(matches!(nowhere.check(), Err(ConfigError::Read { .. })));
+        let nowhere = BrokerConfig { ca_file: path("nowhere"), ..whole };
+        assert!(matches!(nowhere.check(), Err(BrokerConfigError::Read { .. })));
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused() {
-        assert!(toml::from_str::<Config>("url = 'amqp://h/'\nhartbeat_seconds = 3\n").is_err());
-        assert!(toml::from_str::<Config>("username = 'u'\n").is_ok());
+        assert!(toml::from_str::<BrokerConfig>("url = 'amqp://h/'\nhartbeat_seconds = 3\n").is_err());
+        assert!(toml::from_str::<BrokerConfig>("username = 'u'\n").is_ok());
     }
 }

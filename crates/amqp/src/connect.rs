@@ -8,9 +8,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
-use crate::config::{Config, ConfigError, Target};
+use crate::config::{BrokerConfig, BrokerConfigError, Endpoint};
 use crate::tls::advice;
-use crate::topology::{Argument, Binding, Exchange, Lifetime, Queue, Routing, Topology};
+use crate::topology::{Binding, Exchange, Lifetime, Queue, QueueArgument, Routing, Topology};
 
 /// How long one step may take: a connection, a declaration.
 pub(crate) const STEP: Duration = Duration::from_secs(15);
@@ -19,9 +19,9 @@ const PRECONDITION_FAILED: u16 = 406;
 
 /// Why a session could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum SessionError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    BrokerConfig(#[from] BrokerConfigError),
     #[error("cannot connect: {0}")]
     Connect(#[source] lapin::Error),
     #[error("cannot connect: {source}; {advice}")]
@@ -50,7 +50,11 @@ pub(crate) struct Opened {
     pub(crate) names: Names,
 }
 
-pub(crate) async fn open(config: &Config, name: &str, topology: &Topology) -> Result<Opened, OpenError> {
+pub(crate) async fn open(
+    config: &BrokerConfig,
+    name: &str,
+    topology: &Topology,
+) -> Result<Opened, SessionError> {
     let target = config.target()?;
     let consuming = connect(&target, format!("{name} (consume)")).await?;
     let mut names = Names::new();
@@ -58,29 +62,29 @@ pub(crate) async fn open(config: &Config, name: &str, topology: &Topology) -> Re
     let publishing = connect(&target, format!("{name} (publish)")).await?;
     let channel = open_channel(&publishing).await?;
     let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-    within("asked for confirms", confirms).await?.map_err(OpenError::Channel)?;
+    within("asked for confirms", confirms).await?.map_err(SessionError::Channel)?;
     Ok(Opened { publishing, consuming, channel, names })
 }
 
-async fn connect(target: &Target, name: String) -> Result<Connection, OpenError> {
+async fn connect(target: &Endpoint, name: String) -> Result<Connection, SessionError> {
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), "aegir".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-    let runtime = lapin::runtime::default_runtime().map_err(OpenError::Connect)?;
+    let runtime = lapin::runtime::default_runtime().map_err(SessionError::Connect)?;
     let connecting =
         Connection::connect_uri_with_config(target.uri.clone(), properties, target.tls.clone(), runtime);
     within("connected", connecting).await?.map_err(|source| match source.kind() {
         ErrorKind::IOError(error) => match advice(error) {
-            Some(advice) => OpenError::Tls { source, advice },
-            None => OpenError::Connect(source),
+            Some(advice) => SessionError::Tls { source, advice },
+            None => SessionError::Connect(source),
         },
-        _ => OpenError::Connect(source),
+        _ => SessionError::Connect(source),
     })
 }
 
-pub(crate) async fn open_channel(connection: &Connection) -> Result<Channel, OpenError> {
-    within("opened a channel", connection.create_channel()).await?.map_err(OpenError::Channel)
+pub(crate) async fn open_channel(connection: &Connection) -> Result<Channel, SessionError> {
+    within("opened a channel", connection.create_channel()).await?.map_err(SessionError::Channel)
 }
 
 /// Declares everything on a channel of its own, which a refusal closes.
@@ -88,7 +92,7 @@ pub(crate) async fn declare(
     connection: &Connection,
     topology: &Topology,
     names: &mut Names,
-) -> Result<(), OpenError> {
+) -> Result<(), SessionError> {
     let channel = open_channel(connection).await?;
     for exchange in &topology.exchanges {
         declare_exchange(&channel, exchange).await?;
@@ -100,10 +104,10 @@ pub(crate) async fn declare(
         bind(&channel, binding, names).await?;
     }
     let closing = channel.close(200, "declared".into());
-    within("closed a channel", closing).await?.map_err(OpenError::Channel)
+    within("closed a channel", closing).await?.map_err(SessionError::Channel)
 }
 
-async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<(), OpenError> {
+async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<(), SessionError> {
     let kind = match exchange.routing {
         Routing::Direct => ExchangeKind::Direct,
         Routing::Fanout => ExchangeKind::Fanout,
@@ -114,7 +118,7 @@ async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<(), 
     outcome.map_err(|source| refused(format!("exchange {}", exchange.name), source))
 }
 
-async fn declare_queue(channel: &Channel, queue: &Queue, names: &mut Names) -> Result<(), OpenError> {
+async fn declare_queue(channel: &Channel, queue: &Queue, names: &mut Names) -> Result<(), SessionError> {
     let (name, options) = match queue.lifetime {
         Lifetime::Durable => (queue.name.clone(), QueueDeclareOptions::durable()),
         // A name of its own for every session: the broker may not have noticed the end of the last one yet,
@@ -128,8 +132,8 @@ async fn declare_queue(channel: &Channel, queue: &Queue, names: &mut Names) -> R
     let mut arguments = FieldTable::default();
     for (key, value) in &queue.arguments {
         let value = match value {
-            Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
-            Argument::Number(number) => AMQPValue::LongLongInt(*number),
+            QueueArgument::Text(text) => AMQPValue::LongString(text.as_str().into()),
+            QueueArgument::Number(number) => AMQPValue::LongLongInt(*number),
         };
         arguments.insert(short(key)?, value);
     }
@@ -138,7 +142,7 @@ async fn declare_queue(channel: &Channel, queue: &Queue, names: &mut Names) -> R
     outcome.map(drop).map_err(|source| refused(format!("queue {}", queue.name), source))
 }
 
-async fn bind(channel: &Channel, binding: &Binding, names: &Names) -> Result<(), OpenError> {
+async fn bind(channel: &Channel, binding: &Binding, names: &Names) -> Result<(), SessionError> {
     let Binding { exchange, queue, routing_key } = binding;
     let name = names.get(queue).unwrap_or(queue);
     let options = QueueBindOptions::default();
@@ -153,23 +157,23 @@ async fn bind(channel: &Channel, binding: &Binding, names: &Names) -> Result<(),
     outcome.map_err(|source| refused(format!("binding of {queue} to {exchange}"), source))
 }
 
-fn refused(object: String, source: lapin::Error) -> OpenError {
+fn refused(object: String, source: lapin::Error) -> SessionError {
     match source.kind() {
         ErrorKind::ProtocolError(error) if error.get_id() == PRECONDITION_FAILED => {
             let error = format!(
                 "the broker says {}; stop what uses it, drain it, delete it, and it is made anew",
                 error.get_message()
             );
-            OpenError::Mismatch { object, error }
+            SessionError::Mismatch { object, error }
         }
-        _ => OpenError::Declare { object, source },
+        _ => SessionError::Declare { object, source },
     }
 }
 
-fn short(text: &str) -> Result<ShortString, OpenError> {
-    ShortString::try_new(text).map_err(|_| OpenError::TooLong(text.to_owned()))
+fn short(text: &str) -> Result<ShortString, SessionError> {
+    ShortString::try_new(text).map_err(|_| SessionError::TooLong(text.to_owned()))
 }
 
-async fn within<T>(what: &'static str, step: impl Future<Output = T>) -> Result<T, OpenError> {
-    timeout(STEP, step).await.map_err(|_| OpenError::Silent(what))
+async fn within<T>(what: &'static str, step: impl Future<Output = T>) -> Result<T, SessionError> {
+    timeout(STEP, step).await.map_err(|_| SessionError::Silent(what))
 }

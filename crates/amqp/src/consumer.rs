@@ -1,6 +1,6 @@
 //! Deliveries, and what can be done with one.
 //!
-//! A delivery is settled exactly once: [`Delivery::done`] when its effects are on disk, or [`Delivery::bury`]
+//! A delivery is settled exactly once: [`Delivery::done`] when its effects are on disk, or [`Delivery::dead_letter`]
 //! when it cannot be handled. Until then the broker keeps it, and delivers it again when the session ends.
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::publisher::{PublishError, Publisher};
 /// How long an acknowledgement may take to reach the socket.
 const ACK: Duration = Duration::from_secs(30);
 /// How often burying is tried before the message goes back to its queue, and the pause between.
-const BURIALS: u32 = 5;
-const BURIAL_PAUSE: Duration = Duration::from_secs(1);
+const DEAD_LETTER_TRIES: u32 = 5;
+const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(1);
 
 /// What to consume.
 #[derive(Clone, Debug)]
@@ -68,12 +68,12 @@ impl Deliveries {
 
     /// The next delivery; `None` once the link was stopped and nothing is left. Cancel safe.
     pub async fn recv(&mut self) -> Option<Delivery> {
-        self.receiver.recv().await.map(Delivery::handed)
+        self.receiver.recv().await.map(Delivery::delivered)
     }
 
     /// The next delivery, if one is here already: for taking all that waits into one commit.
     pub fn try_recv(&mut self) -> Option<Delivery> {
-        self.receiver.try_recv().ok().map(Delivery::handed)
+        self.receiver.try_recv().ok().map(Delivery::delivered)
     }
 }
 
@@ -114,7 +114,7 @@ pub enum SettleError {
     Lost,
     /// The dead-letter queue did not take it. It went back to its queue.
     #[error("the dead-letter queue did not take the message: it will be delivered again")]
-    NotBuried(#[source] PublishError),
+    NotDeadLettered(#[source] PublishError),
 }
 
 /// A message that the broker delivered.
@@ -131,7 +131,7 @@ pub struct Delivery {
     /// `None` once settled.
     acker: Option<Acker>,
     /// Whether a reader has it. What is dropped before that was nobody's mistake.
-    handed: bool,
+    delivered: bool,
     /// Counts it as unsettled.
     _unsettled: Arc<()>,
 }
@@ -152,13 +152,13 @@ impl Delivery {
             queue,
             publisher,
             acker: Some(from.acker),
-            handed: false,
+            delivered: false,
             _unsettled: unsettled,
         }
     }
 
-    fn handed(mut self) -> Self {
-        self.handed = true;
+    fn delivered(mut self) -> Self {
+        self.delivered = true;
         self
     }
 
@@ -237,7 +237,7 @@ impl Delivery {
     /// # Errors
     ///
     /// [`SettleError::Lost`]: it will be delivered again.
-    pub async fn done(mut self) -> Result<(), SettleError> {
+    pub async fn ack(mut self) -> Result<(), SettleError> {
         self.acknowledge().await
     }
 
@@ -247,8 +247,8 @@ impl Delivery {
     /// # Errors
     ///
     /// [`SettleError::Lost`]: some, perhaps all, will be delivered again.
-    pub async fn done_all(deliveries: Vec<Self>) -> Result<(), SettleError> {
-        join_all(deliveries.into_iter().map(Self::done)).await.into_iter().collect()
+    pub async fn ack_all(deliveries: Vec<Self>) -> Result<(), SettleError> {
+        join_all(deliveries.into_iter().map(Self::ack)).await.into_iter().collect()
     }
 
     /// Moves it to the dead-letter queue with the reason, and settles it once the broker has confirmed that.
@@ -257,24 +257,24 @@ impl Delivery {
     /// # Errors
     ///
     /// See [`SettleError`]: it will be delivered again.
-    pub async fn bury(self, code: &str, reason: &str) -> Result<(), SettleError> {
+    pub async fn dead_letter(self, code: &str, reason: &str) -> Result<(), SettleError> {
         let body = Body::whole(self.body());
-        self.bury_with(code, reason, body).await
+        self.dead_letter_with(code, reason, body).await
     }
 
-    /// As [`bury`](Self::bury), with another body in the letter: for what may hold a secret in the clear.
+    /// As [`dead_letter`](Self::dead_letter), with another body in the letter: for what may hold a secret in the clear.
     ///
     /// # Errors
     ///
     /// See [`SettleError`]: it will be delivered again.
-    pub async fn bury_with(mut self, code: &str, reason: &str, body: Body) -> Result<(), SettleError> {
+    pub async fn dead_letter_with(mut self, code: &str, reason: &str, body: Body) -> Result<(), SettleError> {
         let mut outcome = self.publish_letter(code, reason, &body).await;
-        for _ in 1..BURIALS {
+        for _ in 1..DEAD_LETTER_TRIES {
             match &outcome {
                 Ok(()) | Err(PublishError::Lost | PublishError::NotConnected) => break,
                 Err(_) if !self.usable() => break,
                 Err(_) => {
-                    tokio::time::sleep(BURIAL_PAUSE).await;
+                    tokio::time::sleep(DEAD_LETTER_PAUSE).await;
                     outcome = self.publish_letter(code, reason, &body).await;
                 }
             }
@@ -286,7 +286,7 @@ impl Delivery {
         let Some(acker) = self.acker.take() else { return Err(SettleError::Lost) };
         let back = acker.nack(BasicNackOptions { multiple: false, requeue: true });
         match timeout(ACK, back).await {
-            Ok(Ok(true)) => Err(SettleError::NotBuried(error)),
+            Ok(Ok(true)) => Err(SettleError::NotDeadLettered(error)),
             Ok(Ok(false) | Err(_)) | Err(_) => Err(SettleError::Lost),
         }
     }
@@ -320,7 +320,7 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.handed && self.usable() {
+        if self.delivered && self.usable() {
             tracing::error!(
                 queue = &*self.queue,
                 "a delivery was dropped unsettled: it is delivered again when the session ends"

@@ -9,7 +9,7 @@ use lapin::protocol::{AMQPClass, connection::AMQPMethod, parse_class};
 use lapin::tcp::AMQPUriTcpExt as _;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::config::Config;
+use crate::config::BrokerConfig;
 
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const NEEDED: [&str; 4] =
 
 /// What a broker says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Greeting {
+pub struct ServerProperties {
     /// `RabbitMQ`.
     pub product: String,
     /// `3.10.8`.
@@ -34,7 +34,7 @@ pub struct Greeting {
     pub capabilities: Vec<String>,
 }
 
-impl Greeting {
+impl ServerProperties {
     fn new(properties: &FieldTable) -> Self {
         let text = |name: &str| match properties.inner().get(name) {
             Some(AMQPValue::LongString(text)) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
@@ -64,7 +64,7 @@ impl Greeting {
     }
 }
 
-impl fmt::Display for Greeting {
+impl fmt::Display for ServerProperties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -77,18 +77,18 @@ impl fmt::Display for Greeting {
     }
 }
 
-impl Config {
+impl BrokerConfig {
     /// Asks the broker who it is, on a connection of its own that ends before anybody logs in.
     ///
     /// # Errors
     ///
     /// When it can't be reached, or answers with something else.
-    pub async fn greeting(&self) -> io::Result<Greeting> {
+    pub async fn greeting(&self) -> io::Result<ServerProperties> {
         let asked = tokio::time::timeout(LIMIT, self.ask());
         asked.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn ask(&self) -> io::Result<Greeting> {
+    async fn ask(&self) -> io::Result<ServerProperties> {
         let target = self.target().map_err(io::Error::other)?;
         let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
         let mut stream = target.uri.connect_with_config_async(target.tls.as_ref(), &runtime).await?;
@@ -105,7 +105,7 @@ impl Config {
         stream.read_exact(&mut payload).await?;
         match parse_class(payload.as_slice()) {
             Ok((_, AMQPClass::Connection(AMQPMethod::Start(start)))) => {
-                Ok(Greeting::new(&start.server_properties))
+                Ok(ServerProperties::new(&start.server_properties))
             }
             Ok(_) | Err(_) => Err(io::Error::other("it greets with something else than AMQP 0-9-1's start")),
         }
@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_says_who_it_is_and_can_do_what_we_need() {
         let broker = Broker::for_tests().await.unwrap();
-        let greeting = Config::from_url(broker.url()).greeting().await.unwrap();
+        let greeting = BrokerConfig::from_url(broker.url()).greeting().await.unwrap();
         assert_eq!(greeting.product, "RabbitMQ");
         assert!(greeting.version.split('.').count() >= 3, "{greeting}");
         assert!(greeting.platform.starts_with("Erlang/OTP"), "{greeting}");
@@ -131,7 +131,8 @@ mod tests {
     fn versions_are_compared_by_their_numbers() {
         let old = |version: &str| {
             let (product, platform) = ("RabbitMQ".to_owned(), String::new());
-            Greeting { product, version: version.to_owned(), platform, capabilities: Vec::new() }.is_too_old()
+            ServerProperties { product, version: version.to_owned(), platform, capabilities: Vec::new() }
+                .is_too_old()
         };
         assert!(old("3.9.29") && old("2.8.7"));
         assert!(!old("3.10.8") && !old("3.13.0") && !old("4.0.5"));
@@ -147,7 +148,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
             stream
         });
-        let config = Config::from_url(&format!("amqp://127.0.0.1:{port}/%2f"));
+        let config = BrokerConfig::from_url(&format!("amqp://127.0.0.1:{port}/%2f"));
         assert!(config.greeting().await.unwrap_err().to_string().contains("AMQP 0-9-1"));
         drop(answer.await.unwrap());
     }

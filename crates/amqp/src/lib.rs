@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`config`] | where the broker is, and the credentials for it |
 //! | [`topology`] | what a frontend and a node declare, as data |
-//! | [`session`] | [`Builder`](session::Builder) and [`Link`](session::Link): connect, declare, run, report, back off |
+//! | [`session`] | [`SessionBuilder`](session::SessionBuilder) and [`BrokerSession`](session::BrokerSession): connect, declare, run, report, back off |
 //! | [`publisher`] | publishing with confirms, many in flight |
 //! | [`consumer`] | deliveries, and what can be done with one |
 //! | [`dead`] | what a message looks like in `aegir.dead` |
@@ -14,30 +14,30 @@
 //! nothing outside this crate has to know. lapin's automatic recovery stays off: it hides outages, gives up
 //! after a while and leaves out what ends a channel, so that a supervisor is needed in any case.
 
-mod additions;
+mod activity;
 mod backoff;
-mod canary;
 pub mod config;
 mod connect;
 pub mod consumer;
 pub mod dead;
 mod greeting;
+mod loopback_probe;
 mod probe;
 mod publish;
 pub mod publisher;
 mod pump;
+mod runtime_topology;
 pub mod session;
-mod signs;
 mod status;
 mod supervise;
 mod tls;
 pub mod topology;
 
-pub use config::Config;
+pub use config::BrokerConfig;
 pub use consumer::{Consume, ConsumeControl, Deliveries, Delivery, SettleError};
-pub use greeting::Greeting;
-pub use publisher::{Outgoing, Pending, PublishError, Publisher};
-pub use session::{Builder, Link, Status};
+pub use greeting::ServerProperties;
+pub use publisher::{Outgoing, PendingConfirm, PublishError, Publisher};
+pub use session::{BrokerSession, SessionBuilder, Status};
 pub use topology::Topology;
 
 /// A `tracing` filter directive that programs set: lapin prints every returned message with its whole body, and

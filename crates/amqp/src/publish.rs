@@ -19,21 +19,21 @@ use lapin::{Channel, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::publisher::{Prepared, PublishError};
-use crate::signs::Told;
+use crate::activity::PublisherActivity;
+use crate::publisher::{PreparedMessage, PublishError};
 
 /// The header with a message's number within its session.
 const NUMBER: &str = "x-aegir-number";
 
 /// A message, its share of the window, and who waits for the outcome.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) prepared: Prepared,
+pub(crate) struct PublishJob {
+    pub(crate) prepared: PreparedMessage,
     pub(crate) permit: OwnedSemaphorePermit,
     pub(crate) outcome: oneshot::Sender<Result<(), PublishError>>,
 }
 
-impl std::fmt::Debug for Prepared {
+impl std::fmt::Debug for PreparedMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prepared")
             .field("exchange", &self.exchange)
@@ -64,12 +64,12 @@ type Publishing = Pin<Box<dyn Future<Output = Confirmed> + Send>>;
 /// What ended the channel.
 pub(crate) async fn run(
     channel: Channel,
-    mut jobs: mpsc::Receiver<Job>,
-    told: Told,
+    mut jobs: mpsc::Receiver<PublishJob>,
+    activity: PublisherActivity,
     ended: CancellationToken,
 ) -> Result<(), lapin::Error> {
     let outcome = tokio::select! {
-        outcome = carry(&channel, &mut jobs, &told) => outcome,
+        outcome = publish_jobs(&channel, &mut jobs, &activity) => outcome,
         () = ended.cancelled() => Ok(()),
     };
     jobs.close();
@@ -79,7 +79,11 @@ pub(crate) async fn run(
     outcome
 }
 
-async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>, told: &Told) -> Result<(), lapin::Error> {
+async fn publish_jobs(
+    channel: &Channel,
+    jobs: &mut mpsc::Receiver<PublishJob>,
+    activity: &PublisherActivity,
+) -> Result<(), lapin::Error> {
     let mut number = 0;
     let mut under_way: FuturesUnordered<Publishing> = FuturesUnordered::new();
     let mut returned = HashSet::new();
@@ -120,12 +124,12 @@ async fn carry(channel: &Channel, jobs: &mut mpsc::Receiver<Job>, told: &Told) -
         if !running {
             return Ok(());
         }
-        settle(batch, &mut returned, told)?;
+        settle(batch, &mut returned, activity)?;
     }
 }
 
-async fn publish(channel: Channel, number: i64, job: Job) -> Confirmed {
-    let Prepared { exchange, routing_key, mandatory, body, properties } = job.prepared;
+async fn publish(channel: Channel, number: i64, job: PublishJob) -> Confirmed {
+    let PreparedMessage { exchange, routing_key, mandatory, body, properties } = job.prepared;
     let entry = Entry {
         number,
         exchange: exchange.to_string(),
@@ -146,7 +150,11 @@ async fn publish(channel: Channel, number: i64, job: Job) -> Confirmed {
 
 /// Tells the callers of a batch. `returned` keeps the numbers of returned messages whose own confirm is still to
 /// come.
-fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>, told: &Told) -> Result<(), lapin::Error> {
+fn settle(
+    batch: Vec<Confirmed>,
+    returned: &mut HashSet<i64>,
+    activity: &PublisherActivity,
+) -> Result<(), lapin::Error> {
     let mut failure = None;
     let mut answered = Vec::with_capacity(batch.len());
     for (entry, result) in batch {
@@ -169,11 +177,11 @@ fn settle(batch: Vec<Confirmed>, returned: &mut HashSet<i64>, told: &Told) -> Re
         answered.push((entry, outcome));
     }
     if failure.is_none() {
-        told.answered(answered.len());
+        activity.answered(answered.len());
     }
     for (entry, outcome) in answered {
         let outcome = if returned.remove(&entry.number) {
-            told.found_no_queue();
+            activity.found_no_queue();
             Err(PublishError::Unroutable { exchange: entry.exchange, routing_key: entry.routing_key })
         } else {
             outcome

@@ -1,6 +1,6 @@
 //! Publishing with confirms.
 //!
-//! [`Publisher::send`] hands a message over and [`Pending::confirmed`] tells what became of it, so that one task
+//! [`Publisher::send`] hands a message over and [`PendingConfirm::confirmed`] tells what became of it, so that one task
 //! keeps many messages in flight, in order. [`Publisher::publish`] does both.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::publish::Job;
+use crate::publish::PublishJob;
 use crate::session::Status;
 
 /// The content type of a message unless it says otherwise.
@@ -160,7 +160,7 @@ pub enum PublishError {
 impl PublishError {
     /// Whether the same message may succeed later without anybody's doing.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused | Self::TimedOut | Self::Blocked { .. } | Self::Lost | Self::NotConnected => true,
             Self::Unroutable { .. } | Self::TooLong { .. } => false,
@@ -169,7 +169,7 @@ impl PublishError {
 }
 
 /// A message as lapin takes it.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedMessage {
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) mandatory: bool,
@@ -177,14 +177,14 @@ pub(crate) struct Prepared {
     pub(crate) properties: BasicProperties,
 }
 
-impl Prepared {
+impl PreparedMessage {
     fn weight(&self) -> u32 {
         let units = 1 + self.body.len() / UNIT;
         u32::try_from(units.min(WINDOW)).unwrap_or(u32::MAX)
     }
 }
 
-impl TryFrom<Outgoing> for Prepared {
+impl TryFrom<Outgoing> for PreparedMessage {
     type Error = PublishError;
 
     fn try_from(outgoing: Outgoing) -> Result<Self, PublishError> {
@@ -226,14 +226,14 @@ pub(crate) fn short(what: &'static str, text: String) -> Result<ShortString, Pub
 #[derive(Clone, Debug)]
 pub struct Publisher {
     window: Arc<Semaphore>,
-    line: watch::Receiver<Option<mpsc::Sender<Job>>>,
+    line: watch::Receiver<Option<mpsc::Sender<PublishJob>>>,
     status: watch::Receiver<Status>,
     limit: Duration,
 }
 
 impl Publisher {
     pub(crate) fn new(
-        line: watch::Receiver<Option<mpsc::Sender<Job>>>,
+        line: watch::Receiver<Option<mpsc::Sender<PublishJob>>>,
         status: watch::Receiver<Status>,
         limit: Duration,
     ) -> Self {
@@ -257,11 +257,14 @@ impl Publisher {
     /// # Errors
     ///
     /// Those of [`PublishError`] that mean that the message was not sent.
-    pub async fn send(&self, outgoing: Outgoing) -> Result<Pending, PublishError> {
+    pub async fn send(&self, outgoing: Outgoing) -> Result<PendingConfirm, PublishError> {
         self.send_prepared(outgoing.try_into()?).await
     }
 
-    pub(crate) async fn send_prepared(&self, prepared: Prepared) -> Result<Pending, PublishError> {
+    pub(crate) async fn send_prepared(
+        &self,
+        prepared: PreparedMessage,
+    ) -> Result<PendingConfirm, PublishError> {
         let deadline = Instant::now() + self.limit;
         // Looked at before waiting for the window, which does not move while the broker is blocked or away.
         self.ready()?;
@@ -274,12 +277,12 @@ impl Publisher {
         // The session may be another one by now.
         let line = self.ready()?;
         let (outcome, receiver) = oneshot::channel();
-        line.send(Job { prepared, permit, outcome }).await.map_err(|_| PublishError::NotConnected)?;
-        Ok(Pending { outcome: receiver, deadline, status: self.status.clone() })
+        line.send(PublishJob { prepared, permit, outcome }).await.map_err(|_| PublishError::NotConnected)?;
+        Ok(PendingConfirm { outcome: receiver, deadline, status: self.status.clone() })
     }
 
     /// The way to the session, if there is one and the broker takes messages.
-    fn ready(&self) -> Result<mpsc::Sender<Job>, PublishError> {
+    fn ready(&self) -> Result<mpsc::Sender<PublishJob>, PublishError> {
         if let Status::Blocked { reason } = &*self.status.borrow() {
             return Err(PublishError::Blocked { reason: reason.clone() });
         }
@@ -290,13 +293,13 @@ impl Publisher {
 /// A message on its way.
 #[derive(Debug)]
 #[must_use = "the outcome of a publish is only known from its confirm"]
-pub struct Pending {
+pub struct PendingConfirm {
     outcome: oneshot::Receiver<Result<(), PublishError>>,
     deadline: Instant,
     status: watch::Receiver<Status>,
 }
 
-impl Pending {
+impl PendingConfirm {
     /// Waits until the broker has taken responsibility for the message.
     ///
     /// # Errors
@@ -342,7 +345,7 @@ mod tests {
             Outgoing { headers: [(long, String::new())].into(), ..message() },
         ];
         for outgoing in all {
-            let outcome = Prepared::try_from(outgoing).err();
+            let outcome = PreparedMessage::try_from(outgoing).err();
             assert!(matches!(outcome, Some(PublishError::TooLong { .. })), "{outcome:?}");
         }
     }
@@ -350,7 +353,8 @@ mod tests {
     #[test]
     fn a_large_body_takes_more_of_the_window_and_never_more_than_all() {
         let weight = |length: usize| {
-            Prepared::try_from(Outgoing::new("", "q", vec![0; length])).map(|prepared| prepared.weight())
+            PreparedMessage::try_from(Outgoing::new("", "q", vec![0; length]))
+                .map(|prepared| prepared.weight())
         };
         assert_eq!(weight(0), Ok(1));
         assert_eq!(weight(1024 * 1024), Ok(33));

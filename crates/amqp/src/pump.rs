@@ -12,14 +12,14 @@ use lapin::{Channel, Consumer};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::canary::KIND;
+use crate::activity::ConsumerActivity;
 use crate::consumer::{Consume, Delivery};
+use crate::loopback_probe::KIND;
 use crate::publisher::Publisher;
-use crate::signs::Heard;
 
 /// A consumer as the session keeps it, from one connection to the next.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct RegisteredConsumer {
     pub(crate) consume: Consume,
     pub(crate) sender: mpsc::Sender<Delivery>,
     pub(crate) paused: watch::Receiver<bool>,
@@ -40,9 +40,9 @@ pub(crate) async fn run(
     channel: Channel,
     name: ShortString,
     prefetch: u16,
-    mut outlet: Outlet,
+    mut outlet: RegisteredConsumer,
     publisher: Publisher,
-    heard: Arc<Heard>,
+    heard: Arc<ConsumerActivity>,
     ended: CancellationToken,
 ) -> Result<(), PumpError> {
     tokio::select! {
@@ -55,9 +55,9 @@ async fn consume(
     channel: &Channel,
     name: &ShortString,
     prefetch: u16,
-    outlet: &mut Outlet,
+    outlet: &mut RegisteredConsumer,
     publisher: &Publisher,
-    heard: &Heard,
+    heard: &ConsumerActivity,
 ) -> Result<(), PumpError> {
     let queue: Arc<str> = outlet.consume.queue.as_str().into();
     let failed = |source| PumpError::Failed { queue: queue.to_string(), source };
@@ -80,9 +80,9 @@ async fn consume(
 async fn drain(
     channel: &Channel,
     consumer: &mut Consumer,
-    outlet: &mut Outlet,
+    outlet: &mut RegisteredConsumer,
     publisher: &Publisher,
-    heard: &Heard,
+    heard: &ConsumerActivity,
     queue: &Arc<str>,
 ) -> Result<(), PumpError> {
     let failed = |source| PumpError::Failed { queue: queue.to_string(), source };
@@ -118,12 +118,12 @@ async fn drain(
             Some(Ok(delivery)) => {
                 let unsettled = heard.delivered();
                 let mut delivery = Delivery::new(delivery, Arc::clone(queue), publisher.clone(), unsettled);
-                let canary = delivery.kind() == Some(KIND);
-                if outlet.consume.on_arrival || canary {
+                let loopback_probe = delivery.kind() == Some(KIND);
+                if outlet.consume.on_arrival || loopback_probe {
                     // If the session is lost just now, the stream says so next.
                     let _ = delivery.acknowledge().await;
                 }
-                if !canary {
+                if !loopback_probe {
                     room.send(delivery);
                 }
             }

@@ -1,6 +1,6 @@
 //! The session: what a program wants of the broker, kept true as long as the program runs.
 //!
-//! A [`Builder`] collects the topology and the consumers, [`Builder::start`] gives the [`Link`]. Behind it one
+//! A [`SessionBuilder`] collects the topology and the consumers, [`SessionBuilder::start`] gives the [`BrokerSession`]. Behind it one
 //! supervised task connects (twice: a broker that is short of memory stops those who publish, and the
 //! acknowledgements must not stop with them), declares the topology, starts publisher and consumers, notices
 //! whatever ends one of them, and begins again after a pause, until it is cancelled.
@@ -14,20 +14,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::additions::Additions;
-pub use crate::backoff::Retry;
-use crate::config::Config;
+pub use crate::backoff::Backoff;
+use crate::config::BrokerConfig;
 use crate::consumer::{Consume, ConsumeControl, Deliveries};
-use crate::greeting::Greeting;
+use crate::greeting::ServerProperties;
 use crate::publisher::Publisher;
-use crate::pump::Outlet;
+use crate::pump::RegisteredConsumer;
+use crate::runtime_topology::RuntimeTopology;
 pub use crate::status::Status;
 use crate::supervise::Supervisor;
 use crate::topology::Topology;
 
 /// How long a confirm may take.
 const CONFIRM: Duration = Duration::from_secs(10);
-/// How long [`Link::declare`] may take: as long as an attempt to connect, which it may have to wait for.
+/// How long [`BrokerSession::declare`] may take: as long as an attempt to connect, which it may have to wait for.
 const DECLARE: Duration = Duration::from_secs(45);
 const COMMANDS: usize = 16;
 
@@ -61,19 +61,19 @@ pub enum DeclareError {
 
 /// A topology to declare at run time, and who waits for it.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub(crate) struct DeclareRequest {
     pub(crate) topology: Topology,
     pub(crate) answer: oneshot::Sender<Result<(), DeclareError>>,
 }
 
 /// When the supervisor last did something, for the watchdog.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct SupervisorProgress {
     start: Instant,
     milliseconds: Arc<AtomicU64>,
 }
 
-impl Progress {
+impl SupervisorProgress {
     fn new() -> Self {
         Self { start: Instant::now(), milliseconds: Arc::new(AtomicU64::new(0)) }
     }
@@ -91,27 +91,27 @@ impl Progress {
 
 /// Collects what a session is to hold.
 #[derive(Debug)]
-pub struct Builder {
-    config: Config,
+pub struct SessionBuilder {
+    config: BrokerConfig,
     name: String,
     topology: Topology,
-    outlets: Vec<Outlet>,
+    outlets: Vec<RegisteredConsumer>,
     confirm: Duration,
-    retry: Retry,
+    retry: Backoff,
     silence: Option<Duration>,
 }
 
-impl Builder {
+impl SessionBuilder {
     /// A session with `topology` declared. `name` is what the broker's operators see: "relayd main".
     #[must_use]
-    pub fn new(config: Config, name: impl Into<String>, topology: Topology) -> Self {
+    pub fn new(config: BrokerConfig, name: impl Into<String>, topology: Topology) -> Self {
         Self {
             config,
             name: name.into(),
             topology,
             outlets: Vec::new(),
             confirm: CONFIRM,
-            retry: Retry::default(),
+            retry: Backoff::default(),
             silence: None,
         }
     }
@@ -120,7 +120,7 @@ impl Builder {
     pub fn consume(&mut self, consume: Consume) -> (Deliveries, ConsumeControl) {
         let (sender, receiver) = mpsc::channel(usize::from(consume.prefetch));
         let paused = watch::Sender::new(false);
-        self.outlets.push(Outlet { consume, sender, paused: paused.subscribe() });
+        self.outlets.push(RegisteredConsumer { consume, sender, paused: paused.subscribe() });
         (Deliveries::new(receiver), ConsumeControl::new(paused))
     }
 
@@ -133,7 +133,7 @@ impl Builder {
 
     /// How long to wait between attempts.
     #[must_use]
-    pub fn retry(mut self, retry: Retry) -> Self {
+    pub fn retry(mut self, retry: Backoff) -> Self {
         self.retry = retry;
         self
     }
@@ -149,15 +149,15 @@ impl Builder {
     /// Starts the supervisor, which runs until `cancel` and then closes the connections. Messages that are still
     /// to be confirmed are the caller's to wait for before that.
     #[must_use]
-    pub fn start(self, cancel: CancellationToken, tracker: &TaskTracker) -> Link {
+    pub fn start(self, cancel: CancellationToken, tracker: &TaskTracker) -> BrokerSession {
         let status = watch::Sender::new(Status::Connecting { attempt: 0, last_error: None });
         let line = watch::Sender::new(None);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let publisher = Publisher::new(line.subscribe(), status.subscribe(), self.confirm);
         let silence =
             self.silence.unwrap_or(Duration::from_secs(self.config.heartbeat_seconds.max(1).into()));
-        let progress = Progress::new();
-        let link = Link {
+        let progress = SupervisorProgress::new();
+        let link = BrokerSession {
             config: self.config.clone(),
             publisher: publisher.clone(),
             status: status.subscribe(),
@@ -168,7 +168,7 @@ impl Builder {
             config: self.config,
             name: self.name,
             topology: self.topology,
-            additions: Additions::default(),
+            runtime_topology: RuntimeTopology::default(),
             outlets: self.outlets,
             retry: self.retry,
             silence,
@@ -184,27 +184,27 @@ impl Builder {
 
 /// A running session. Cheap to clone; dropping it ends nothing.
 #[derive(Clone, Debug)]
-pub struct Link {
-    config: Config,
+pub struct BrokerSession {
+    config: BrokerConfig,
     publisher: Publisher,
     status: watch::Receiver<Status>,
-    commands: mpsc::Sender<Command>,
-    progress: Progress,
+    commands: mpsc::Sender<DeclareRequest>,
+    progress: SupervisorProgress,
 }
 
-impl Link {
+impl BrokerSession {
     /// Where the broker is, without credentials, for messages.
     #[must_use]
     pub fn address(&self) -> String {
         self.config.address()
     }
 
-    /// Who the broker says that it is: see [`Config::greeting`].
+    /// Who the broker says that it is: see [`BrokerConfig::greeting`].
     ///
     /// # Errors
     ///
     /// As there.
-    pub async fn greeting(&self) -> io::Result<Greeting> {
+    pub async fn greeting(&self) -> io::Result<ServerProperties> {
         self.config.greeting().await
     }
 
@@ -244,7 +244,7 @@ impl Link {
     pub async fn declare(&self, topology: Topology) -> Result<(), DeclareError> {
         let (answer, answered) = oneshot::channel();
         let ask = async {
-            self.commands.send(Command { topology, answer }).await.ok()?;
+            self.commands.send(DeclareRequest { topology, answer }).await.ok()?;
             answered.await.ok()
         };
         let unanswered = Err(DeclareError::Unanswered);

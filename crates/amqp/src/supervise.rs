@@ -12,17 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::additions::Additions;
-use crate::backoff::{Retry, random};
-use crate::canary::Canary;
-use crate::config::Config;
-use crate::connect::{Names, OpenError, Opened, STEP, declare, open, open_channel};
+use crate::activity::{ConsumerActivity, PublisherActivity};
+use crate::backoff::{Backoff, random};
+use crate::config::BrokerConfig;
+use crate::connect::{Names, Opened, STEP, SessionError, declare, open, open_channel};
+use crate::loopback_probe::LoopbackProbe;
 use crate::probe::probe;
-use crate::publish::{self, Job};
+use crate::publish::{self, PublishJob};
 use crate::publisher::{Publisher, WINDOW};
-use crate::pump::{self, Outlet, PumpError};
-use crate::session::{Command, Progress, Status};
-use crate::signs::{Heard, Told};
+use crate::pump::{self, PumpError, RegisteredConsumer};
+use crate::runtime_topology::RuntimeTopology;
+use crate::session::{DeclareRequest, Status, SupervisorProgress};
 use crate::topology::Topology;
 
 /// How often the supervisor shows that it lives and looks whether the connections do.
@@ -38,17 +38,17 @@ const UNREADABLE: Duration = Duration::from_millis(20);
 
 /// What a session is made of, and whom to tell.
 pub(crate) struct Supervisor {
-    pub(crate) config: Config,
+    pub(crate) config: BrokerConfig,
     pub(crate) name: String,
     pub(crate) topology: Topology,
-    pub(crate) additions: Additions,
-    pub(crate) outlets: Vec<Outlet>,
-    pub(crate) retry: Retry,
+    pub(crate) runtime_topology: RuntimeTopology,
+    pub(crate) outlets: Vec<RegisteredConsumer>,
+    pub(crate) retry: Backoff,
     pub(crate) silence: Duration,
     pub(crate) status: watch::Sender<Status>,
-    pub(crate) line: watch::Sender<Option<mpsc::Sender<Job>>>,
+    pub(crate) line: watch::Sender<Option<mpsc::Sender<PublishJob>>>,
     pub(crate) publisher: Publisher,
-    pub(crate) progress: Progress,
+    pub(crate) progress: SupervisorProgress,
 }
 
 /// Why a session ended.
@@ -83,7 +83,7 @@ impl End {
 
 /// How the next attempt is to be made.
 #[derive(Default)]
-struct Plan {
+struct NextAttempt {
     failures: u32,
     /// The last attempt ran into its time limit: ask whether anybody is there before trying again.
     ask_first: bool,
@@ -93,29 +93,33 @@ struct Plan {
 }
 
 impl Supervisor {
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, cancel: CancellationToken) {
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<DeclareRequest>,
+        cancel: CancellationToken,
+    ) {
         let address = self.config.address();
-        let mut plan = Plan::default();
+        let mut next = NextAttempt::default();
         loop {
             let attempt = tokio::select! {
                 () = cancel.cancelled() => break,
-                attempt = ticking(self.progress.clone(), self.open(plan.ask_first)) => attempt,
+                attempt = ticking(self.progress.clone(), self.open(next.ask_first)) => attempt,
             };
-            plan.ask_first = matches!(attempt, Err(OpenError::Silent(_)));
+            next.ask_first = matches!(attempt, Err(SessionError::Silent(_)));
             let wait = match attempt {
                 Ok(opened) => {
                     tracing::info!(broker = address, "connected to the broker");
                     let began = Instant::now();
-                    let end = self.hold(opened, &mut commands, &cancel, plan.one_by_one).await;
+                    let end = self.hold(opened, &mut commands, &cancel, next.one_by_one).await;
                     let End::Lost { reason, unreadable } = end else { break };
-                    plan.failures = if began.elapsed() >= GOOD { 1 } else { plan.failures + 1 };
-                    plan.one_by_one = unreadable || (plan.one_by_one && began.elapsed() < GOOD);
+                    next.failures = if began.elapsed() >= GOOD { 1 } else { next.failures + 1 };
+                    next.one_by_one = unreadable || (next.one_by_one && began.elapsed() < GOOD);
                     tracing::warn!(broker = address, error = reason, "lost the session with the broker");
-                    self.lost(plan.failures, reason);
-                    if unreadable { UNREADABLE } else { self.retry.delay(plan.failures, random()) }
+                    self.lost(next.failures, reason);
+                    if unreadable { UNREADABLE } else { self.retry.delay(next.failures, random()) }
                 }
-                Err(OpenError::Mismatch { object, error }) => {
-                    plan.failures += 1;
+                Err(SessionError::Mismatch { object, error }) => {
+                    next.failures += 1;
                     tracing::error!(
                         broker = address,
                         object,
@@ -126,10 +130,10 @@ impl Supervisor {
                     self.retry.mismatch
                 }
                 Err(error) => {
-                    plan.failures += 1;
-                    tracing::warn!(broker = address, %error, attempt = plan.failures, "cannot reach the broker");
-                    self.lost(plan.failures, error.to_string());
-                    self.retry.delay(plan.failures, random())
+                    next.failures += 1;
+                    tracing::warn!(broker = address, %error, attempt = next.failures, "cannot reach the broker");
+                    self.lost(next.failures, error.to_string());
+                    self.retry.delay(next.failures, random())
                 }
             };
             tokio::select! {
@@ -141,13 +145,13 @@ impl Supervisor {
         tracing::info!(broker = address, "disconnected from the broker");
     }
 
-    async fn open(&mut self, ask_first: bool) -> Result<Opened, OpenError> {
+    async fn open(&mut self, ask_first: bool) -> Result<Opened, SessionError> {
         if ask_first {
             let uri = self.config.target()?.uri;
-            probe(&uri, STEP).await.map_err(|_| OpenError::Silent("asked whether it is there"))?;
+            probe(&uri, STEP).await.map_err(|_| SessionError::Silent("asked whether it is there"))?;
         }
         let opened = open(&self.config, &self.name, &self.topology).await?;
-        self.additions.declare_all(&opened.consuming).await?;
+        self.runtime_topology.declare_all(&opened.consuming).await?;
         Ok(opened)
     }
 
@@ -156,7 +160,7 @@ impl Supervisor {
     }
 
     /// Waits for the next attempt, and remembers what is to be declared in it.
-    async fn pause(&mut self, wait: Duration, commands: &mut mpsc::Receiver<Command>) {
+    async fn pause(&mut self, wait: Duration, commands: &mut mpsc::Receiver<DeclareRequest>) {
         let end = sleep(wait);
         tokio::pin!(end);
         let mut tick = interval(TICK);
@@ -164,7 +168,7 @@ impl Supervisor {
             tokio::select! {
                 () = &mut end => return,
                 _ = tick.tick() => self.progress.note(),
-                Some(command) = commands.recv() => self.additions.remember(command),
+                Some(command) = commands.recv() => self.runtime_topology.remember(command),
             }
         }
     }
@@ -173,16 +177,16 @@ impl Supervisor {
     async fn hold(
         &mut self,
         opened: Opened,
-        commands: &mut mpsc::Receiver<Command>,
+        commands: &mut mpsc::Receiver<DeclareRequest>,
         cancel: &CancellationToken,
         one_by_one: bool,
     ) -> End {
         let ended = CancellationToken::new();
         let mut parts = JoinSet::new();
         let Opened { publishing, consuming, channel, names } = opened;
-        let told = Told::new();
+        let activity = PublisherActivity::new();
         let (line, jobs) = mpsc::channel(WINDOW);
-        let publish = publish::run(channel.clone(), jobs, told.clone(), ended.clone());
+        let publish = publish::run(channel.clone(), jobs, activity.clone(), ended.clone());
         parts.spawn(async move {
             match publish.await {
                 Ok(()) => End::lost("publishing ended"),
@@ -198,9 +202,10 @@ impl Supervisor {
                 // First the way, then the word that it is open.
                 self.line.send_replace(Some(line));
                 self.status.send_replace(Status::Up);
-                self.start_canary(told.clone(), heard, &mut parts, &ended);
+                self.start_loopback_probe(activity.clone(), heard, &mut parts, &ended);
                 let limit = one_by_one.then_some(GOOD);
-                let watch = Watch { publishing: &publishing, consuming: &consuming, channel: &channel, told };
+                let watch =
+                    Watch { publishing: &publishing, consuming: &consuming, channel: &channel, activity };
                 self.watch(watch, &mut parts, commands, cancel, limit).await
             }
             Some(Err(error)) => End::lost(error),
@@ -222,14 +227,15 @@ impl Supervisor {
         parts: &mut JoinSet<End>,
         ended: &CancellationToken,
         one_by_one: bool,
-    ) -> Result<Vec<Arc<Heard>>, OpenError> {
+    ) -> Result<Vec<Arc<ConsumerActivity>>, SessionError> {
         let mut alone = Vec::new();
         for outlet in &self.outlets {
             let queue = &outlet.consume.queue;
             let name = names.get(queue).unwrap_or(queue);
-            let short = ShortString::try_new(name.as_str()).map_err(|_| OpenError::TooLong(name.clone()))?;
+            let short =
+                ShortString::try_new(name.as_str()).map_err(|_| SessionError::TooLong(name.clone()))?;
             let prefetch = if one_by_one { 1 } else { outlet.consume.prefetch };
-            let heard = Arc::new(Heard::new(name.clone(), prefetch));
+            let heard = Arc::new(ConsumerActivity::new(name.clone(), prefetch));
             if outlet.consume.alone {
                 alone.push(Arc::clone(&heard));
             }
@@ -248,23 +254,26 @@ impl Supervisor {
         Ok(alone)
     }
 
-    fn start_canary(
+    fn start_loopback_probe(
         &self,
-        told: Told,
-        heard: Vec<Arc<Heard>>,
+        activity: PublisherActivity,
+        heard: Vec<Arc<ConsumerActivity>>,
         parts: &mut JoinSet<End>,
         ended: &CancellationToken,
     ) {
         let (publisher, status) = (self.publisher.clone(), self.status.clone());
-        let canary = Canary { publisher, status, told, heard, every: self.silence }.run(ended.clone());
-        parts.spawn(async move { End::lost(canary.await.unwrap_or_else(|| "probing ended".to_owned())) });
+        let loopback_probe =
+            LoopbackProbe { publisher, status, activity, heard, every: self.silence }.run(ended.clone());
+        parts.spawn(
+            async move { End::lost(loopback_probe.await.unwrap_or_else(|| "probing ended".to_owned())) },
+        );
     }
 
     async fn watch(
         &mut self,
         session: Watch<'_>,
         parts: &mut JoinSet<End>,
-        commands: &mut mpsc::Receiver<Command>,
+        commands: &mut mpsc::Receiver<DeclareRequest>,
         cancel: &CancellationToken,
         limit: Option<Duration>,
     ) -> End {
@@ -309,7 +318,7 @@ impl Supervisor {
                         return End::lost("all messages can be read again");
                     }
                 }
-                () = session.told.unroutable(), if declared.elapsed() >= REDECLARE => {
+                () = session.activity.unroutable(), if declared.elapsed() >= REDECLARE => {
                     let end = tokio::select! {
                         () = cancel.cancelled() => return End::Cancelled,
                         end = self.declare_again(session.consuming) => end,
@@ -322,7 +331,7 @@ impl Supervisor {
                 Some(command) = commands.recv() => {
                     let end = tokio::select! {
                         () = cancel.cancelled() => return End::Cancelled,
-                        end = self.additions.declare(session.consuming, command) => end,
+                        end = self.runtime_topology.declare(session.consuming, command) => end,
                     };
                     if let Err(error) = end {
                         return End::lost(error);
@@ -334,15 +343,15 @@ impl Supervisor {
 
     /// A message found no queue. If it is one of ours that somebody deleted, it is there again after this; those
     /// that we consume are missed by their consumers too, and come back with the next session.
-    async fn declare_again(&mut self, connection: &Connection) -> Result<(), OpenError> {
+    async fn declare_again(&mut self, connection: &Connection) -> Result<(), SessionError> {
         tracing::debug!("a message found no queue: everything is declared again");
         declare(connection, &self.topology.lasting(), &mut Names::new()).await?;
-        self.additions.declare_all(connection).await
+        self.runtime_topology.declare_all(connection).await
     }
 }
 
 /// Does something while it is shown that there is progress.
-async fn ticking<T>(progress: Progress, work: impl Future<Output = T>) -> T {
+async fn ticking<T>(progress: SupervisorProgress, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     let mut tick = interval(TICK);
     loop {
@@ -358,7 +367,7 @@ struct Watch<'a> {
     publishing: &'a Connection,
     consuming: &'a Connection,
     channel: &'a lapin::Channel,
-    told: Told,
+    activity: PublisherActivity,
 }
 
 impl Watch<'_> {

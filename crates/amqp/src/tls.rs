@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use rustls::{AlertDescription, CertificateError, Error};
 
-use crate::config::{Config, ConfigError, private, read};
+use crate::config::{BrokerConfig, BrokerConfigError, private, read};
 
 /// Names another bundle than the system's, as it does for OpenSSL.
 const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
@@ -14,18 +14,18 @@ const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What lapin needs for `amqps`, read now.
-pub(crate) fn settings(config: &Config) -> Result<OwnedTLSConfig, ConfigError> {
+pub(crate) fn settings(config: &BrokerConfig) -> Result<OwnedTLSConfig, BrokerConfigError> {
     let bundle = || std::env::var_os(BUNDLE_VARIABLE).map_or_else(|| BUNDLE.into(), PathBuf::from);
     let trusted = config.ca_file.clone().unwrap_or_else(bundle);
     let identity = match (&config.certificate_file, &config.key_file) {
         (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => return Err(ConfigError::HalfAnIdentity),
+        (Some(_), None) | (None, Some(_)) => return Err(BrokerConfigError::HalfAnIdentity),
     };
     Ok(OwnedTLSConfig { identity, cert_chain: Some(read(&trusted)?) })
 }
 
-fn identity(certificate: &Path, key: &Path) -> Result<OwnedIdentity, ConfigError> {
+fn identity(certificate: &Path, key: &Path) -> Result<OwnedIdentity, BrokerConfigError> {
     private(key)?;
     Ok(OwnedIdentity::PKCS8 { pem: read(certificate)?.into_bytes(), key: read(key)?.into_bytes() })
 }

@@ -85,7 +85,7 @@ pub enum Lifetime {
 
 /// The value of a queue's argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Argument {
+pub enum QueueArgument {
     /// A text.
     Text(String),
     /// A number.
@@ -109,7 +109,7 @@ pub struct Queue {
     /// How long it stays.
     pub lifetime: Lifetime,
     /// Its arguments, in order of their names.
-    pub arguments: BTreeMap<String, Argument>,
+    pub arguments: BTreeMap<String, QueueArgument>,
 }
 
 /// Which messages of an exchange a queue takes.
@@ -143,10 +143,10 @@ impl Topology {
         exchanges.push(Exchange { name: DEAD.to_owned(), routing: Routing::Fanout });
         let mut topology = Self { exchanges, ..Self::default() };
         let arguments = [
-            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+            ("x-delivery-limit", QueueArgument::Number(DELIVERY_LIMIT)),
             // By the default exchange, which every queue is bound to by its name.
-            ("x-dead-letter-exchange", Argument::Text(String::new())),
-            ("x-dead-letter-routing-key", Argument::Text(UNREADABLE.to_owned())),
+            ("x-dead-letter-exchange", QueueArgument::Text(String::new())),
+            ("x-dead-letter-routing-key", QueueArgument::Text(UNREADABLE.to_owned())),
         ];
         topology.queue(DEAD, "", quorum(DEAD.to_owned(), arguments));
         extend(&mut topology.queues, vec![quorum(UNREADABLE.to_owned(), [])]);
@@ -180,7 +180,7 @@ impl Topology {
     pub fn of_node(backend: &BackendName, node: &NodeName, frontends: &[FrontendName]) -> Self {
         let mut topology = Self::of_backend(backend);
         let mut control = letters(control_queue(node));
-        control.arguments.insert("x-expires".to_owned(), Argument::Number(CONTROL_EXPIRES));
+        control.arguments.insert("x-expires".to_owned(), QueueArgument::Number(CONTROL_EXPIRES));
         topology.queue(CONTROL, node.as_str(), control);
         for frontend in frontends {
             topology.queue(TRANSCRIPTS, frontend.as_str(), transcripts(frontend));
@@ -231,9 +231,9 @@ fn extend<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
     }
 }
 
-fn quorum<const N: usize>(name: String, arguments: [(&str, Argument); N]) -> Queue {
+fn quorum<const N: usize>(name: String, arguments: [(&str, QueueArgument); N]) -> Queue {
     let mut arguments: BTreeMap<_, _> = arguments.map(|(key, value)| (key.to_owned(), value)).into();
-    arguments.insert("x-queue-type".to_owned(), Argument::Text("quorum".to_owned()));
+    arguments.insert("x-queue-type".to_owned(), QueueArgument::Text("quorum".to_owned()));
     Queue { name, lifetime: Lifetime::Durable, arguments }
 }
 
@@ -242,8 +242,8 @@ fn letters(name: String) -> Queue {
     quorum(
         name,
         [
-            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
-            ("x-dead-letter-exchange", Argument::Text(DEAD.to_owned())),
+            ("x-delivery-limit", QueueArgument::Number(DELIVERY_LIMIT)),
+            ("x-dead-letter-exchange", QueueArgument::Text(DEAD.to_owned())),
         ],
     )
 }
@@ -251,12 +251,12 @@ fn letters(name: String) -> Queue {
 fn transcripts(frontend: &FrontendName) -> Queue {
     let mut queue = letters(transcripts_queue(frontend));
     let bytes = i64::try_from(TRANSCRIPT_QUEUE_BYTES).unwrap_or(i64::MAX);
-    queue.arguments.insert("x-max-length-bytes".to_owned(), Argument::Number(bytes));
-    queue.arguments.insert("x-overflow".to_owned(), Argument::Text("reject-publish".to_owned()));
+    queue.arguments.insert("x-max-length-bytes".to_owned(), QueueArgument::Number(bytes));
+    queue.arguments.insert("x-overflow".to_owned(), QueueArgument::Text("reject-publish".to_owned()));
     queue
 }
 
-impl fmt::Display for Argument {
+impl fmt::Display for QueueArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),

@@ -94,7 +94,7 @@ pub struct OperationSummary {
     /// Its node has not been heard of for a while. Not an end.
     pub silent: bool,
     /// Set while its children wait until its node has room for what they print. Not an end.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedDetail>,
     /// Why it is where it is.
     pub reason: Option<Reason>,
     /// The attempt that it is at.
@@ -115,7 +115,7 @@ pub struct OperationSummary {
 
 /// That what an Operation prints has no room on its node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Blocked {
+pub struct BlockedDetail {
     /// Where.
     pub node: NodeName,
     /// Since when, by the node's clock.

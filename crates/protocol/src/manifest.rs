@@ -205,7 +205,7 @@ pub struct ShellTask {
     pub argv: Vec<Argument>,
     /// Where it runs. In a manifest the key is `where`: YAML 1.1 readers take a bare `on` for a boolean.
     #[serde(default, rename = "where")]
-    pub on: Place,
+    pub on: RunsOn,
     /// Whether what it has started, such as a daemon, may live on when it has succeeded. Otherwise what keeps its output
     /// open is ended, and with that all that it started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -240,7 +240,7 @@ pub enum PluginVerb {
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum RunsOn {
     /// On each of the Task's minions, over SSH.
     #[default]
     Minions,
@@ -317,7 +317,7 @@ impl TaskManifest {
     pub fn needs_no_host(&self) -> bool {
         match (&self.plugin, &self.shell) {
             (Some(_), _) => self.service.is_empty(),
-            (None, Some(shell)) => shell.on == Place::Dispatcher,
+            (None, Some(shell)) => shell.on == RunsOn::Dispatcher,
             (None, None) => false,
         }
     }

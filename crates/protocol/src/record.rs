@@ -280,7 +280,7 @@ pub struct Progress {
 
 /// How a child ended. At most one field is set; none means that it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Exit {
+pub struct ChildExit {
     /// By itself, with this code.
     pub code: Option<i32>,
     /// By this signal.
@@ -309,7 +309,7 @@ pub struct TaskFinished {
     /// Why.
     pub reason: Reason,
     /// How its child ended.
-    pub exit: Exit,
+    pub exit: ChildExit,
     /// The process group beside dispatcherd.
     pub local: Remains,
     /// The processes on the minions.

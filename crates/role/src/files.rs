@@ -35,7 +35,7 @@ pub enum FilesError {
     Link(PathBuf),
     /// Neither file, nor directory, nor link.
     #[error("{} is neither a file nor a directory nor a link: remove it", .0.display())]
-    Kind(PathBuf),
+    FileKind(PathBuf),
     /// More than a role may have.
     #[error("its files have more than {MAX_ROLE} bytes: let the role fetch what is large")]
     TooLarge,
@@ -47,12 +47,12 @@ pub struct Entry {
     /// Relative to the role.
     pub path: PathBuf,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
 }
 
 /// What a file of a role is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A directory.
     Directory,
     /// A file, executable or not.
@@ -81,14 +81,14 @@ pub fn list(role: &Path) -> Result<Vec<Entry>, FilesError> {
             let metadata = found.metadata().map_err(read)?;
             let kind = if metadata.is_dir() {
                 directories.push(path.clone());
-                Kind::Directory
+                FileKind::Directory
             } else if metadata.is_file() {
                 bytes += metadata.len();
-                Kind::File { executable: metadata.permissions().mode() & 0o100 != 0 }
+                FileKind::File { executable: metadata.permissions().mode() & 0o100 != 0 }
             } else if metadata.is_symlink() {
-                Kind::Link(link(&root, &found.path(), &path)?)
+                FileKind::Link(link(&root, &found.path(), &path)?)
             } else {
-                return Err(FilesError::Kind(path));
+                return Err(FilesError::FileKind(path));
             };
             entries.push(Entry { path, kind });
         }
@@ -117,8 +117,8 @@ pub fn digest(role: &Path) -> Result<String, FilesError> {
     for Entry { path, kind } in list(role)? {
         match kind {
             // Git keeps no empty directories, so they make no difference here either.
-            Kind::Directory => {}
-            Kind::File { executable } => {
+            FileKind::Directory => {}
+            FileKind::File { executable } => {
                 field(&mut hash, if executable { b"executable" } else { b"file" });
                 field(&mut hash, path.as_os_str().as_bytes());
                 let length = contents(&mut hash, &role.join(&path))
@@ -126,7 +126,7 @@ pub fn digest(role: &Path) -> Result<String, FilesError> {
                 // The length comes last because the file may grow while it is read.
                 hash.update(length.to_be_bytes());
             }
-            Kind::Link(target) => {
+            FileKind::Link(target) => {
                 field(&mut hash, b"link");
                 field(&mut hash, path.as_os_str().as_bytes());
                 field(&mut hash, target.as_os_str().as_bytes());

@@ -7,14 +7,14 @@ pub mod files;
 mod inspect;
 mod load;
 mod new;
-mod places;
 pub mod project;
+mod role_paths;
 #[cfg(test)]
 mod schema_tests;
 mod undeclared;
 mod uses;
 
-pub use inspect::Report;
-pub use load::{Found, Located, check, load, report};
+pub use inspect::RoleFindings;
+pub use load::{LoadedRoles, LocatedRole, check, load, report};
 pub use new::{NewError, new};
-pub use places::{MANIFEST, Places, roles_in};
+pub use role_paths::{MANIFEST, RolePaths, roles_in};

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use aegir_protocol::catalog::Role;
 use aegir_protocol::manifest::Manifest;
 use aegir_protocol::name::RoleName;
-use aegir_service::room::passes;
+use aegir_service::io_error::is_transient;
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{self, FilesError};
-use crate::inspect::{Report, Subject, inspect};
-use crate::places::{MANIFEST, Place, Places, in_collections, in_directory};
+use crate::inspect::{InspectedRole, RoleFindings, inspect};
+use crate::role_paths::{MANIFEST, RoleDirectory, RolePaths, in_collections, in_directory};
 use crate::{undeclared, uses};
 
 /// A role that can be used.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Located {
+pub struct LocatedRole {
     /// Its own directory, or that of its collection, whose modules it may use.
     pub path: PathBuf,
     /// SHA-256 of the files there. Where it uses other roles, its digest is of theirs too.
@@ -30,9 +30,9 @@ pub struct Located {
 
 /// What the configured directories hold.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct LoadedRoles {
     /// Roles that can be used, and where they are.
-    pub roles: BTreeMap<RoleName, Located>,
+    pub roles: BTreeMap<RoleName, LocatedRole>,
     /// Roles that can't, and why.
     pub left_out: BTreeMap<String, Vec<String>>,
     /// What kept one from being read that says nothing against it, such as too many open files.
@@ -40,13 +40,13 @@ pub struct Found {
 }
 
 /// What was read of the roles in these places, by name.
-type Manifests = BTreeMap<RoleName, (Place, Manifest)>;
+type Manifests = BTreeMap<RoleName, (RoleDirectory, Manifest)>;
 /// What the files in a directory come to. Read once, so that all who use them mean the same files.
 type Digests = BTreeMap<PathBuf, Result<String, String>>;
 
-impl Found {
+impl LoadedRoles {
     fn note(&mut self, error: &io::Error, reason: &str) {
-        if passes(error) {
+        if is_transient(error) {
             self.busy = Some(reason.to_owned());
         }
     }
@@ -59,7 +59,7 @@ impl Found {
     }
 
     fn leave_out_users(&mut self) {
-        let of_a_missing_one = |(name, located): (&RoleName, &Located)| {
+        let of_a_missing_one = |(name, located): (&RoleName, &LocatedRole)| {
             let missing = located.uses.iter().find(|used| !self.roles.contains_key(*used))?;
             Some((name.clone(), format!("it uses role {missing}, which is left out itself")))
         };
@@ -79,11 +79,11 @@ impl Found {
 /// Reads every role in these places. One that is not right is left out with all that is wrong with it, and never keeps
 /// the others from being used.
 #[must_use]
-pub fn load(places: &Places) -> Found {
-    let mut found = Found::default();
-    let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    let roles = places.roles.iter().map(|directory| (directory, in_directory(directory, None)));
-    let collections = places.collections.iter().map(|directory| (directory, in_collections(directory)));
+pub fn load(role_paths: &RolePaths) -> LoadedRoles {
+    let mut found = LoadedRoles::default();
+    let mut by_name: BTreeMap<String, Vec<RoleDirectory>> = BTreeMap::new();
+    let roles = role_paths.roles.iter().map(|directory| (directory, in_directory(directory, None)));
+    let collections = role_paths.collections.iter().map(|directory| (directory, in_collections(directory)));
     for (directory, roles) in roles.chain(collections) {
         match roles {
             Ok(roles) => {
@@ -95,8 +95,8 @@ pub fn load(places: &Places) -> Found {
         }
     }
     let mut manifests = Manifests::new();
-    for (name, places) in by_name {
-        match read(&name, places, &mut found) {
+    for (name, role_paths) in by_name {
+        match read(&name, role_paths, &mut found) {
             Ok((name, read)) => drop(manifests.insert(name, read)),
             Err(reason) => found.left_out.entry(name).or_default().push(reason),
         }
@@ -121,18 +121,18 @@ pub fn check(path: &Path, directories: &[PathBuf]) -> Vec<String> {
 
 /// The same with notes, about a role that may be in order. Playbooks are looked for below the `content` directories.
 #[must_use]
-pub fn report(path: &Path, directories: &[PathBuf], content: &[PathBuf]) -> Report {
-    let of = |problem: String| Report { problems: vec![problem], notes: Vec::new() };
+pub fn report(path: &Path, directories: &[PathBuf], content: &[PathBuf]) -> RoleFindings {
+    let of = |problem: String| RoleFindings { problems: vec![problem], notes: Vec::new() };
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let Some(own) = whole.file_name().map(|name| name.to_string_lossy().into_owned()) else {
         return of("it has no name".to_owned());
     };
-    let mut found = Found::default();
+    let mut found = LoadedRoles::default();
     let mut manifests = Manifests::new();
     let mut wanted = vec![(own, path.to_owned())];
     let mut own = None;
     while let Some((name, path)) = wanted.pop() {
-        let (name, read) = match read(&name, vec![Place { path, collection: None }], &mut found) {
+        let (name, read) = match read(&name, vec![RoleDirectory { path, collection: None }], &mut found) {
             Ok(read) => read,
             Err(reason) if own.is_none() => return of(reason),
             // Whoever uses it says that it is not there.
@@ -151,23 +151,28 @@ pub fn report(path: &Path, directories: &[PathBuf], content: &[PathBuf]) -> Repo
         }
         manifests.insert(name, read);
     }
-    let Some(name) = own else { return Report::default() };
+    let Some(name) = own else { return RoleFindings::default() };
     let mut problems = one(&name, &manifests, &mut Digests::new(), &mut found).err().unwrap_or_default();
     let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
     // Where that can't be completed, what is wrong with it is among the problems.
     let (manifest, uses) =
         uses::complete(&name, &said).unwrap_or_else(|_| (manifests[&name].1.clone(), BTreeSet::new()));
-    let subject = Subject { name: &name, path: &manifests[&name].0.path, manifest: &manifest, uses: &uses };
-    let Report { problems: more, notes } = inspect(subject, content);
+    let subject =
+        InspectedRole { name: &name, path: &manifests[&name].0.path, manifest: &manifest, uses: &uses };
+    let RoleFindings { problems: more, notes } = inspect(subject, content);
     problems.extend(more);
-    Report { problems, notes }
+    RoleFindings { problems, notes }
 }
 
-fn read(name: &str, places: Vec<Place>, found: &mut Found) -> Result<(RoleName, (Place, Manifest)), String> {
-    let [place] = <[Place; 1]>::try_from(places).map_err(|places| {
-        let places: Vec<_> = places.iter().map(|place| place.path.display().to_string()).collect();
-        let places = places.join(" and ");
-        format!("there are several roles of this name, in {places}: rename all but one")
+fn read(
+    name: &str,
+    role_paths: Vec<RoleDirectory>,
+    found: &mut LoadedRoles,
+) -> Result<(RoleName, (RoleDirectory, Manifest)), String> {
+    let [place] = <[RoleDirectory; 1]>::try_from(role_paths).map_err(|role_paths| {
+        let role_paths: Vec<_> = role_paths.iter().map(|place| place.path.display().to_string()).collect();
+        let role_paths = role_paths.join(" and ");
+        format!("there are several roles of this name, in {role_paths}: rename all but one")
     })?;
     let name: RoleName = name.parse().map_err(|error| format!("{error}"))?;
     let text = std::fs::read_to_string(place.path.join(MANIFEST)).map_err(|error| {
@@ -183,9 +188,9 @@ fn one(
     name: &RoleName,
     manifests: &Manifests,
     digests: &mut Digests,
-    found: &mut Found,
-) -> Result<Located, Vec<String>> {
-    let (Place { path, collection }, _) = &manifests[name];
+    found: &mut LoadedRoles,
+) -> Result<LocatedRole, Vec<String>> {
+    let (RoleDirectory { path, collection }, _) = &manifests[name];
     let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
     let (manifest, uses) = uses::complete(name, &said)
         .map_err(|wrong| wrong.into_iter().map(|error| format!("{MANIFEST}: {error}")).collect::<Vec<_>>())?;
@@ -223,7 +228,7 @@ fn one(
     match (files, used.collect::<Result<Vec<_>, String>>()) {
         (Ok(files), Ok(used)) if wrong.is_empty() => {
             let role = Role { digest: of_all(name, &files, &used), collection, manifest };
-            Ok(Located { path: content.clone(), files, uses, role })
+            Ok(LocatedRole { path: content.clone(), files, uses, role })
         }
         (Ok(_), Ok(_)) => Err(wrong),
         (Err(error), _) | (_, Err(error)) => {
@@ -273,13 +278,13 @@ mod tests {
         }
     }
 
-    fn of(roles: &[&Path]) -> Places {
-        Places { roles: roles.iter().map(|path| (*path).to_owned()).collect(), collections: Vec::new() }
+    fn of(roles: &[&Path]) -> RolePaths {
+        RolePaths { roles: roles.iter().map(|path| (*path).to_owned()).collect(), collections: Vec::new() }
     }
 
     #[track_caller]
-    fn left_out(places: &Places, name: &str, part: &str) {
-        let found = load(places);
+    fn left_out(role_paths: &RolePaths, name: &str, part: &str) {
+        let found = load(role_paths);
         let reasons = found.left_out.get(name).map(|reasons| reasons.join("; ")).unwrap_or_default();
         assert!(reasons.contains(part), "{part:?} is not in {reasons:?}; {:?}", found.left_out);
         assert!(!found.roles.keys().any(|role| role.as_str() == name));
@@ -288,7 +293,7 @@ mod tests {
     #[test]
     fn a_role_is_left_out_with_its_reason_and_the_others_stay() {
         let directory = tempfile::tempdir().unwrap();
-        let (place, places) = (directory.path(), of(&[directory.path()]));
+        let (place, role_paths) = (directory.path(), of(&[directory.path()]));
         role(place, "good", GOOD, Some("a.yml"));
         role(place, "no_file", GOOD, None);
         role(place, "no_yaml", "{", Some("a.yml"));
@@ -297,12 +302,12 @@ mod tests {
         role(place, "No-Name", GOOD, Some("a.yml"));
         std::fs::create_dir(place.join("plain_ansible_role")).unwrap();
 
-        left_out(&places, "no_file", "there is no file tasks/a.yml");
-        left_out(&places, "no_yaml", "meta/aegir.yml");
-        left_out(&places, "no_key", "titel");
-        left_out(&places, "no_task", "names b");
-        left_out(&places, "No-Name", "is not a role's name");
-        let found = load(&places);
+        left_out(&role_paths, "no_file", "there is no file tasks/a.yml");
+        left_out(&role_paths, "no_yaml", "meta/aegir.yml");
+        left_out(&role_paths, "no_key", "titel");
+        left_out(&role_paths, "no_task", "names b");
+        left_out(&role_paths, "No-Name", "is not a role's name");
+        let found = load(&role_paths);
         assert_eq!(found.roles.keys().map(RoleName::as_str).collect::<Vec<_>>(), ["good"]);
         assert_eq!(found.left_out.len(), 5);
     }
@@ -323,11 +328,11 @@ mod tests {
     #[test]
     fn a_role_changes_with_those_that_it_uses_and_goes_with_them() {
         let directory = tempfile::tempdir().unwrap();
-        let (place, places) = (directory.path(), of(&[directory.path()]));
+        let (place, role_paths) = (directory.path(), of(&[directory.path()]));
         role(place, "base", GOOD, Some("a.yml"));
         role(place, "app", &GOOD.replace("a: {}", "a: {uses: base.a}"), Some("a.yml"));
         let digests = || {
-            let found = load(&places);
+            let found = load(&role_paths);
             let digest = |name: &str| found.roles[&name.parse().unwrap()].role.digest.clone();
             assert_eq!(found.left_out, BTreeMap::new());
             (digest("base"), digest("app"))
@@ -339,22 +344,22 @@ mod tests {
         assert_eq!(check(&place.join("app"), &[]), Vec::<String>::new());
 
         std::fs::remove_file(place.join("base/tasks/a.yml")).unwrap();
-        left_out(&places, "app", "it uses role base, which is left out itself");
+        left_out(&role_paths, "app", "it uses role base, which is left out itself");
         // Whatever the order of their names is.
         let zeta = GOOD.replace("a: {}", "a: {}, b: {}");
         role(place, "zeta", &zeta, Some("a.yml"));
         role(place, "base", &GOOD.replace("a: {}", "a: {uses: zeta.a}"), Some("a.yml"));
-        left_out(&places, "zeta", "there is no file tasks/b.yml");
-        left_out(&places, "app", "which is left out itself");
+        left_out(&role_paths, "zeta", "there is no file tasks/b.yml");
+        left_out(&role_paths, "app", "which is left out itself");
         std::fs::remove_dir_all(place.join("base")).unwrap();
-        left_out(&places, "app", "tasks.a: uses base.a, and there is no role base beside it");
+        left_out(&role_paths, "app", "tasks.a: uses base.a, and there is no role base beside it");
         assert_eq!(check(&place.join("app"), &[]).len(), 1);
     }
 
     #[test]
     fn a_role_hands_over_what_the_one_that_it_uses_takes() {
         let directory = tempfile::tempdir().unwrap();
-        let (place, places) = (directory.path(), of(&[directory.path()]));
+        let (place, role_paths) = (directory.path(), of(&[directory.path()]));
         let base = GOOD.replace("a: {}", "a: {}, dump: {outputs: {backup: {type: string}}}");
         let base = base.replace("[a]", "[dump, a]");
         role(place, "base", &base, Some("a.yml"));
@@ -369,9 +374,9 @@ mod tests {
         app("save");
         let why = "task a uses aegir.outputs.dump.backup, and no task dump has backup among its outputs, which base.a takes from it";
         assert_eq!(check(&place.join("app"), &[]), [why]);
-        left_out(&places, "app", why);
+        left_out(&role_paths, "app", why);
         app("dump");
-        assert_eq!(load(&places).left_out, BTreeMap::new());
+        assert_eq!(load(&role_paths).left_out, BTreeMap::new());
         // It does without, and says so.
         app("save");
         tasks("- ansible.builtin.debug: {msg: '{{ aegir.outputs.dump.backup | default(1) }}'}");
@@ -389,15 +394,16 @@ mod tests {
         role(&collection.join("roles"), "shop", GOOD, Some("a.yml"));
         std::fs::create_dir_all(directory.path().join("ansible_collections/other/none")).unwrap();
         let nowhere = directory.path().join("nowhere");
-        let places = Places { roles: Vec::new(), collections: vec![directory.path().to_owned(), nowhere] };
-        let found = load(&places);
+        let role_paths =
+            RolePaths { roles: Vec::new(), collections: vec![directory.path().to_owned(), nowhere] };
+        let found = load(&role_paths);
         assert_eq!(found.left_out, BTreeMap::new());
         let located = &found.roles[&"shop".parse().unwrap()];
         assert_eq!((&located.path, located.role.collection.as_deref()), (&collection, Some("our.apps")));
-        assert_eq!(places.directories(), std::slice::from_ref(&collection));
+        assert_eq!(role_paths.directories(), std::slice::from_ref(&collection));
         std::fs::create_dir_all(collection.join("plugins/modules")).unwrap();
         std::fs::write(collection.join("plugins/modules/shop_list.py"), "#").unwrap();
-        let again = load(&places);
+        let again = load(&role_paths);
         assert_ne!(again.roles[&"shop".parse().unwrap()].role.digest, located.role.digest);
     }
 }

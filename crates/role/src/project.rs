@@ -10,7 +10,7 @@ const NAME: &str = "ansible.cfg";
 const OF_ALL: &str = "/etc/ansible/ansible.cfg";
 
 /// A section and a key of it.
-pub type Key = (&'static str, &'static str);
+pub type ConfigKey = (&'static str, &'static str);
 
 /// What an operator's own playbook runs under.
 #[derive(Debug, Default)]
@@ -50,14 +50,14 @@ impl ProjectConfig {
 
     /// What it says of a setting that may stand under several keys, of which the last counts.
     #[must_use]
-    pub fn says(&self, keys: &[Key]) -> Option<&str> {
-        let said = |&(section, key): &Key| self.said.get(&(section.to_owned(), key.to_owned()));
+    pub fn says(&self, keys: &[ConfigKey]) -> Option<&str> {
+        let said = |&(section, key): &ConfigKey| self.said.get(&(section.to_owned(), key.to_owned()));
         keys.iter().rev().find_map(said).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The directories of a setting, or where Ansible looks when nothing is said: below its home, and those of the machine.
     #[must_use]
-    pub fn paths(&self, keys: &[Key], home_and: (&str, &[&str])) -> Vec<PathBuf> {
+    pub fn paths(&self, keys: &[ConfigKey], home_and: (&str, &[&str])) -> Vec<PathBuf> {
         match self.says(keys) {
             Some(value) => value.split(':').filter_map(|path| self.resolved(path)).collect(),
             None => {

@@ -21,8 +21,8 @@ fn manifests(directory: &Path) -> Vec<PathBuf> {
 fn every_manifest_fits_the_schema() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // What `aegir role new` makes is below crates/role.
-    let places = ["roles", "tests/roles", "dispatcherd/tests/roles", "crates/role"];
-    let found: Vec<_> = places.iter().flat_map(|place| manifests(&root.join(place))).collect();
+    let role_paths = ["roles", "tests/roles", "dispatcherd/tests/roles", "crates/role"];
+    let found: Vec<_> = role_paths.iter().flat_map(|place| manifests(&root.join(place))).collect();
     assert!(found.len() > 10, "{found:?}");
     let validator = validator();
     for path in found {

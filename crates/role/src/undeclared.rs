@@ -12,7 +12,7 @@ use aegir_protocol::name::{RoleName, TaskName, VariableName};
 use yaml_serde::Value;
 
 pub(crate) use seen::Files;
-use seen::{Seen, Words};
+use seen::{UsedNames, Words};
 pub(crate) use words::{expressions, used_in};
 
 /// What a role sets itself.
@@ -29,7 +29,7 @@ pub(crate) fn check(role: Files<'_>, manifest: &Manifest) -> Vec<String> {
     let mut wrong = Vec::new();
     for (task_name, task) in &manifest.tasks {
         let Some(file) = task.task_file(task_name) else { continue };
-        let mut seen = Seen { set: own.set.clone(), ..Seen::default() };
+        let mut seen = UsedNames { set: own.set.clone(), ..UsedNames::default() };
         seen.task_file(role, Path::new("tasks").join(file));
         wrong.append(&mut seen.broken);
         wrong.extend(too_early(&seen, task_name, manifest));
@@ -63,7 +63,7 @@ pub(crate) fn check_used(
         while let Some(used) = next {
             let (Some(path), Some(other)) = (beside.get(&used.role), others.get(&used.role)) else { break };
             let Some(declared) = other.tasks.get(&used.task) else { break };
-            let mut seen = Seen::default();
+            let mut seen = UsedNames::default();
             if let Some(file) = declared.task_file(&used.task) {
                 seen.task_file(Files { name: &used.role, path, beside }, Path::new("tasks").join(file));
             }
@@ -86,7 +86,7 @@ pub(crate) fn check_used(
 }
 
 /// What a task counts on, and the tasks before it in an operation do not hand over.
-fn too_early(seen: &Seen, task: &TaskName, manifest: &Manifest) -> Vec<String> {
+fn too_early(seen: &UsedNames, task: &TaskName, manifest: &Manifest) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, operation) in &manifest.operations {
         let at = operation.tasks.iter().position(|listed| listed == task);
@@ -151,7 +151,7 @@ fn problem(
 /// What `defaults/` and `vars/` of the role set, and any of its task-files: which of those a play includes may be known
 /// only when it runs.
 fn own_variables(role: Files<'_>) -> Own {
-    let mut all = Seen::default();
+    let mut all = UsedNames::default();
     for file in files_below(role.path, Path::new("tasks")) {
         all.task_file(role, file);
     }
@@ -162,7 +162,7 @@ fn own_variables(role: Files<'_>) -> Own {
         let Ok(Value::Mapping(mapping)) = yaml_serde::from_str(&text) else { continue };
         for (name, value) in &mapping {
             let Some(name) = name.as_str() else { continue };
-            let mut seen = Seen::default();
+            let mut seen = UsedNames::default();
             seen.value(role, &file, value, false);
             // What a loop in a template names is no variable.
             seen.used.retain(|word, _| !seen.set.contains(word));

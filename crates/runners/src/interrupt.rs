@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::Error;
 
 /// How many signals have come.
-static CALLED_OFF: AtomicUsize = AtomicUsize::new(0);
+static CANCELED: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes the signals from now on: they end nothing but the programs that were started.
 pub(crate) fn watch() -> Result<(), Error> {
@@ -34,7 +34,7 @@ pub(crate) fn watch() -> Result<(), Error> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                CALLED_OFF.fetch_add(1, Ordering::SeqCst);
+                CANCELED.fetch_add(1, Ordering::SeqCst);
             }
         });
     });
@@ -44,10 +44,10 @@ pub(crate) fn watch() -> Result<(), Error> {
 
 /// An error once the Task was called off.
 pub(crate) fn check() -> Result<(), Error> {
-    if CALLED_OFF.load(Ordering::SeqCst) > 0 { Err(Error::Interrupted) } else { Ok(()) }
+    if CANCELED.load(Ordering::SeqCst) > 0 { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// Whether it was called off more than once: `tofu` waits for nothing then.
-pub(crate) fn insisted() -> bool {
-    CALLED_OFF.load(Ordering::SeqCst) > 1
+pub(crate) fn canceled_twice() -> bool {
+    CANCELED.load(Ordering::SeqCst) > 1
 }

@@ -36,9 +36,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Runner {
     /// Objects in a namespace of the target's own, by kubectl and kustomize
-    Kubernetes(kubernetes::Options),
+    Kubernetes(kubernetes::KubernetesOptions),
     /// A configuration with a state of the target's own, by OpenTofu or Terraform
-    Opentofu(opentofu::Options),
+    Opentofu(opentofu::OpentofuOptions),
 }
 
 /// What is to be done; dispatcherd puts it at the end of the command line.

@@ -8,19 +8,19 @@ use serde_json::Value;
 /// Where a value comes from. It is data: nothing reads it as a template.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
+pub(crate) enum ValueSource {
     /// One of the Task's variables.
     Variable(VariableName),
     /// What the Operation is about.
-    Target(Part),
+    Target(TargetPart),
     /// What a Task before has handed over.
-    Output(Output),
+    Output(OutputReference),
 }
 
 /// A part of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
+pub(crate) enum TargetPart {
     /// `site`.
     Kind,
     /// The frontend's.
@@ -32,12 +32,12 @@ pub(crate) enum Part {
 /// A document that a Task has handed over: `TASK.DOCUMENT`, as in the words of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Output {
+pub(crate) struct OutputReference {
     task: TaskName,
     document: DocumentName,
 }
 
-impl TryFrom<String> for Output {
+impl TryFrom<String> for OutputReference {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -48,7 +48,7 @@ impl TryFrom<String> for Output {
     }
 }
 
-impl Source {
+impl ValueSource {
     /// The value; `None` where an optional variable or document is not there.
     ///
     /// # Errors
@@ -66,10 +66,10 @@ impl Source {
                 }
                 value => value.cloned(),
             },
-            Self::Target(Part::Kind) => Some(input.target.kind.as_str().into()),
-            Self::Target(Part::Id) => Some(input.target.id.as_str().into()),
-            Self::Target(Part::Name) => Some(input.target.name.as_str().into()),
-            Self::Output(Output { task, document }) => {
+            Self::Target(TargetPart::Kind) => Some(input.target.kind.as_str().into()),
+            Self::Target(TargetPart::Id) => Some(input.target.id.as_str().into()),
+            Self::Target(TargetPart::Name) => Some(input.target.name.as_str().into()),
+            Self::Output(OutputReference { task, document }) => {
                 input.outputs.get(task).and_then(|documents| documents.get(document)).cloned()
             }
         })
@@ -100,15 +100,15 @@ mod tests {
             (json!({"output": "infra.address"}), Some(json!({"ip": "192.0.2.1"}))),
             (json!({"output": "infra.nothing"}), None),
         ] {
-            let parsed: Source = serde_json::from_value(source.clone()).unwrap();
+            let parsed: ValueSource = serde_json::from_value(source.clone()).unwrap();
             assert_eq!(parsed.of(&input).unwrap(), value, "{source}");
         }
-        let misspelt: Source = serde_json::from_value(json!({"variable": "cuont"})).unwrap();
+        let misspelt: ValueSource = serde_json::from_value(json!({"variable": "cuont"})).unwrap();
         assert!(misspelt.of(&input).unwrap_err().contains("the variable cuont, which the Task does not get"));
         for wrong in
             [json!({"environment": "HOME"}), json!({"output": "infra"}), json!({"output": "infra.a b"})]
         {
-            assert!(serde_json::from_value::<Source>(wrong.clone()).is_err(), "{wrong}");
+            assert!(serde_json::from_value::<ValueSource>(wrong.clone()).is_err(), "{wrong}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Telling systemd how the daemon is. Without systemd (no `NOTIFY_SOCKET`) nothing happens here.
 //!
-//! The watchdog is fed only while every subsystem that has a [`Heartbeat`] uses it in time. A subsystem beats
+//! The watchdog is fed only while every subsystem that has a [`WatchdogHandle`] uses it in time. A subsystem beats
 //! when it makes progress, and trying again counts: a broker that is away restarts nobody, a task that hangs
 //! restarts the daemon.
 
@@ -26,10 +26,10 @@ struct Subsystem {
     last: AtomicU64,
 }
 
-/// Says that a subsystem makes progress. When it is dropped without [`Heartbeat::retire`], as by a panic, the
+/// Says that a subsystem makes progress. When it is dropped without [`WatchdogHandle::retire`], as by a panic, the
 /// subsystem counts as hanging from then on.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub struct WatchdogHandle {
     notifier: Notifier,
     subsystem: Arc<Subsystem>,
 }
@@ -75,11 +75,11 @@ impl Notifier {
 
     /// From now on the watchdog is fed only if the heartbeat beats at least once in every `limit`.
     #[must_use]
-    pub fn heartbeat(&self, name: &'static str, limit: Duration) -> Heartbeat {
+    pub fn watch(&self, name: &'static str, limit: Duration) -> WatchdogHandle {
         let last = AtomicU64::new(milliseconds(self.started.elapsed()));
         let subsystem = Arc::new(Subsystem { name, limit, last });
         self.subsystems().push(Arc::clone(&subsystem));
-        Heartbeat { notifier: self.clone(), subsystem }
+        WatchdogHandle { notifier: self.clone(), subsystem }
     }
 
     /// The subsystems that are late now.
@@ -127,7 +127,7 @@ impl Notifier {
     }
 }
 
-impl Heartbeat {
+impl WatchdogHandle {
     /// There is progress. Cheap enough for every turn of a loop.
     pub fn beat(&self) {
         let now = milliseconds(self.notifier.started.elapsed());
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn only_silence_beyond_the_limit_is_late() {
         let notifier = Notifier::new();
-        let (broker, store) = (notifier.heartbeat("broker", LIMIT), notifier.heartbeat("store", 2 * LIMIT));
+        let (broker, store) = (notifier.watch("broker", LIMIT), notifier.watch("store", 2 * LIMIT));
         let names = |now| notifier.late_at(now).iter().map(|late| late.name).collect::<Vec<_>>();
         for (beaten, now, expected) in [
             (0, 10_000, vec![]),
@@ -219,7 +219,7 @@ mod tests {
             let notifier = Notifier::new();
             notifier.ready("started");
             let cancel = CancellationToken::new();
-            let _heartbeat = notifier.heartbeat("test", Duration::from_millis(500));
+            let _heartbeat = notifier.watch("test", Duration::from_millis(500));
             let late = async {
                 while notifier.late().is_empty() {
                     tokio::time::sleep(Duration::from_millis(10)).await;

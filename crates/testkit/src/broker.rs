@@ -20,7 +20,7 @@ use crate::authority::{Authority, Identity};
 use crate::port::free_port;
 use crate::process::{Process, tail};
 use configuration::{Tls, configure};
-use node::{Node, start_epmd};
+use node::{RabbitmqNode, start_epmd};
 
 /// Names a broker that tests use instead of starting one.
 pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
@@ -35,7 +35,7 @@ const LOG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Broker {
     url: String,
-    node: Option<Node>,
+    node: Option<RabbitmqNode>,
     #[cfg(feature = "containers")]
     container: Option<container::Container>,
     _directory: Option<TempDir>,
@@ -43,7 +43,7 @@ pub struct Broker {
 
 /// How to start a private node; every field has a default.
 #[derive(Debug)]
-pub struct Builder {
+pub struct BrokerBuilder {
     directory: PathBuf,
     amqp_port: Option<u16>,
     dist_port: Option<u16>,
@@ -54,7 +54,7 @@ pub struct Builder {
     tls: Option<Tls>,
 }
 
-impl Builder {
+impl BrokerBuilder {
     /// The port for AMQP clients. The default is a free one.
     #[must_use]
     pub fn amqp_port(mut self, port: u16) -> Self {
@@ -130,8 +130,16 @@ impl Builder {
         configure(&directory, amqp_port, &settings, &self.advanced)?;
         let epmd = start_epmd(&directory, epmd_port).await?;
         let name = format!("{label}@localhost");
-        let mut node =
-            Node { directory, name, amqp_port, tls_port, dist_port, epmd_port, server: None, _epmd: epmd };
+        let mut node = RabbitmqNode {
+            directory,
+            name,
+            amqp_port,
+            tls_port,
+            dist_port,
+            epmd_port,
+            server: None,
+            _epmd: epmd,
+        };
         node.start().await?;
         let url = format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f");
         Ok(Broker { node: Some(node), ..Broker::at(url) })
@@ -143,16 +151,16 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`BrokerBuilder::start`].
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         Self::builder(directory).start().await
     }
 
     /// A private node with its data in `directory`, to be described further.
     #[must_use]
-    pub fn builder(directory: &Path) -> Builder {
+    pub fn builder(directory: &Path) -> BrokerBuilder {
         let directory = directory.to_owned();
-        Builder {
+        BrokerBuilder {
             directory,
             amqp_port: None,
             dist_port: None,
@@ -170,7 +178,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`], or if the container does not start.
+    /// As [`BrokerBuilder::start`], or if the container does not start.
     pub async fn for_tests() -> anyhow::Result<Self> {
         if let Ok(url) = std::env::var(URL_VARIABLE) {
             return Ok(Self::at(url));
@@ -214,7 +222,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`BrokerBuilder::start`].
     pub async fn private() -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let broker = Self::start(directory.path()).await?;
@@ -267,7 +275,7 @@ impl Broker {
     /// All of the node's log.
     #[must_use]
     pub fn log(&self) -> String {
-        let read = |node: &Node| std::fs::read(node.log()).unwrap_or_default();
+        let read = |node: &RabbitmqNode| std::fs::read(node.log()).unwrap_or_default();
         String::from_utf8_lossy(&self.node.as_ref().map(read).unwrap_or_default()).into_owned()
     }
 
@@ -316,7 +324,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`BrokerBuilder::start`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
         self.node_mut()?.start().await
@@ -398,7 +406,7 @@ impl Broker {
         self.kill().await
     }
 
-    fn node_mut(&mut self) -> anyhow::Result<&mut Node> {
+    fn node_mut(&mut self) -> anyhow::Result<&mut RabbitmqNode> {
         self.node.as_mut().context(NOT_OURS)
     }
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::broker::{self, Broker};
 use crate::daemon::{Dispatcherd, DispatcherdBuilder, Relayd, RelaydBuilder, binary};
 use crate::demo;
-use crate::minion::Minion;
+use crate::minion::TestMinion;
 use crate::nginx::Nginx;
 use crate::proxy::Proxy;
 
@@ -32,8 +32,8 @@ pub struct Cluster {
     /// The minion's web server, in user mode.
     pub nginx: Nginx,
     /// The minion, which hosts call `web1`.
-    pub minion: Minion,
-    /// The way from each daemon to the broker, if [`Builder::faulty_network`] asked for it.
+    pub minion: TestMinion,
+    /// The way from each daemon to the broker, if [`ClusterBuilder::faulty_network`] asked for it.
     pub network: Option<Network>,
     /// Between the two.
     pub broker: Broker,
@@ -54,21 +54,21 @@ type Step<B> = Box<dyn FnOnce(B) -> B + Send>;
 
 /// How to start one.
 #[derive(Default)]
-pub struct Builder {
+pub struct ClusterBuilder {
     relayd: Vec<Step<RelaydBuilder>>,
     dispatcherd: Vec<Step<DispatcherdBuilder>>,
-    broker: Vec<Step<broker::Builder>>,
+    broker: Vec<Step<broker::BrokerBuilder>>,
     faulty_network: bool,
     tls: Option<String>,
 }
 
-impl std::fmt::Debug for Builder {
+impl std::fmt::Debug for ClusterBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder").finish_non_exhaustive()
     }
 }
 
-impl Builder {
+impl ClusterBuilder {
     /// Describes relayd further.
     #[must_use]
     pub fn relayd(mut self, step: impl FnOnce(RelaydBuilder) -> RelaydBuilder + Send + 'static) -> Self {
@@ -88,7 +88,10 @@ impl Builder {
 
     /// Describes the broker further, which is then a private one.
     #[must_use]
-    pub fn broker(mut self, step: impl FnOnce(broker::Builder) -> broker::Builder + Send + 'static) -> Self {
+    pub fn broker(
+        mut self,
+        step: impl FnOnce(broker::BrokerBuilder) -> broker::BrokerBuilder + Send + 'static,
+    ) -> Self {
         self.broker.push(Box::new(step));
         self
     }
@@ -144,7 +147,7 @@ impl Builder {
         } else {
             "main".to_owned()
         };
-        let minion = Minion::start(&at("minion")).await?;
+        let minion = TestMinion::start(&at("minion")).await?;
         let nginx = Nginx::start(&at("nginx")).await?;
         let relayd = Relayd::builder(&at("relayd"), relayd_url)
             .broker_setting(&tls)
@@ -172,15 +175,15 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`ClusterBuilder::start`].
     pub async fn start() -> anyhow::Result<Self> {
         Self::builder().start().await
     }
 
     /// One to be described further.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
     }
 
     /// Where everything lies.

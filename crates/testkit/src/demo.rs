@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::daemon::{Relayd, binary};
-use crate::minion::Minion;
+use crate::minion::TestMinion;
 use crate::nginx::Nginx;
 
 /// The site that is deployed.
@@ -23,7 +23,7 @@ const VARIABLES: &str = "site.json";
 
 /// The minion as a request names it, with the web server that it offers.
 #[must_use]
-pub fn host(minion: &Minion) -> Value {
+pub fn host(minion: &TestMinion) -> Value {
     json!({
         "name": "web1", "address": "127.0.0.1", "port": minion.port, "user": minion.user,
         "host_keys": [minion.host_key], "services": {"nginx": {}},

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use self::store::Shared;
+use self::store::SharedStore;
 
 /// Must be seen nowhere. kubectl keeps it to itself where there is no TLS, so this asks for none.
 pub const TOKEN: &str = "a-token-of-the-test";
@@ -33,7 +33,7 @@ pub const TOKEN: &str = "a-token-of-the-test";
 #[derive(Debug)]
 pub struct ApiServer {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SharedStore>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     directory: tempfile::TempDir,
@@ -49,7 +49,7 @@ impl ApiServer {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedStore::default());
         let stop = Arc::new(AtomicBool::new(false));
         let accepting = {
             let (shared, stop) = (shared.clone(), stop.clone());

@@ -25,7 +25,7 @@ pub use cluster::Cluster;
 pub use daemon::{Dispatcherd, Relayd};
 pub use disk::SmallDisk;
 pub use kubernetes::ApiServer;
-pub use minion::Minion;
+pub use minion::TestMinion;
 pub use nginx::Nginx;
 pub use process::Process;
 pub use proxy::Proxy;

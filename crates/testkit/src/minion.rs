@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running sshd. Dropping it ends it and every session.
 #[derive(Debug)]
-pub struct Minion {
+pub struct TestMinion {
     process: Process,
     directory: PathBuf,
     /// Where it listens, on 127.0.0.1.
@@ -37,13 +37,13 @@ pub struct Minion {
 
 /// What a minion is to be like.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct MinionBuilder {
     directory: PathBuf,
     port: Option<u16>,
     settings: Vec<(String, String)>,
 }
 
-impl Minion {
+impl TestMinion {
     /// Starts one with everything that it needs in `directory`, on a free port.
     ///
     /// # Errors
@@ -55,8 +55,8 @@ impl Minion {
 
     /// For a minion with a port of the caller's choice.
     #[must_use]
-    pub fn builder(directory: &Path) -> Builder {
-        Builder { directory: directory.to_owned(), port: None, settings: Vec::new() }
+    pub fn builder(directory: &Path) -> MinionBuilder {
+        MinionBuilder { directory: directory.to_owned(), port: None, settings: Vec::new() }
     }
 
     /// The file with what sshd says: each connection, each login.
@@ -90,7 +90,7 @@ impl Minion {
     }
 }
 
-impl Drop for Minion {
+impl Drop for TestMinion {
     fn drop(&mut self) {
         let sessions = descendants(self.process.id());
         // So that it starts no others; the rest of it goes with the field.
@@ -128,7 +128,7 @@ fn end(processes: &[Pid]) {
     }
 }
 
-impl Builder {
+impl MinionBuilder {
     /// On this port. Without it, a free one is chosen.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -157,7 +157,7 @@ impl Builder {
     /// # Errors
     ///
     /// If sshd is missing or does not come up; the message shows its log.
-    pub async fn start(self) -> anyhow::Result<Minion> {
+    pub async fn start(self) -> anyhow::Result<TestMinion> {
         let Self { directory, port, settings } = self;
         let directory = std::path::absolute(&directory).context("the minion's directory has no place")?;
         make_private(&directory)?;
@@ -184,7 +184,7 @@ impl Builder {
         process.until("it listens", START, listens).await?;
         let host_key = public_half(&host_key_file)?;
         let host_key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        Ok(Minion { process, directory, port, host_key, user: user()?, identity_file })
+        Ok(TestMinion { process, directory, port, host_key, user: user()?, identity_file })
     }
 }
 
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_login_with_the_key_runs_a_command() {
         let directory = tempfile::tempdir().unwrap();
-        let minion = Minion::start(directory.path()).await.unwrap();
+        let minion = TestMinion::start(directory.path()).await.unwrap();
         let known_hosts = directory.path().join("known_hosts");
         std::fs::write(&known_hosts, minion.known_hosts_line()).unwrap();
         let output = Command::new("ssh")

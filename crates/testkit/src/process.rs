@@ -83,7 +83,7 @@ impl Process {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))?;
             if self.ended.is_some() {
-                self.sweep();
+                self.end_group();
             }
         }
         Ok(self.ended)
@@ -181,7 +181,7 @@ impl Process {
 
     /// Kills what is left of the group and dismisses the guard. Called once, at the latest directly after the
     /// leader was reaped: later its id could belong to somebody else.
-    fn sweep(&mut self) {
+    fn end_group(&mut self) {
         let _ = kill_process_group(self.group, Signal::KILL);
         let _ = self.guard.kill();
         let _ = self.guard.wait();
@@ -203,7 +203,7 @@ impl Drop for Process {
         if self.ended.is_some() {
             return;
         }
-        self.sweep();
+        self.end_group();
         let end = Instant::now() + Duration::from_secs(5);
         while Instant::now() < end {
             match self.child.try_wait() {

@@ -19,7 +19,7 @@
 //! It runs in a thread of its own, so that a test that blocks does not hold up the network. Dropping it closes every
 //! connection.
 
-mod carry;
+mod forward;
 mod frames;
 
 use std::io;
@@ -32,7 +32,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::port::free_port;
-use carry::{Cut, carry, refuse};
+use forward::{Cut, forward, refuse};
 
 /// What the proxy does with what it carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Mode {
     Pass,
     /// Bytes are taken and not passed on, as by a network that drops every packet: whoever sends notices nothing
     /// until the kernel's buffers are full. What was held arrives, in order, when the mode changes.
-    Stall(Way),
+    Stall(Direction),
     /// At most so many bytes in a second, each way.
     Throttle {
         /// How many; at least 1.
@@ -57,7 +57,7 @@ pub enum Mode {
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// What the daemon sends.
     ToBroker,
     /// What the daemon would receive.
@@ -79,14 +79,14 @@ pub enum Side {
 #[derive(Debug)]
 pub struct Proxy {
     url: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedProxy>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What tests and the proxy's thread both see.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedProxy {
     broker: SocketAddr,
     state: Mutex<State>,
 }
@@ -95,12 +95,12 @@ pub(crate) struct Shared {
 struct State {
     /// For connections to come.
     mode: Mode,
-    open: Vec<Arc<Carried>>,
+    open: Vec<Arc<ProxiedConnection>>,
 }
 
 /// One connection from a daemon, and the one to the broker that belongs to it.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub(crate) struct ProxiedConnection {
     mode: watch::Sender<Mode>,
     cut: watch::Sender<Option<Cut>>,
     /// The first bytes that the daemon sent.
@@ -121,7 +121,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("cannot listen")?;
         listener.set_nonblocking(true).context("cannot listen")?;
         let url = format!("{before}127.0.0.1:{port}{after}");
-        let shared = Arc::new(Shared { broker, state: Mutex::default() });
+        let shared = Arc::new(SharedProxy { broker, state: Mutex::default() });
         let (stop, stopped) = oneshot::channel();
         let serve = serve(listener, Arc::clone(&shared), stopped);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -192,19 +192,19 @@ impl Drop for Proxy {
     }
 }
 
-impl Shared {
+impl SharedProxy {
     fn state(&self) -> MutexGuard<'_, State> {
         // A list and a word: they are whole at every point where a panic could happen.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a new connection; `None` when it is to be refused.
-    fn admit(&self) -> Option<Arc<Carried>> {
+    fn admit(&self) -> Option<Arc<ProxiedConnection>> {
         let mut state = self.state();
         if state.mode == Mode::Refuse {
             return None;
         }
-        let carried = Arc::new(Carried {
+        let carried = Arc::new(ProxiedConnection {
             mode: watch::Sender::new(state.mode),
             cut: watch::Sender::new(None),
             opening: Mutex::default(),
@@ -213,12 +213,12 @@ impl Shared {
         Some(carried)
     }
 
-    fn dismiss(&self, carried: &Arc<Carried>) {
+    fn dismiss(&self, carried: &Arc<ProxiedConnection>) {
         self.state().open.retain(|open| !Arc::ptr_eq(open, carried));
     }
 }
 
-impl Carried {
+impl ProxiedConnection {
     /// How much of what a daemon says first is kept: protocol header, properties and login.
     const OPENING: usize = 4096;
 
@@ -244,7 +244,7 @@ impl Carried {
 
 async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<SharedProxy>,
     mut stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -259,7 +259,7 @@ async fn serve(
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     let Some(carried) = shared.admit() else { return refuse(daemon) };
-                    carry(daemon, shared.broker, &carried).await;
+                    forward(daemon, shared.broker, &carried).await;
                     shared.dismiss(&carried);
                 });
             }

@@ -10,14 +10,14 @@ use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::record::Header;
 use bytes::Bytes;
 
-use crate::watcher::{Changes, WatchError, Watcher};
+use crate::watcher::{FileChanges, FileWatcher, WatchError};
 
 /// Hands out a transcript's bytes, whole records only, until its `finished` record was handed out.
 #[derive(Debug)]
 pub struct Follower {
     file: Arc<File>,
     path: PathBuf,
-    changes: Changes,
+    changes: FileChanges,
     /// Where the next record begins.
     offset: u64,
     /// Whether what was handed out last ended with `finished`.
@@ -112,8 +112,8 @@ impl Follower {
     /// Opens a transcript at the start of a record, or at its end.
     ///
     /// # Errors
-    /// When it does not exist (see [`Watcher::wait_for_file`]), or no record begins at `offset`.
-    pub fn open(path: &Path, offset: u64, watcher: &Watcher) -> Result<Self, FollowError> {
+    /// When it does not exist (see [`FileWatcher::wait_for_file`]), or no record begins at `offset`.
+    pub fn open(path: &Path, offset: u64, watcher: &FileWatcher) -> Result<Self, FollowError> {
         let file = File::open(path).map_err(|source| FollowError::Open { path: path.to_owned(), source })?;
         let changes = watcher
             .watch_file(path)

@@ -1,7 +1,7 @@
 //! The transcript: the append-only account of one attempt.
 //!
 //! The runner writes it ([`Writer`]), dispatcherd follows it and ships its bytes ([`Follower`], woken by one
-//! [`Watcher`]), relayd checks the bytes as they arrive ([`Verifier`]), and anybody can check a copy on a disk
+//! [`FileWatcher`]), relayd checks the bytes as they arrive ([`Verifier`]), and anybody can check a copy on a disk
 //! ([`verify`]). The records themselves are in `aegir_protocol::record`. This crate knows no broker, and
 //! starts no tasks.
 
@@ -15,6 +15,6 @@ mod writer;
 
 pub use follower::{FollowError, Follower, Piece};
 pub use verifier::{Verifier, VerifyError};
-pub use verify::{Report, verify};
-pub use watcher::{Changes, WatchError, Watcher};
+pub use verify::{VerifyReport, verify};
+pub use watcher::{FileChanges, FileWatcher, WatchError};
 pub use writer::{Position, WriteError, Writer};

@@ -14,7 +14,7 @@ const BLOCK: usize = 1024 * 1024;
 
 /// What was found in a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct VerifyReport {
     /// Bytes of whole records.
     pub bytes: u64,
     /// Whole records.
@@ -33,7 +33,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When the file can't be read. What is wrong with its content is in the report.
-pub fn verify(path: &Path) -> io::Result<Report> {
+pub fn verify(path: &Path) -> io::Result<VerifyReport> {
     let mut file = File::open(path)?;
     let mut verifier = Verifier::new();
     let mut buffer = vec![0; BLOCK + MAX_RECORD];
@@ -61,9 +61,9 @@ pub fn verify(path: &Path) -> io::Result<Report> {
     }
 }
 
-fn report(verifier: Verifier, left: usize) -> Report {
+fn report(verifier: Verifier, left: usize) -> VerifyReport {
     let torn = (left > 0).then_some(verifier.offset());
-    Report {
+    VerifyReport {
         bytes: verifier.offset(),
         records: verifier.records(),
         finished: verifier.finished().cloned(),

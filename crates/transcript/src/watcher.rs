@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// Tells when files change. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Watcher {
+pub struct FileWatcher {
     shared: Arc<Shared>,
 }
 
@@ -33,7 +33,7 @@ struct Shared {
 
 /// What happens to one file or directory, from the moment the watch was set.
 #[derive(Debug)]
-pub struct Changes {
+pub struct FileChanges {
     shared: Arc<Shared>,
     descriptor: i32,
     seen: watch::Receiver<()>,
@@ -58,7 +58,7 @@ pub enum WatchError {
     Read(#[source] io::Error),
 }
 
-impl Watcher {
+impl FileWatcher {
     /// Sets up inotify, within a tokio runtime that has I/O.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When it does not exist or can't be watched.
-    pub fn watch_file(&self, path: &Path) -> Result<Changes, WatchError> {
+    pub fn watch_file(&self, path: &Path) -> Result<FileChanges, WatchError> {
         self.watch(path, WatchFlags::MODIFY)
     }
 
@@ -89,7 +89,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When it does not exist, is no directory, or can't be watched.
-    pub fn watch_directory(&self, path: &Path) -> Result<Changes, WatchError> {
+    pub fn watch_directory(&self, path: &Path) -> Result<FileChanges, WatchError> {
         let made = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE;
         let taken = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
         self.watch(path, made | taken | WatchFlags::ONLYDIR)
@@ -109,14 +109,14 @@ impl Watcher {
         Ok(())
     }
 
-    fn watch(&self, path: &Path, flags: WatchFlags) -> Result<Changes, WatchError> {
+    fn watch(&self, path: &Path, flags: WatchFlags) -> Result<FileChanges, WatchError> {
         // The lock is held over the system call, so that a watch that is just being given up is not handed out.
         let mut watched = self.shared.watched();
         let descriptor = inotify::add_watch(self.shared.inotify.get_ref(), path, flags)
             .map_err(|errno| WatchError::Watch { path: path.to_owned(), source: errno.into() })?;
         let seen = watched.entry(descriptor).or_insert_with(|| watch::Sender::new(())).subscribe();
         drop(watched);
-        Ok(Changes { shared: Arc::clone(&self.shared), descriptor, seen })
+        Ok(FileChanges { shared: Arc::clone(&self.shared), descriptor, seen })
     }
 }
 
@@ -163,7 +163,7 @@ impl Shared {
     }
 }
 
-impl Changes {
+impl FileChanges {
     /// Waits until something has changed since this was last waited for. Many changes may be told as one, and
     /// one that the caller has seen already may be told again. May be dropped at any point without a loss.
     ///
@@ -181,7 +181,7 @@ impl Changes {
     }
 }
 
-impl Drop for Changes {
+impl Drop for FileChanges {
     fn drop(&mut self) {
         let mut watched = self.shared.watched();
         let last = watched.get(&self.descriptor).is_some_and(|changes| changes.receiver_count() == 1);
@@ -211,7 +211,7 @@ mod tests {
         let (one, two) = (directory.path().join("one"), directory.path().join("two"));
         let mut file = fs::File::create(&one).unwrap();
         fs::write(&two, "").unwrap();
-        let watcher = Watcher::new().unwrap();
+        let watcher = FileWatcher::new().unwrap();
         let mut first = watcher.watch_file(&one).unwrap();
         let mut again = watcher.watch_file(&one).unwrap();
         let mut other = watcher.watch_file(&two).unwrap();
@@ -233,7 +233,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut file = fs::File::create(&path).unwrap();
-        let mut changes = Watcher::new().unwrap().watch_file(&path).unwrap();
+        let mut changes = FileWatcher::new().unwrap().watch_file(&path).unwrap();
         for _ in 0..100 {
             file.write_all(b"x").unwrap();
         }
@@ -245,7 +245,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut file = fs::File::create(&path).unwrap();
-        let watcher = Watcher::new().unwrap();
+        let watcher = FileWatcher::new().unwrap();
         let mut reads = watcher.watch_file(&path).unwrap();
         let mut waits = watcher.watch_file(&path).unwrap();
         let reader = tokio::spawn(async move { reads.changed().await });
@@ -262,7 +262,7 @@ mod tests {
     async fn a_file_that_is_moved_in_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cancel.json");
-        let watcher = Watcher::new().unwrap();
+        let watcher = FileWatcher::new().unwrap();
         let wait = tokio::spawn({
             let path = path.clone();
             async move { watcher.wait_for_file(&path).await }
@@ -280,7 +280,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "").unwrap();
-        let watcher = Watcher::new().unwrap();
+        let watcher = FileWatcher::new().unwrap();
         let (one, two) = (watcher.watch_file(&path).unwrap(), watcher.watch_file(&path).unwrap());
         drop(one);
         assert_eq!(watcher.shared.watched().len(), 1);

@@ -128,7 +128,7 @@ impl WriteError {
     /// Whether the same record may be appended later, when the file system takes it again. Anything else, such as
     /// a disk that fails, may have cost bytes that were written before, and waiting would not bring them back.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Full { .. } | Self::ReadOnly { .. } => true,
             Self::Torn { source, .. } => Refusal::of(source).is_some(),
@@ -315,7 +315,7 @@ mod tests {
         let mut writer = Writer::over(file, Path::new("/dev/full"));
         let error = writer.append(&progress("a")).unwrap_err();
         assert!(matches!(error, WriteError::Full { offset: 0, .. }), "{error:?}");
-        assert!(error.passes());
+        assert!(error.is_transient());
         // A device can't be cut back either, which the next append says.
         assert!(matches!(writer.append(&progress("a")), Err(WriteError::Torn { .. })));
         assert_eq!(writer.position(), Position { seq: 0, end: 0 });
@@ -332,7 +332,7 @@ mod tests {
         let first = writer.append(&progress("first")).unwrap();
         let error = writer.append(&progress(&"x".repeat(10_000))).unwrap_err();
         assert!(matches!(error, WriteError::Write { offset, .. } if offset == first.end), "{error:?}");
-        assert!(!error.passes());
+        assert!(!error.is_transient());
         assert_eq!(writer.position(), first);
         let mut content = Vec::new();
         file.rewind().unwrap();

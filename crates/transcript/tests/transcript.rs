@@ -11,7 +11,7 @@ use aegir_protocol::limits::{MAX_OUTPUT, MAX_RECORD};
 use aegir_protocol::record::{Output, Record, Stream};
 use aegir_protocol::state::Outcome;
 use aegir_transcript::{
-    FollowError, Follower, Piece, Report, Verifier, VerifyError, Watcher, Writer, verify,
+    FileWatcher, FollowError, Follower, Piece, Verifier, VerifyError, VerifyReport, Writer, verify,
 };
 use proptest::prelude::*;
 use tokio::time::timeout;
@@ -77,7 +77,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn verified(bytes: &[u8]) -> Report {
+fn verified(bytes: &[u8]) -> VerifyReport {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
     verify(file.path()).unwrap()
@@ -100,7 +100,7 @@ proptest! {
         prop_assert_eq!(report.bytes, content.len() as u64);
 
         run(async {
-            let watcher = Watcher::new().unwrap();
+            let watcher = FileWatcher::new().unwrap();
             let mut follower = Follower::open(&transcript.path, 0, &watcher).unwrap();
             let mut sizes = sizes.iter().copied().cycle();
             assert_eq!(all(&mut follower, || sizes.next().unwrap()).await, content);
@@ -143,7 +143,7 @@ proptest! {
 #[tokio::test]
 async fn a_follower_wakes_for_each_record() {
     let (transcript, mut writer) = Transcript::new();
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let mut follower = Follower::open(&transcript.path, 0, &watcher).unwrap();
     let (told, mut tell) = tokio::sync::mpsc::channel(1);
     let follow = tokio::spawn(async move {
@@ -164,7 +164,7 @@ async fn a_follower_wakes_for_each_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_followers_of_many_writers_get_everything() {
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let mut pairs = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (transcript, mut writer) = Transcript::new();
@@ -190,13 +190,13 @@ async fn many_followers_of_many_writers_get_everything() {
 }
 
 #[tokio::test]
-async fn a_torn_line_is_not_handed_out_before_it_is_whole() {
+async fn a_torn_line_is_not_dispatched_before_it_is_whole() {
     let (transcript, mut writer) = Transcript::new();
     let end = writer.append(&output(b"whole\n")).unwrap().end;
     let line = output(b"later\n").to_line(2, jiff::Timestamp::now());
     let (head, tail) = line.split_at(line.len() / 2);
     transcript.append_raw(head);
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let mut follower = Follower::open(&transcript.path, 0, &watcher).unwrap();
     assert_eq!(next(&mut follower, 1 << 20).await.unwrap().end(), end);
     assert_eq!(follower.next_there_is(1 << 20).unwrap(), None);
@@ -212,7 +212,7 @@ async fn a_torn_line_that_is_written_anew_is_read_anew() {
     let (transcript, mut writer) = Transcript::new();
     let end = writer.append(&output(b"whole\n")).unwrap().end;
     transcript.append_raw(b"{\"seq\":2,\"at\":\"to");
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let mut follower = Follower::open(&transcript.path, end, &watcher).unwrap();
     assert_eq!(follower.next_there_is(1 << 20).unwrap(), None);
     OpenOptions::new().write(true).open(&transcript.path).unwrap().set_len(end).unwrap();
@@ -226,7 +226,7 @@ async fn the_largest_record_comes_whole_however_little_is_asked_for() {
     let (transcript, mut writer) = Transcript::new();
     writer.append(&output(&vec![0xff; MAX_OUTPUT])).unwrap();
     finish(&mut writer);
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let mut follower = Follower::open(&transcript.path, 0, &watcher).unwrap();
     assert!(next(&mut follower, 1).await.unwrap().bytes.len() > MAX_OUTPUT);
     assert!(next(&mut follower, 0).await.unwrap().finished);
@@ -237,7 +237,7 @@ async fn the_largest_record_comes_whole_however_little_is_asked_for() {
 async fn what_is_no_transcript_is_refused() {
     let (transcript, mut writer) = Transcript::new();
     let end = writer.append(&output(b"whole\n")).unwrap().end;
-    let watcher = Watcher::new().unwrap();
+    let watcher = FileWatcher::new().unwrap();
     let not_there = Follower::open(Path::new("/nowhere/transcript"), 0, &watcher).unwrap_err();
     assert!(matches!(not_there, FollowError::Open { .. }));
     for offset in [1, end - 1, end + 1, u64::MAX] {
@@ -270,7 +270,7 @@ async fn an_unknown_kind_is_passed_on_and_verified() {
     assert!(report.matches, "{report:?}");
     let (transcript, _) = Transcript::new();
     transcript.append_raw(content.as_bytes());
-    let mut follower = Follower::open(&transcript.path, 0, &Watcher::new().unwrap()).unwrap();
+    let mut follower = Follower::open(&transcript.path, 0, &FileWatcher::new().unwrap()).unwrap();
     assert_eq!(all(&mut follower, || 100).await, content.as_bytes());
 }
 

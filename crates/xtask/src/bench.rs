@@ -9,8 +9,8 @@ mod limits;
 mod memory;
 mod neighbour;
 mod rate;
-mod stage;
 mod syncs;
+mod system;
 mod throughput;
 
 use std::path::PathBuf;
@@ -112,17 +112,17 @@ fn scratch() -> anyhow::Result<PathBuf> {
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
     let directory = scratch()?;
-    let mut stage = stage::Stage::start(&directory).await?;
+    let mut system = system::BenchSystem::start(&directory).await?;
     let mut figures = Vec::new();
-    figures.extend(stage.readiness());
-    figures.extend(memory::idle(&mut stage).await?);
-    figures.extend(latency::measure(&stage, arguments.seconds).await?);
-    figures.extend(rate::measure(&stage, arguments.operations).await?);
-    figures.extend(syncs::measure(&mut stage, &directory).await?);
-    let (throughput, rate) = throughput::measure(&mut stage, arguments.lines).await?;
+    figures.extend(system.readiness());
+    figures.extend(memory::idle(&mut system).await?);
+    figures.extend(latency::measure(&system, arguments.seconds).await?);
+    figures.extend(rate::measure(&system, arguments.operations).await?);
+    figures.extend(syncs::measure(&mut system, &directory).await?);
+    let (throughput, rate) = throughput::measure(&mut system, arguments.lines).await?;
     figures.extend(throughput);
-    figures.extend(limits::measure(&stage, &directory, arguments.lines, rate).await?);
-    figures.extend(neighbour::measure(&stage, arguments.seconds).await?);
-    stage.stop().await?;
+    figures.extend(limits::measure(&system, &directory, arguments.lines, rate).await?);
+    figures.extend(neighbour::measure(&system, arguments.seconds).await?);
+    system.stop().await?;
     Ok(figures)
 }

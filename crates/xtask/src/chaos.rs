@@ -12,13 +12,13 @@ mod evidence;
 mod fault;
 mod frontend;
 mod gather;
+mod inject;
 mod load;
 mod order;
 mod post;
 mod printed;
 mod schedule;
-mod stage;
-mod strike;
+mod system;
 mod table;
 
 use std::fs;
@@ -36,10 +36,10 @@ use crate::{deps, workspace};
 use bug::Bug;
 use check::{Violation, check};
 use clock::Time;
-use fault::Kind;
+use fault::FaultKind;
 use post::Post;
 use schedule::Schedule;
-use stage::Stage;
+use system::ChaosSystem;
 use table::Table;
 
 /// From so many schedules on, every cell of the table must have been struck.
@@ -74,7 +74,8 @@ pub(crate) struct Arguments {
 /// Runs `cargo xtask chaos`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let disks = disk::can_mount();
-    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| disks || !kind.fills()).collect();
+    let kinds: Vec<FaultKind> =
+        FaultKind::ALL.iter().copied().filter(|kind| disks || !kind.fills()).collect();
     let length = Duration::from_secs(arguments.seconds);
     let seeds = arguments.seed..arguments.seed + arguments.schedules;
     let schedules: Vec<Schedule> = seeds.map(|seed| Schedule::generate(seed, length, &kinds)).collect();
@@ -123,7 +124,7 @@ enum Verdict {
     Stopped,
 }
 
-fn judge(results: Vec<Played>, kinds: &[Kind], arguments: &Arguments) -> anyhow::Result<()> {
+fn judge(results: Vec<Played>, kinds: &[FaultKind], arguments: &Arguments) -> anyhow::Result<()> {
     let mut table = Table::default();
     results.iter().for_each(|played| table.add(&played.table));
     println!("\nOperations that were struck, by the fault and the phase that they were in:\n\n{table}");
@@ -189,28 +190,28 @@ async fn attempt(
     table: &mut Table,
 ) -> anyhow::Result<(Vec<Violation>, usize)> {
     clear(directory)?;
-    let mut stage = Stage::start(directory, disks, bug).await?;
-    let (frontend, host, program) = (stage.frontend()?, stage.host(), stage::program());
+    let mut system = ChaosSystem::start(directory, disks, bug).await?;
+    let (frontend, host, program) = (system.frontend()?, system.host(), system::program());
     let requests: Vec<_> = schedule
         .orders
         .iter()
-        .map(|order| order.request(&program, &stage.marks(order.number), &host))
+        .map(|order| order.request(&program, &system.marks(order.number), &host))
         .collect();
-    let post = Post::new(stage.broker.url());
+    let post = Post::new(system.broker.url());
     let (begin, from) = (Instant::now(), Timestamp::now());
     let orders = schedule.orders.iter().zip(&requests);
     let load = join_all(orders.map(|(order, request)| load::place(order, request, &frontend, &post, begin)));
-    let (placed, struck) = tokio::join!(load, strike::strike(schedule, &mut stage, begin));
-    let struck = struck?;
-    table.add(&struck.table);
-    let diary = struck.diary.join("\n");
-    fs::write(directory.join("diary"), diary).context("cannot write the diary")?;
+    let (placed, injected) = tokio::join!(load, inject::inject_faults(schedule, &mut system, begin));
+    let injected = injected?;
+    table.add(&injected.table);
+    let timeline = injected.timeline.join("\n");
+    fs::write(directory.join("timeline"), timeline).context("cannot write the timeline")?;
     let time = Time { from, to: Timestamp::now() };
-    let evidence = gather::gather(schedule, time, placed, struck, &stage).await?;
+    let evidence = gather::gather(schedule, time, placed, injected, &system).await?;
     let violations = check(&evidence);
     let operations = evidence.orders.iter().map(|seen| seen.stored.len()).sum();
-    keep(&stage, &violations)?;
-    stage.stop().await?;
+    keep(&system, &violations)?;
+    system.stop().await?;
     Ok((violations, operations))
 }
 
@@ -223,14 +224,14 @@ fn clear(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// Copies the daemons' state out of file systems that go with the stage, if somebody is going to look at it.
-fn keep(stage: &Stage, violations: &[Violation]) -> anyhow::Result<()> {
-    if violations.is_empty() || stage.relayd_disk.is_none() {
+fn keep(system: &ChaosSystem, violations: &[Violation]) -> anyhow::Result<()> {
+    if violations.is_empty() || system.relayd_disk.is_none() {
         return Ok(());
     }
     let states: [PathBuf; 3] = [
-        stage.relayd.state_directory(),
-        stage.nodes[0].dispatcherd.state_directory(),
-        stage.nodes[1].dispatcherd.state_directory(),
+        system.relayd.state_directory(),
+        system.nodes[0].dispatcherd.state_directory(),
+        system.nodes[1].dispatcherd.state_directory(),
     ];
     for state in states {
         let mut copy = std::process::Command::new("cp");

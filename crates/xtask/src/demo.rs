@@ -3,10 +3,10 @@
 //! Everything is real and everything lies below `target/demo/`: a RabbitMQ node, relayd, dispatcherd, an sshd that
 //! plays the minion, and an nginx in user mode that serves what was deployed.
 
-mod cast;
 mod leftovers;
 mod ports;
-mod story;
+mod services;
+mod walkthrough;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use aegir_testkit::daemon::use_binaries;
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::demo::cast::Cast;
-use crate::demo::leftovers::Stage;
+use crate::demo::leftovers::DemoDirectory;
 use crate::demo::ports::Ports;
+use crate::demo::services::DemoServices;
 use crate::{deps, workspace};
 
 /// The first port, unless somebody chooses another.
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let usual = usual_directory()?;
     leftovers::forget_killed(&usual);
     let directory = directory(usual, arguments.port_base)?;
-    let stage = Stage::enter(&directory)?;
+    let stage = DemoDirectory::enter(&directory)?;
     ports.check(stage.had_leftovers())?;
     println!("Building relayd, dispatcherd and aegir");
     workspace::cargo(&["build", "--workspace", "--bins"])?;
@@ -70,7 +70,7 @@ fn directory(usual: PathBuf, base: u16) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-async fn perform(once: bool, stage: &Stage, ports: Ports) -> anyhow::Result<()> {
+async fn perform(once: bool, stage: &DemoDirectory, ports: Ports) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
@@ -84,24 +84,24 @@ async fn perform(once: bool, stage: &Stage, ports: Ports) -> anyhow::Result<()> 
     tokio::pin!(asked_to_end);
 
     // What was started when a later part fails is dropped, and with it ended.
-    let mut cast = tokio::select! {
-        cast = Cast::start(stage, ports) => cast?,
+    let mut services = tokio::select! {
+        services = DemoServices::start(stage, ports) => services?,
         () = &mut asked_to_end => bail!("stopped before everything was up"),
     };
-    let told = tokio::select! {
-        told = story(&cast, once) => told,
+    let result = tokio::select! {
+        result = walk_through(&services, once) => result,
         () = &mut asked_to_end => Err(anyhow::anyhow!("stopped before the page was fetched")),
     };
-    if told.is_ok() && !once {
+    if result.is_ok() && !once {
         asked_to_end.await;
         println!();
     }
-    cast.stop().await;
+    services.stop().await;
     stage.leave();
-    told
+    result
 }
 
-async fn story(cast: &Cast, once: bool) -> anyhow::Result<()> {
-    story::tell(cast).await?;
-    if once { Ok(()) } else { story::invite(cast).await }
+async fn walk_through(services: &DemoServices, once: bool) -> anyhow::Result<()> {
+    walkthrough::run(services).await?;
+    if once { Ok(()) } else { walkthrough::invite(services).await }
 }

@@ -15,8 +15,8 @@ use anyhow::Context as _;
 
 use crate::random::Random;
 use crate::{deps, workspace};
-use corpus::Target;
-use round::Stage;
+use corpus::FuzzTarget;
+use round::FuzzSystem;
 
 /// How much to send.
 #[derive(Debug, clap::Args)]
@@ -52,25 +52,25 @@ async fn fuzz(arguments: &Arguments) -> anyhow::Result<()> {
     let relayd = Relayd::start(&inside("relayd"), broker.url()).await?;
     let dispatcherd =
         Dispatcherd::builder(&inside("dispatcherd"), broker.url()).setting("slots = 8").start().await?;
-    let mut stage = Stage { broker, relayd, dispatcherd };
-    stage.operation_goes_through().await?;
+    let mut system = FuzzSystem { broker, relayd, dispatcherd };
+    system.operation_goes_through().await?;
     println!("queue         published  unreadable  dead letters  relayd MB  dispatcherd MB  seconds");
-    for target in Target::ALL {
+    for target in FuzzTarget::ALL {
         let mut random = Random::new(arguments.seed.wrapping_mul(31).wrapping_add(target as u64));
-        let figures = stage.round(target, arguments.messages, &mut random).await;
+        let figures = system.round(target, arguments.messages, &mut random).await;
         let figures = figures.with_context(|| {
             format!(
                 "{target:?}, seed {}; relayd's log ends:\n{}\ndispatcherd's log ends:\n{}",
                 arguments.seed,
-                stage.relayd.log_tail(),
-                stage.dispatcherd.log_tail()
+                system.relayd.log_tail(),
+                system.dispatcherd.log_tail()
             )
         })?;
         println!("{figures}");
     }
-    stage.operation_goes_through().await?;
+    system.operation_goes_through().await?;
     println!(
         "No daemon ended, every message was handled or parked, and an Operation goes through as before."
     );
-    stage.stop().await
+    system.stop().await
 }

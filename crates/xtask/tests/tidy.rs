@@ -192,11 +192,11 @@ fn nothing_is_left_to_do_in_the_sources() {
 /// Wall clocks decide nothing on a node: a clock that is set back must not hold anything up, one that is set forward
 /// must not take anything away.
 #[test]
-fn a_node_reads_the_wall_clock_only_for_people_and_for_sweeping() {
+fn a_node_reads_the_wall_clock_only_for_people_and_for_pruning() {
     let allowed = BTreeMap::from([
-        ("dispatcherd/src/app.rs", "for sweeping what is over; compared with the times of files"),
+        ("dispatcherd/src/app.rs", "for pruning what is over; compared with the times of files"),
         ("dispatcherd/src/heartbeat.rs", "for people"),
-        ("dispatcherd/src/attempt/held_up.rs", "for people"),
+        ("dispatcherd/src/supervise/blocked_starts.rs", "for people"),
         ("dispatcherd/src/journal/ended.rs", "for people"),
         ("crates/transcript/src/writer.rs", "for people"),
     ]);

@@ -1,9 +1,9 @@
 //! What this backend can do: roles from the configured directories, kept by digest, told to the frontends.
 
-mod library;
+mod catalog_reader;
 mod publish;
 pub mod snapshot;
 
-pub use library::Library;
-pub use publish::Announcer;
+pub use catalog_reader::CatalogReader;
+pub use publish::CatalogPublisher;
 pub(crate) use publish::log;

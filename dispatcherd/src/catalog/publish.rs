@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Library;
+use super::CatalogReader;
 use crate::frontends::Frontends;
 
 /// How often the directories are looked at: whoever writes a role wants to run it at once.
@@ -21,9 +21,9 @@ const SELDOM: Duration = Duration::from_secs(3600);
 
 /// Keeps the catalog current, and the frontends informed.
 #[derive(Debug)]
-pub struct Announcer {
+pub struct CatalogPublisher {
     /// Where the roles are.
-    pub library: Library,
+    pub catalog_reader: CatalogReader,
     /// Who is told.
     pub to: Vec<FrontendName>,
     /// The way to them.
@@ -36,18 +36,18 @@ pub struct Announcer {
     pub reload: Signal,
 }
 
-impl Announcer {
+impl CatalogPublisher {
     /// Runs until it is dropped.
     pub async fn run(mut self) {
         let mut status = self.frontends.status();
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fingerprint = None;
-        let mut untold = self.to.clone();
-        let mut told: Option<Instant> = None;
+        let mut unsent = self.to.clone();
+        let mut sent_at: Option<Instant> = None;
         let mut again = AGAIN;
         loop {
-            let tell_all = tokio::select! {
+            let publish_all = tokio::select! {
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
@@ -58,7 +58,7 @@ impl Announcer {
                 _ = ticks.tick() => self.look(&mut fingerprint, false).await,
                 _ = self.reload.recv() => self.look(&mut fingerprint, true).await,
                 () = self.wanted.notified() => {
-                    let since = told.map_or(Duration::MAX, |told| told.elapsed());
+                    let since = sent_at.map_or(Duration::MAX, |sent_at| sent_at.elapsed());
                     let due = since >= again;
                     if due {
                         // After a while without a wish it is another relayd's.
@@ -67,24 +67,24 @@ impl Announcer {
                     due
                 }
             };
-            if tell_all {
-                untold.clone_from(&self.to);
+            if publish_all {
+                unsent.clone_from(&self.to);
             }
-            if !untold.is_empty() && self.frontends.status().borrow().is_up() {
-                self.tell(&mut untold).await;
-                told = Some(Instant::now());
+            if !unsent.is_empty() && self.frontends.status().borrow().is_up() {
+                self.publish(&mut unsent).await;
+                sent_at = Some(Instant::now());
             }
         }
     }
 
     /// Reads the directories when they have changed. Says whether the catalog has.
     async fn look(&self, fingerprint: &mut Option<u64>, forced: bool) -> bool {
-        let library = self.library.clone();
+        let catalog_reader = self.catalog_reader.clone();
         let before = *fingerprint;
         let read = tokio::task::spawn_blocking(move || {
-            let now = library.fingerprint();
+            let now = catalog_reader.fingerprint();
             // What changes while it is read shows another fingerprint the next time.
-            let catalog = (forced || before != Some(now)).then(|| library.read());
+            let catalog = (forced || before != Some(now)).then(|| catalog_reader.read());
             (now, catalog)
         });
         let (now, catalog) = match read.await {
@@ -114,16 +114,16 @@ impl Announcer {
     }
 
     /// Tells those who are not told yet. One who can't be told keeps nobody else from it.
-    async fn tell(&self, untold: &mut Vec<FrontendName>) {
+    async fn publish(&self, unsent: &mut Vec<FrontendName>) {
         let Some(catalog) = self.catalog.borrow().clone() else { return };
-        for frontend in std::mem::take(untold) {
-            let outcome = match self.frontends.tell(&frontend, &*catalog).await {
+        for frontend in std::mem::take(unsent) {
+            let outcome = match self.frontends.send(&frontend, &*catalog).await {
                 Ok(sent) => sent.confirmed().await,
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
                 tracing::warn!(%frontend, %error, "the catalog was not sent");
-                untold.push(frontend);
+                unsent.push(frontend);
             } else {
                 tracing::info!(%frontend, digest = catalog.digest, roles = catalog.roles.len(), "catalog sent");
             }

@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use aegir_role::files::{self, FilesError, Kind};
-use aegir_service::room::passes;
+use aegir_role::files::{self, FileKind, FilesError};
+use aegir_service::io_error::is_transient;
 
 use crate::plan::PLUGINS;
 
@@ -39,9 +39,9 @@ pub enum SnapshotError {
 impl SnapshotError {
     /// Whether the copy can be made when there is room again.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Write { error, .. } | Self::Files(FilesError::Read { error, .. }) => passes(error),
+            Self::Write { error, .. } | Self::Files(FilesError::Read { error, .. }) => is_transient(error),
             Self::Busy(_) => true,
             Self::Files(_) | Self::Changing => false,
         }
@@ -50,7 +50,7 @@ impl SnapshotError {
 
 /// A role, or a collection, of those that make a digest.
 #[derive(Clone, Debug)]
-pub struct Part<'a> {
+pub struct ContentPart<'a> {
     /// Where it stands below the directory of the digest's name.
     pub inside: PathBuf,
     /// Where it is copied from.
@@ -64,7 +64,7 @@ pub struct Part<'a> {
 ///
 /// # Errors
 /// When a role can't be read or the copy not be written.
-pub fn keep(content: &Path, parts: &[Part<'_>], digest: &str) -> Result<(), SnapshotError> {
+pub fn keep(content: &Path, parts: &[ContentPart<'_>], digest: &str) -> Result<(), SnapshotError> {
     let place = content.join(digest);
     if parts.iter().all(|part| place.join(&part.inside).is_dir()) {
         return Ok(());
@@ -73,7 +73,7 @@ pub fn keep(content: &Path, parts: &[Part<'_>], digest: &str) -> Result<(), Snap
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(content).map_err(write(content))?;
     // The temporary directory is private; the copy is as readable as the state directory lets it be.
     std::fs::set_permissions(new.path(), Permissions::from_mode(0o755)).map_err(write(new.path()))?;
-    for Part { inside, files, digest } in parts {
+    for ContentPart { inside, files, digest } in parts {
         let copy = new.path().join(inside);
         let above = copy.parent().unwrap_or(new.path());
         std::fs::create_dir_all(above).map_err(write(above))?;
@@ -109,7 +109,7 @@ pub fn keep_plugins(content: &Path, plugins: &Path) -> Result<Option<String>, Sn
         return Ok(None);
     }
     let digest = files::digest(plugins)?;
-    keep(content, &[Part { inside: PLUGINS.into(), files: plugins, digest: &digest }], &digest)?;
+    keep(content, &[ContentPart { inside: PLUGINS.into(), files: plugins, digest: &digest }], &digest)?;
     Ok(Some(digest))
 }
 
@@ -124,12 +124,12 @@ fn copy_all(from: &Path, to: &Path) -> Result<(), SnapshotError> {
     for entry in files::list(from)? {
         let (source, target) = (from.join(&entry.path), to.join(&entry.path));
         match entry.kind {
-            Kind::Directory => {
+            FileKind::Directory => {
                 std::fs::create_dir(&target).map_err(write(&target))?;
                 directories.push(target);
             }
-            Kind::Link(to) => symlink(to, &target).map_err(write(&target))?,
-            Kind::File { executable } => {
+            FileKind::Link(to) => symlink(to, &target).map_err(write(&target))?,
+            FileKind::File { executable } => {
                 copy_file(&source, &target, executable).map_err(write(&target))?;
             }
         }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn kept(content: &Path, name: &str, files: &Path, digest: &str) -> Result<(), SnapshotError> {
-        keep(content, &[Part { inside: name.into(), files, digest }], digest)
+        keep(content, &[ContentPart { inside: name.into(), files, digest }], digest)
     }
 
     fn role() -> tempfile::TempDir {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Draining, answer, wanted};
 use crate::node::Node;
-use crate::slots::{Census, Event};
+use crate::slots::{Occupancy, SlotEvent};
 
 /// Follows the wish.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Drain {
     /// Where the wish is.
     pub state: PathBuf,
     /// What is left.
-    pub census: watch::Receiver<Census>,
+    pub occupancy: watch::Receiver<Occupancy>,
 }
 
 impl Drain {
@@ -34,17 +34,17 @@ impl Drain {
         let (mut told, mut said) = (None, None);
         loop {
             let wanted = wanted(&self.state);
-            let census = self.census.borrow_and_update().clone();
+            let occupancy = self.occupancy.borrow_and_update().clone();
             if told != Some(wanted) {
                 told = Some(wanted);
-                self.node.happened(Event::Draining(wanted)).await;
+                self.node.happened(SlotEvent::Draining(wanted)).await;
             }
             // Not before it is so: somebody may wait for nothing to be left, and switch the machine off then.
-            let word = (wanted && census.draining).then(|| Draining {
+            let word = (wanted && occupancy.draining).then(|| Draining {
                 process: std::process::id(),
-                running: census.running,
-                claiming: census.claiming,
-                waiting: census.waiting,
+                running: occupancy.running,
+                claiming: occupancy.claiming,
+                waiting: occupancy.waiting,
             });
             // What can't be written is tried again with the next change; the node drains all the same.
             if said.as_ref() != Some(&word) {
@@ -55,7 +55,7 @@ impl Drain {
             }
             tokio::select! {
                 changed = changes.changed() => changed?,
-                changed = self.census.changed() => {
+                changed = self.occupancy.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }

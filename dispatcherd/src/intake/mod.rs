@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::journal::{Arrival, Taken};
 use crate::node::Node;
-use crate::slots::{Census, Event};
+use crate::slots::{Occupancy, SlotEvent};
 use crate::spool::Level;
 
 /// How long after a failed write it is tried again.
@@ -57,7 +57,7 @@ impl Scope {
 /// How many Operations may wait on a node: as many as every frontend's relayd hands out for its slots, urgent ones
 /// included.
 #[must_use]
-pub fn places(slots: usize, frontends: usize) -> usize {
+pub fn max_waiting(slots: usize, frontends: usize) -> usize {
     const FOR_EACH_SLOT: usize = 4;
     FOR_EACH_SLOT.saturating_mul(slots).saturating_mul(frontends.max(1))
 }
@@ -65,13 +65,13 @@ pub fn places(slots: usize, frontends: usize) -> usize {
 /// When to stop consuming, and when to go on.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    places: usize,
+    max_waiting: usize,
 }
 
 impl Gate {
     /// Whether the intake is to be closed, given that it is or is not.
     fn closed(self, closed: bool, waiting: usize) -> bool {
-        waiting >= if closed { self.places - self.places / 4 } else { self.places }
+        waiting >= if closed { self.max_waiting - self.max_waiting / 4 } else { self.max_waiting }
     }
 }
 
@@ -106,13 +106,13 @@ pub struct Intake {
     /// What is taken.
     pub scope: Scope,
     /// How many may wait here.
-    pub places: usize,
+    pub max_waiting: usize,
     /// Where from.
     pub deliveries: Deliveries,
     /// Stops the deliveries.
     pub control: ConsumeControl,
     /// How many wait.
-    pub census: watch::Receiver<Census>,
+    pub occupancy: watch::Receiver<Occupancy>,
     /// Whether there is one.
     pub catalog: watch::Receiver<Option<Arc<Catalog>>>,
     /// How full the spool is.
@@ -136,7 +136,7 @@ impl Intake {
                     Some(delivery) => self.take(delivery).await,
                     None => return,
                 },
-                changed = self.census.changed() => {
+                changed = self.occupancy.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -157,13 +157,13 @@ impl Intake {
 
     fn regulate(&mut self) {
         let (waiting, draining) = {
-            let census = self.census.borrow_and_update();
-            (census.waiting.len() + census.claiming.len(), census.draining)
+            let occupancy = self.occupancy.borrow_and_update();
+            (occupancy.waiting.len() + occupancy.claiming.len(), occupancy.draining)
         };
         let no_roles = self.catalog.borrow_and_update().is_none();
         let closed = closed(draining, no_roles, *self.spool.borrow_and_update());
         let is = self.control.is_paused();
-        let should = closed.is_some() || Gate { places: self.places }.closed(is, waiting);
+        let should = closed.is_some() || Gate { max_waiting: self.max_waiting }.closed(is, waiting);
         self.say(closed);
         if should && !is {
             tracing::debug!(waiting, "enough Operations wait here; no more are taken for now");
@@ -191,7 +191,7 @@ impl Intake {
             let body = delivery.body();
             match self.scope.read(&body) {
                 Ok(operation) => good.push((delivery, operation, body)),
-                Err((code, reason)) => self.bury(delivery, code, reason),
+                Err((code, reason)) => self.dead_letter(delivery, code, reason),
             }
         }
         if good.is_empty() {
@@ -211,7 +211,7 @@ impl Intake {
                         name = %operation.name, "Operation taken"
                     );
                     self.node
-                        .happened(Event::Journaled(attempt, operation.frontend, operation.priority))
+                        .happened(SlotEvent::Journaled(attempt, operation.frontend, operation.priority))
                         .await;
                 }
                 Taken::Known => tracing::info!(
@@ -219,7 +219,7 @@ impl Intake {
                     "Operation came again; it is known and ignored"
                 ),
             }
-            if let Err(error) = delivery.done().await {
+            if let Err(error) = delivery.ack().await {
                 // It comes again, and is known then.
                 tracing::debug!(operation_id = %attempt.operation, %error, "not acknowledged");
             }
@@ -245,10 +245,10 @@ impl Intake {
     }
 
     /// In a task, because burying waits for the dead-letter queue.
-    fn bury(&self, delivery: Delivery, code: Code, reason: String) {
-        self.node.spawn("bury a message", async move {
-            if let Err(error) = delivery.bury(code.as_str(), &reason).await {
-                tracing::warn!(%error, "a message could not be buried");
+    fn dead_letter(&self, delivery: Delivery, code: Code, reason: String) {
+        self.node.spawn("dead-letter a message", async move {
+            if let Err(error) = delivery.dead_letter(code.as_str(), &reason).await {
+                tracing::warn!(%error, "a message could not be dead-lettered");
             }
         });
     }
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_for_this_backend_is_buried_with_its_reason() {
+    fn what_is_not_for_this_backend_is_dead_lettered_with_its_reason() {
         assert!(scope().read(&message(|_| {})).is_ok());
         #[track_caller]
         fn check(bytes: &[u8], code: Code) {
@@ -293,12 +293,12 @@ mod tests {
 
     #[test]
     fn the_gate_closes_when_all_places_are_taken_and_opens_when_a_quarter_is_free() {
-        let gate = Gate { places: places(4, 1) };
+        let gate = Gate { max_waiting: max_waiting(4, 1) };
         assert!(!gate.closed(false, 15));
         assert!(gate.closed(false, 16));
         assert!(gate.closed(true, 12));
         assert!(!gate.closed(true, 11));
-        let gate = Gate { places: places(1, 2) };
+        let gate = Gate { max_waiting: max_waiting(1, 2) };
         assert!(!gate.closed(false, 7));
         assert!(gate.closed(false, 8));
         assert!(!gate.closed(true, 5));

@@ -10,11 +10,11 @@ use aegir_protocol::state::{Outcome, Reason};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptDirectory, Journal, JournalError, place};
+use super::{AttemptDirectory, Journal, JournalError, write_atomically};
 
 /// `report.json`: the end that relayd must still be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
+pub struct PendingReport {
     /// Who must be told.
     pub frontend: FrontendName,
     /// What.
@@ -76,11 +76,11 @@ impl Journal {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn call_off(&self, cancel: &Cancel) -> Result<(), JournalError> {
+    pub fn write_cancel(&self, cancel: &Cancel) -> Result<(), JournalError> {
         let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
         let bytes = serde_json::to_vec(cancel).expect("a cancel has string keys");
         let path = self.directory(attempt).cancel();
-        match place(&path, &bytes) {
+        match write_atomically(&path, &bytes) {
             // That it is there stops the runner. An empty file takes no room; who asked gets lost.
             Err(error) if error.is_full() => {
                 let made = File::options().create(true).append(true).open(&path);
@@ -97,16 +97,16 @@ impl Journal {
     pub fn mark_unknown(&self, unknown: &Unknown) -> Result<(), JournalError> {
         let attempt = AttemptId { operation: unknown.operation, attempt: unknown.attempt };
         let bytes = serde_json::to_vec(unknown).expect("such a message has string keys");
-        place(&self.directory(attempt).unknown(), &bytes)
+        write_atomically(&self.directory(attempt).unknown(), &bytes)
     }
 
     /// Keeps what must be told until it is told.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn keep_report(&self, attempt: AttemptId, pending: &Pending) -> Result<(), JournalError> {
+    pub fn keep_report(&self, attempt: AttemptId, pending: &PendingReport) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec(pending).expect("a report has string keys");
-        place(&self.directory(attempt).report(), &bytes)
+        write_atomically(&self.directory(attempt).report(), &bytes)
     }
 
     /// Lets go of a transcript: keeps what must be told, then removes the bytes. On a full disk they go first, and the
@@ -114,7 +114,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it can't be written or removed; it may be tried again.
-    pub fn let_go(&self, attempt: AttemptId, pending: &Pending) -> Result<(), JournalError> {
+    pub fn forget_transcript(&self, attempt: AttemptId, pending: &PendingReport) -> Result<(), JournalError> {
         let transcript = self.directory(attempt).transcript();
         match self.keep_report(attempt, pending) {
             Err(error) if error.is_full() => {
@@ -140,7 +140,7 @@ impl Journal {
     pub fn end(&self, tombstone: &Tombstone) -> Result<(), JournalError> {
         let directory = self.directory(tombstone.attempt);
         let bytes = serde_json::to_vec(tombstone).expect("a tombstone has string keys");
-        place(&directory.tombstone(), &bytes)?;
+        write_atomically(&directory.tombstone(), &bytes)?;
         if self.retention.is_zero() && tombstone.outcome != Some(Outcome::Lost) {
             self.remove_spool(&directory)?;
         }

@@ -9,13 +9,13 @@ use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message::Unknown;
 
 use super::scan::numbered;
-use super::{AttemptDirectory, Journal, JournalError, Pending};
+use super::{AttemptDirectory, Journal, JournalError, PendingReport};
 use crate::launch::{Alive, alive, locked};
 use crate::ship::finished;
 
 /// Where an attempt stands that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lying {
+pub enum SpoolState {
     /// Delivered and acknowledged, not started.
     Waiting,
     /// Its runner is alive.
@@ -32,7 +32,7 @@ pub enum Lying {
     /// relayd does not know it.
     Unknown(Unknown),
     /// Over, and relayd is still to be told.
-    Reporting(Pending),
+    Reporting(PendingReport),
     /// An operator has let go of it, and the daemon has not seen that yet.
     Forgotten,
 }
@@ -69,7 +69,7 @@ impl Journal {
     }
 }
 
-impl Lying {
+impl SpoolState {
     /// Where the attempt in this directory stands.
     ///
     /// # Errors

@@ -17,15 +17,15 @@
 mod directory;
 mod ended;
 mod list;
+mod prune;
 mod scan;
-mod sweep;
 mod take;
 
 pub use directory::AttemptDirectory;
-pub use ended::{Pending, Tombstone};
-pub use list::Lying;
-pub use scan::{Found, Standing};
-pub use sweep::Swept;
+pub use ended::{PendingReport, Tombstone};
+pub use list::SpoolState;
+pub use prune::Pruned;
+pub use scan::{RecoveredAttempt, RecoveredState};
 pub use take::{Arrival, Taken};
 
 use std::io::{self, Write as _};
@@ -37,7 +37,7 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::plan::Plan;
+use crate::plan::TaskPlan;
 
 /// Why the journal could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl JournalError {
     /// Whether there is no room left: on the disk, or in the user's share of it.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        aegir_service::room::is_full(&self.error)
+        aegir_service::io_error::is_disk_full(&self.error)
     }
 }
 
@@ -97,9 +97,9 @@ impl Journal {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn keep_plan(&self, plan: &Plan) -> Result<(), JournalError> {
+    pub fn keep_plan(&self, plan: &TaskPlan) -> Result<(), JournalError> {
         let bytes = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
-        place(&self.directory(plan.attempt).plan(), &bytes)
+        write_atomically(&self.directory(plan.attempt).plan(), &bytes)
     }
 
     /// Lets an attempt's runner know until when it may act. Once that was written, renewing it needs no room.
@@ -120,9 +120,9 @@ impl Journal {
         }
         let spare = path.with_extension("spare");
         if !spare.exists() {
-            place(&spare, &bytes)?;
+            write_atomically(&spare, &bytes)?;
         }
-        match place(&path, &bytes) {
+        match write_atomically(&path, &bytes) {
             Err(error) if error.is_full() => {
                 exchange(&path, &spare, &bytes).map_err(JournalError::new("write", &path))
             }
@@ -144,7 +144,7 @@ impl Journal {
 
 /// Writes a file that appears whole or not at all, after a power failure too. Its name is not synced: what the file
 /// says is found out again where it is missing.
-fn place(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let new = path.with_extension("new");
     std::fs::File::create(&new)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))

@@ -10,12 +10,12 @@ use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::operation::Operation;
 
-use super::{AttemptDirectory, Journal, JournalError, Pending};
+use super::{AttemptDirectory, Journal, JournalError, PendingReport};
 use crate::launch::{Alive, alive};
 
 /// An attempt that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct RecoveredAttempt {
     /// Which.
     pub attempt: AttemptId,
     /// Whose.
@@ -23,18 +23,18 @@ pub struct Found {
     /// How urgent it is; of no meaning once it is over.
     pub priority: u8,
     /// Where it stands.
-    pub standing: Standing,
+    pub state: RecoveredState,
 }
 
 /// Where an attempt stands, by its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RecoveredState {
     /// Delivered and acknowledged, not started.
     Journaled,
     /// A runner was started.
     Started,
     /// Over, and relayd must still be told.
-    Reporting(Pending),
+    Reporting(PendingReport),
 }
 
 impl Journal {
@@ -43,7 +43,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the journal can't be read.
-    pub fn scan(&self) -> Result<Vec<Found>, JournalError> {
+    pub fn scan(&self) -> Result<Vec<RecoveredAttempt>, JournalError> {
         let mut found = Vec::new();
         for (operation, path) in numbered(&self.root())? {
             for (attempt, _) in numbered(&path)? {
@@ -54,8 +54,8 @@ impl Journal {
                 };
                 let attempt = AttemptId { operation, attempt };
                 let directory = self.directory(attempt);
-                if let Some(standing) = self.standing(attempt, &directory)? {
-                    found.push((journaled_at(&directory), standing));
+                if let Some(state) = self.recovered(attempt, &directory)? {
+                    found.push((journaled_at(&directory), state));
                 }
             }
         }
@@ -63,25 +63,25 @@ impl Journal {
         Ok(found.into_iter().map(|(_, found)| found).collect())
     }
 
-    fn standing(
+    fn recovered(
         &self,
         attempt: AttemptId,
         directory: &AttemptDirectory,
-    ) -> Result<Option<Found>, JournalError> {
+    ) -> Result<Option<RecoveredAttempt>, JournalError> {
         if directory.tombstone().exists() {
             return Ok(None);
         }
         let report = directory.report();
         if report.exists() {
-            let pending: Pending = std::fs::read(&report)
+            let pending: PendingReport = std::fs::read(&report)
                 .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
                 .map_err(JournalError::new("read", &report))?;
             let frontend = pending.frontend.clone();
-            return Ok(Some(Found {
+            return Ok(Some(RecoveredAttempt {
                 attempt,
                 frontend,
                 priority: 0,
-                standing: Standing::Reporting(pending),
+                state: RecoveredState::Reporting(pending),
             }));
         }
         let Some(operation) = self.operation(attempt).ok().filter(|found| found.attempt_id() == attempt)
@@ -91,8 +91,8 @@ impl Journal {
         };
         // A runner that has its lock and no transcript yet waits for room on the disk.
         let alive = alive(directory).map_err(JournalError::new("read", &directory.lock()))?;
-        let standing = if directory.transcript().exists() || alive == Alive::Yes {
-            Standing::Started
+        let state = if directory.transcript().exists() || alive == Alive::Yes {
+            RecoveredState::Started
         } else {
             // An earlier process may have died between writing and syncing; it comes again from the
             // broker then, is known, and is acknowledged: so it has to be on the disk now.
@@ -100,9 +100,14 @@ impl Journal {
             for path in [&path, directory.path()] {
                 File::open(path).and_then(|file| file.sync_all()).map_err(JournalError::new("sync", path))?;
             }
-            Standing::Journaled
+            RecoveredState::Journaled
         };
-        Ok(Some(Found { attempt, frontend: operation.frontend, priority: operation.priority, standing }))
+        Ok(Some(RecoveredAttempt {
+            attempt,
+            frontend: operation.frontend,
+            priority: operation.priority,
+            state,
+        }))
     }
 
     /// The Operation of an attempt, as it was delivered.

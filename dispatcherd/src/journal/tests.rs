@@ -4,7 +4,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{self, Cancel, Report};
 use aegir_protocol::state::Outcome;
-use aegir_service::room::passes;
+use aegir_service::io_error::is_transient;
 use aegir_testkit::SmallDisk;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
@@ -34,11 +34,11 @@ fn lease(seconds: u64) -> Lease {
     Lease { asked_at: crate::lease::boot_time(), seconds }
 }
 
-fn standings(journal: &Journal) -> Vec<(AttemptId, Standing)> {
-    journal.scan().unwrap().into_iter().map(|found| (found.attempt, found.standing)).collect()
+fn standings(journal: &Journal) -> Vec<(AttemptId, RecoveredState)> {
+    journal.scan().unwrap().into_iter().map(|found| (found.attempt, found.state)).collect()
 }
 
-fn pending(attempt: AttemptId) -> Pending {
+fn pending(attempt: AttemptId) -> PendingReport {
     let report = Report {
         operation: attempt.operation,
         attempt: attempt.attempt,
@@ -46,7 +46,7 @@ fn pending(attempt: AttemptId) -> Pending {
         outcome: Outcome::Lost,
         reason: Code::RunnerGone.because("gone"),
     };
-    Pending { frontend: "main".parse().unwrap(), report }
+    PendingReport { frontend: "main".parse().unwrap(), report }
 }
 
 fn ended(attempt: AttemptId, outcome: Outcome) -> Tombstone {
@@ -59,7 +59,7 @@ fn what_is_taken_is_there_as_it_was_delivered() {
     let (one, other) = (arrival(), arrival());
     assert_eq!(journal.take(&[one.clone(), other.clone()]).unwrap(), [Taken::New, Taken::New]);
     assert_eq!(std::fs::read(journal.directory(one.attempt).operation()).unwrap(), one.bytes);
-    let expect = [(one.attempt, Standing::Journaled), (other.attempt, Standing::Journaled)];
+    let expect = [(one.attempt, RecoveredState::Journaled), (other.attempt, RecoveredState::Journaled)];
     assert_eq!(standings(&journal), expect);
 }
 
@@ -88,7 +88,7 @@ fn what_relayd_refused_may_come_again() {
     journal.end(&Tombstone::refused(arrival.attempt, None)).unwrap();
     assert_eq!(standings(&journal), []);
     assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Journaled)]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Journaled)]);
 }
 
 #[test]
@@ -116,15 +116,15 @@ fn where_an_attempt_stands_follows_from_its_files() {
     journal.take(std::slice::from_ref(&arrival)).unwrap();
     std::fs::write(directory.plan(), "{}").unwrap();
     let lock = std::fs::File::create(directory.lock()).unwrap();
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Journaled)]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Journaled)]);
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Started)]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Started)]);
     drop(lock);
     std::fs::write(directory.transcript(), "").unwrap();
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Started)]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Started)]);
     let pending = pending(arrival.attempt);
     journal.keep_report(arrival.attempt, &pending).unwrap();
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Reporting(pending))]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Reporting(pending))]);
     // Power may fail between the tombstone and the removal of the rest.
     std::fs::write(directory.tombstone(), "").unwrap();
     assert_eq!(standings(&journal), []);
@@ -158,11 +158,11 @@ fn spools_and_tombstones_go_when_their_time_is_over() {
         (directory.operation().exists(), directory.tombstone().exists())
     };
     let now = SystemTime::now();
-    assert_eq!(journal.sweep(now).unwrap(), Swept::default());
-    assert_eq!(journal.sweep(now + Duration::from_secs(3700)).unwrap(), Swept { spools: 1, tombstones: 0 });
+    assert_eq!(journal.prune(now).unwrap(), Pruned::default());
+    assert_eq!(journal.prune(now + Duration::from_secs(3700)).unwrap(), Pruned { spools: 1, tombstones: 0 });
     assert_eq!((there(&done), there(&lost)), ((false, true), (true, true)));
-    assert_eq!(journal.sweep(now + 2 * DAY).unwrap(), Swept { spools: 1, tombstones: 0 });
-    assert_eq!(journal.sweep(now + 31 * DAY).unwrap(), Swept { spools: 0, tombstones: 2 });
+    assert_eq!(journal.prune(now + 2 * DAY).unwrap(), Pruned { spools: 1, tombstones: 0 });
+    assert_eq!(journal.prune(now + 31 * DAY).unwrap(), Pruned { spools: 0, tombstones: 2 });
     assert_eq!(std::fs::read_dir(journal.root()).unwrap().count(), 0);
 }
 
@@ -205,11 +205,12 @@ fn a_wrong_clock_takes_nothing_away_that_relayd_may_still_need() {
     assert_eq!(before.len(), 3);
     let now = SystemTime::now();
     // Set back to the beginning of time: what is over is kept for longer, and nothing else happens.
-    assert_eq!(journal.sweep(SystemTime::UNIX_EPOCH).unwrap(), Swept::default());
+    assert_eq!(journal.prune(SystemTime::UNIX_EPOCH).unwrap(), Pruned::default());
     assert!(journal.directory(over.attempt).tombstone().exists());
     // Set forward: only what is over goes.
-    assert_eq!(journal.sweep(now + 4000 * DAY).unwrap(), Swept { spools: 0, tombstones: 1 });
-    let standings = |found: &[Found]| found.iter().map(|found| found.standing.clone()).collect::<Vec<_>>();
+    assert_eq!(journal.prune(now + 4000 * DAY).unwrap(), Pruned { spools: 0, tombstones: 1 });
+    let standings =
+        |found: &[RecoveredAttempt]| found.iter().map(|found| found.state.clone()).collect::<Vec<_>>();
     assert_eq!(standings(&journal.scan().unwrap()), standings(&before));
 }
 
@@ -221,14 +222,14 @@ fn a_read_only_file_system_takes_nothing_and_leaves_nothing_behind() {
     let arrival = arrival();
     disk.read_only(true).unwrap();
     let error = journal.take(std::slice::from_ref(&arrival)).unwrap_err();
-    assert!(passes(&error.error), "{error}");
+    assert!(is_transient(&error.error), "{error}");
     disk.read_only(false).unwrap();
     assert_eq!(journal.scan().unwrap(), []);
     assert_eq!(journal.take(std::slice::from_ref(&arrival)).unwrap(), [Taken::New]);
 }
 
 #[test]
-fn calling_off_on_a_full_disk_needs_no_room() {
+fn canceling_on_a_full_disk_needs_no_room() {
     let place = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&place.path().join("state"), "1m").unwrap() else { return };
     let journal = Journal::open(disk.path(), Duration::ZERO).unwrap();
@@ -236,7 +237,7 @@ fn calling_off_on_a_full_disk_needs_no_room() {
     journal.take(std::slice::from_ref(&arrival)).unwrap();
     disk.fill(0).unwrap();
     let AttemptId { operation, attempt } = arrival.attempt;
-    journal.call_off(&Cancel { operation, attempt, requested_by: None }).unwrap();
+    journal.write_cancel(&Cancel { operation, attempt, requested_by: None }).unwrap();
     assert!(journal.directory(arrival.attempt).cancel().exists());
 }
 
@@ -283,7 +284,7 @@ fn letting_go_on_a_full_disk_needs_no_room() {
     std::fs::write(&transcript, vec![b'x'; 100_000]).unwrap();
     disk.fill(0).unwrap();
     let pending = pending(arrival.attempt);
-    journal.let_go(arrival.attempt, &pending).unwrap();
+    journal.forget_transcript(arrival.attempt, &pending).unwrap();
     assert!(!transcript.exists());
-    assert_eq!(standings(&journal), [(arrival.attempt, Standing::Reporting(pending))]);
+    assert_eq!(standings(&journal), [(arrival.attempt, RecoveredState::Reporting(pending))]);
 }

@@ -263,7 +263,7 @@ async fn verify(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aegir_testkit::Minion as Sshd;
+    use aegir_testkit::TestMinion as Sshd;
 
     fn settings(directory: &Path, sshd: &Sshd) -> MinionSettings {
         MinionSettings {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::error::MinionError;
 use super::login::Login;
 use super::marker::{self, Signal};
-use super::shell::{Failure, RemoteShell, Way};
+use super::shell::{ConnectionKind, RemoteShell, ShellError};
 
 /// The directory below the runtime directory where control sockets are.
 const DIRECTORY: &str = "ssh";
@@ -51,7 +51,7 @@ impl Minion {
     /// When it does not; the error says which of address, key, login and Python is wrong.
     pub async fn open(login: Login, runtime: &Path, python: Option<&Path>) -> Result<Self, MinionError> {
         let minion = Self::prepare(login, runtime)?;
-        let answer = match minion.ask_standing(python).await {
+        let answer = match minion.ask_existing(python).await {
             Some(answer) => answer?,
             None => minion.start(python).await?,
         };
@@ -197,18 +197,18 @@ impl Minion {
     /// (`MaxSessions`), over one of its own.
     pub(super) async fn shell(&self, marker: Option<&str>) -> Result<RemoteShell, MinionError> {
         if self.stands() {
-            match RemoteShell::begin(self, Way::Shared, marker).await {
+            match RemoteShell::begin(self, ConnectionKind::Shared, marker).await {
                 Ok(shell) => return Ok(shell),
                 Err(failure) => {
                     tracing::debug!(minion = %self.login.name, ?failure, "the shared connection gives no shell");
                 }
             }
         }
-        self.connect(Way::Own, marker).await.map_err(|failure| failure.error(&self.login))
+        self.connect(ConnectionKind::Own, marker).await.map_err(|failure| failure.error(&self.login))
     }
 
     /// Begins a shell over a new connection. Where sshd turns that away, it is tried again.
-    async fn connect(&self, way: Way, marker: Option<&str>) -> Result<RemoteShell, Failure> {
+    async fn connect(&self, way: ConnectionKind, marker: Option<&str>) -> Result<RemoteShell, ShellError> {
         for pause in TURNED_AWAY {
             match RemoteShell::begin(self, way, marker).await {
                 Err(failure) if failure.turned_away() => sleep(pause).await,
@@ -219,15 +219,15 @@ impl Minion {
     }
 
     /// Asks over a connection that stands already; `None` when there is none, or it is dead.
-    async fn ask_standing(&self, python: Option<&Path>) -> Option<Result<String, MinionError>> {
+    async fn ask_existing(&self, python: Option<&Path>) -> Option<Result<String, MinionError>> {
         if !self.stands() {
             return None;
         }
-        let shell = match RemoteShell::begin(self, Way::Shared, None).await {
+        let shell = match RemoteShell::begin(self, ConnectionKind::Shared, None).await {
             Ok(shell) => shell,
             // It stands, and somebody else uses all of it.
-            Err(Failure::Ended { stderr, .. }) if stderr.contains(NO_SESSION) => {
-                match self.connect(Way::Own, None).await {
+            Err(ShellError::Ended { stderr, .. }) if stderr.contains(NO_SESSION) => {
+                match self.connect(ConnectionKind::Own, None).await {
                     Ok(shell) => shell,
                     Err(failure) => return Some(Err(failure.error(&self.login))),
                 }
@@ -241,24 +241,24 @@ impl Minion {
     async fn start(&self, python: Option<&Path>) -> Result<String, MinionError> {
         // Two that start at once would both listen at the path; the second waits and finds the first's.
         let _turn = self.turn().await?;
-        if let Some(answer) = self.ask_standing(python).await {
+        if let Some(answer) = self.ask_existing(python).await {
             return answer;
         }
         self.give_up().await;
-        let begun = self.connect(Way::Master, None).await;
+        let begun = self.connect(ConnectionKind::Master, None).await;
         let shell = begun.map_err(|failure| failure.error(&self.login))?;
         let silent = || MinionError::from_ssh(&self.login, "it takes the login and does not answer");
         ask(shell, python).await.ok_or_else(silent)
     }
 
     /// An ssh that logs in by itself. The command is still to be added.
-    pub(super) fn ssh(&self, way: Way) -> Command {
+    pub(super) fn ssh(&self, way: ConnectionKind) -> Command {
         let mut command = Command::new("ssh");
         // The agent, if there is one, is for this login; nothing else of ours goes in.
         let agent = std::env::var_os("SSH_AUTH_SOCK");
         command.env_clear().envs(crate::runner::base_environment());
         command.envs(agent.map(|agent| ("SSH_AUTH_SOCK", agent)));
-        let shares = way == Way::Master;
+        let shares = way == ConnectionKind::Master;
         // The first value of an option counts. A master is started by a command of its own: should the path be taken
         // after all, the command runs without one, and nothing stays behind.
         command.args(["-o", if shares { "ControlMaster=yes" } else { "ControlMaster=no" }]);

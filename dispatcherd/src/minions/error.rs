@@ -4,7 +4,7 @@ use std::io;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::state::Reason;
-use aegir_service::room::passes;
+use aegir_service::io_error::is_transient;
 
 use super::login::{KnownHosts, Login};
 /// Why a minion can't be used. Every message says what to do next.
@@ -58,7 +58,7 @@ impl MinionError {
 
     /// Something beside dispatcherd failed.
     pub(super) fn here(message: String, error: &io::Error) -> Self {
-        if passes(error) { Self::NoRoom(message) } else { Self::Here(message) }
+        if is_transient(error) { Self::NoRoom(message) } else { Self::Here(message) }
     }
 
     /// The reason that is recorded.

@@ -8,7 +8,7 @@ use aegir_protocol::operation::{Host, HostKey};
 use sha2::{Digest as _, Sha256};
 
 use super::known_hosts;
-use crate::plan::Settings;
+use crate::plan::RunnerSettings;
 
 /// Where a minion is, who logs in, and which host keys are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum KnownHosts {
 impl Login {
     /// How this host of an Operation is reached.
     #[must_use]
-    pub fn of(host: &Host, settings: &Settings) -> Self {
+    pub fn of(host: &Host, settings: &RunnerSettings) -> Self {
         let known_hosts = if host.host_keys.is_empty() {
             KnownHosts::File(settings.known_hosts_file.clone())
         } else {

@@ -10,7 +10,7 @@
 
 use std::io;
 
-use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::record::{ChildExit, Remains};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
@@ -192,12 +192,12 @@ impl RemoteStart {
     /// As a record says it. A shell does not tell a status of 128 and more from a signal; signals are by far
     /// more frequent.
     #[must_use]
-    pub fn exit(self) -> Exit {
+    pub fn exit(self) -> ChildExit {
         match self {
-            Self::Missing => Exit { code: Some(127), signal: None },
-            Self::Nowhere | Self::Unkept => Exit::default(),
-            Self::Ended(status @ 129..=192) => Exit { code: None, signal: Some(status - 128) },
-            Self::Ended(status) => Exit { code: Some(status), signal: None },
+            Self::Missing => ChildExit { code: Some(127), signal: None },
+            Self::Nowhere | Self::Unkept => ChildExit::default(),
+            Self::Ended(status @ 129..=192) => ChildExit { code: None, signal: Some(status - 128) },
+            Self::Ended(status) => ChildExit { code: Some(status), signal: None },
         }
     }
 }
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_status_of_128_and_more_is_a_signal() {
-        assert_eq!(RemoteStart::Ended(137).exit(), Exit { code: None, signal: Some(9) });
-        assert_eq!(RemoteStart::Ended(3).exit(), Exit { code: Some(3), signal: None });
-        assert_eq!(RemoteStart::Ended(255).exit(), Exit { code: Some(255), signal: None });
+        assert_eq!(RemoteStart::Ended(137).exit(), ChildExit { code: None, signal: Some(9) });
+        assert_eq!(RemoteStart::Ended(3).exit(), ChildExit { code: Some(3), signal: None });
+        assert_eq!(RemoteStart::Ended(255).exit(), ChildExit { code: Some(255), signal: None });
     }
 }

@@ -33,7 +33,7 @@ const SSH_ENDS: Duration = Duration::from_secs(5);
 
 /// How a shell is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ConnectionKind {
     /// Over the connection that everybody uses.
     Shared,
     /// Over a new connection that everybody uses from then on.
@@ -44,7 +44,7 @@ pub(super) enum Way {
 
 /// Why no shell began.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ShellError {
     /// Something beside dispatcherd.
     Here(MinionError),
     /// ssh ended.
@@ -80,14 +80,18 @@ impl RemoteShell {
     ///
     /// # Errors
     /// When it does not begin.
-    pub(super) async fn begin(minion: &Minion, way: Way, marker: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn begin(
+        minion: &Minion,
+        way: ConnectionKind,
+        marker: Option<&str>,
+    ) -> Result<Self, ShellError> {
         let limit = match way {
-            Way::Shared => BEGIN,
-            Way::Master | Way::Own => {
+            ConnectionKind::Shared => BEGIN,
+            ConnectionKind::Master | ConnectionKind::Own => {
                 Duration::from_secs(minion.login().connect_timeout_seconds).saturating_add(LOGIN)
             }
         };
-        let mut shell = Self::ask_for(minion, way, marker).await.map_err(Failure::Here)?;
+        let mut shell = Self::ask_for(minion, way, marker).await.map_err(ShellError::Here)?;
         let begun = async {
             // To a connection that ends: its streams end too.
             let opening =
@@ -102,20 +106,24 @@ impl RemoteShell {
                 let code = timeout(SSH_ENDS, &mut shell.waiting).await;
                 let code = code.ok().and_then(Result::ok).flatten();
                 let stderr = shell.stderr.noise();
-                Err(Failure::Ended { code, printed: shell.stdout.noise() + &stderr, stderr })
+                Err(ShellError::Ended { code, printed: shell.stdout.noise() + &stderr, stderr })
             }
-            Err(_) => Err(Failure::Silent(limit)),
+            Err(_) => Err(ShellError::Silent(limit)),
         }
     }
 
-    async fn ask_for(minion: &Minion, way: Way, marker: Option<&str>) -> Result<Self, MinionError> {
+    async fn ask_for(
+        minion: &Minion,
+        way: ConnectionKind,
+        marker: Option<&str>,
+    ) -> Result<Self, MinionError> {
         // In words that every shell passes on. No `exec`, which a restricted one refuses.
         let words = match marker {
             Some(marker) => format!("env {MARKER}={marker} sh -s"),
             None => "sh -s".to_owned(),
         };
         let (stdin, stdout, stderr, waiting): (_, Box<dyn AsyncRead + Send + Unpin>, _, Waiting) = match way {
-            Way::Shared => {
+            ConnectionKind::Shared => {
                 let mut command = Session::arc_raw_command(Arc::new(minion.session()), &words);
                 command.stdin(openssh::Stdio::piped());
                 command.stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
@@ -147,7 +155,7 @@ impl RemoteShell {
                     Box::pin(waiting),
                 )
             }
-            Way::Master | Way::Own => {
+            ConnectionKind::Master | ConnectionKind::Own => {
                 let mut command = minion.ssh(way);
                 command.arg(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
                 let mut child = command.spawn().map_err(|error| cannot_start(&error))?;
@@ -228,7 +236,7 @@ fn cannot_start(error: &io::Error) -> MinionError {
     }
 }
 
-impl Failure {
+impl ShellError {
     /// Whether sshd turned the connection away before the login, as it does with some when many come at once
     /// (`MaxStartups`).
     pub(super) fn turned_away(&self) -> bool {

@@ -9,25 +9,25 @@ use std::collections::BTreeMap;
 
 use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Place, TaskManifest};
+use aegir_protocol::manifest::{RunsOn, TaskManifest};
 use aegir_protocol::name::{NodeName, RoleName, RunnerName, TaskName, VariableName};
 use aegir_protocol::operation::{DoneTask, Host, Operation};
 use aegir_protocol::state::Reason;
 
-use crate::config::Runner;
-use crate::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
+use crate::config::RunnerConfig;
+use crate::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
 
 /// What of this node a plan depends on, beside the catalog.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct PlanningContext {
     /// Who plans.
     pub node: NodeName,
     /// What the runner will need.
-    pub settings: Settings,
+    pub settings: RunnerSettings,
     /// Whether programs may run beside dispatcherd.
     pub programs_on_dispatcher: bool,
     /// The plug-in runners that there are.
-    pub runners: BTreeMap<RunnerName, Runner>,
+    pub runners: BTreeMap<RunnerName, RunnerConfig>,
     /// How long a Task may take whose manifest says nothing else.
     pub task_timeout_seconds: u64,
     /// How long it may print nothing; as long as it likes when absent.
@@ -38,7 +38,11 @@ pub struct Terms {
 ///
 /// # Errors
 /// The reason with which the attempt is rejected.
-pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<Plan, Reason> {
+pub fn plan(
+    operation: &Operation,
+    catalog: &Catalog,
+    planning: &PlanningContext,
+) -> Result<TaskPlan, Reason> {
     let subject = Subject {
         name: &operation.name,
         target: &operation.target.kind,
@@ -65,19 +69,19 @@ pub fn plan(operation: &Operation, catalog: &Catalog, terms: &Terms) -> Result<P
     }
     let numbered = (1..).zip(&manifest.tasks);
     let tasks: Result<Vec<_>, Reason> =
-        numbered.map(|(number, name)| task(operation, catalog, role, number, name, terms)).collect();
+        numbered.map(|(number, name)| task(operation, catalog, role, number, name, planning)).collect();
     let mut tasks = tasks?;
     if let Some(done) = &operation.done
         && done.digest == role.digest
     {
         take_over(&mut tasks, &done.tasks);
     }
-    Ok(Plan {
+    Ok(TaskPlan {
         schema: PLAN_SCHEMA.to_owned(),
         attempt: operation.attempt_id(),
-        node: terms.node.clone(),
+        node: planning.node.clone(),
         tasks,
-        settings: terms.settings.clone(),
+        settings: planning.settings.clone(),
         // Whoever keeps the plan knows them.
         plugins: None,
     })
@@ -97,13 +101,13 @@ fn task(
     role: &Role,
     number: u32,
     name: &TaskName,
-    terms: &Terms,
+    planning: &PlanningContext,
 ) -> Result<PlannedTask, Reason> {
     let declared = role.manifest.tasks.get(name).ok_or_else(|| {
         Code::UnknownTask.because(format!("role {} has no task {name}", operation.name.role))
     })?;
-    let action = action(name, declared, terms)?;
-    let beside_dispatcherd = matches!(action, Action::Program { on: Place::Dispatcher, .. });
+    let action = action(name, declared, planning)?;
+    let beside_dispatcherd = matches!(action, TaskAction::Program { on: RunsOn::Dispatcher, .. });
     let hosts = if beside_dispatcherd { Vec::new() } else { role.hosts_of(name, &operation.hosts) };
     let of_host = |host: &&Host| {
         let own = role.resolve_for(name, &host.name, &operation.variables);
@@ -128,8 +132,8 @@ fn task(
         may_match_no_host: declared.ansible.as_ref().is_some_and(|ansible| ansible.may_match_no_host),
         leaves_processes: declared.shell.as_ref().is_some_and(|shell| shell.leaves_processes),
         done: None,
-        timeout_seconds: declared.timeout_seconds.unwrap_or(terms.task_timeout_seconds),
-        quiet_seconds: declared.quiet_seconds.or(terms.task_quiet_seconds),
+        timeout_seconds: declared.timeout_seconds.unwrap_or(planning.task_timeout_seconds),
+        quiet_seconds: declared.quiet_seconds.or(planning.task_quiet_seconds),
     })
 }
 
@@ -148,9 +152,13 @@ fn uses(declared: &TaskManifest, catalog: &Catalog) -> Result<BTreeMap<RoleName,
     Ok(uses)
 }
 
-fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Action, Reason> {
+fn action(
+    name: &TaskName,
+    declared: &TaskManifest,
+    planning: &PlanningContext,
+) -> Result<TaskAction, Reason> {
     if let Some(plugin) = &declared.plugin {
-        let Some(config) = terms.runners.get(&plugin.runner) else {
+        let Some(config) = planning.runners.get(&plugin.runner) else {
             return Err(Code::NotAllowed.because(format!(
                 "task {name} is for the plug-in runner {0}, which this backend does not have: name its command under \
                  [runners.{0}] in dispatcherd's config if it should",
@@ -158,21 +166,21 @@ fn action(name: &TaskName, declared: &TaskManifest, terms: &Terms) -> Result<Act
             )));
         };
         let (runner, settings) = (plugin.runner.clone(), plugin.settings.clone());
-        return Ok(Action::Plugin { runner, config: config.into(), verb: plugin.verb, settings });
+        return Ok(TaskAction::Plugin { runner, config: config.into(), verb: plugin.verb, settings });
     }
     if let Some(shell) = &declared.shell {
-        if shell.on == Place::Dispatcher && !terms.programs_on_dispatcher {
+        if shell.on == RunsOn::Dispatcher && !planning.programs_on_dispatcher {
             return Err(Code::NotAllowed.because(format!(
                 "task {name} is a program that runs beside dispatcherd, which this backend does not allow: \
                  set programs_on_dispatcher in [allow] of dispatcherd's config if it should"
             )));
         }
-        return Ok(Action::Program { argv: shell.argv.clone(), on: shell.on });
+        return Ok(TaskAction::Program { argv: shell.argv.clone(), on: shell.on });
     }
     let playbook = declared.ansible.as_ref().and_then(|ansible| ansible.playbook.as_deref());
     match (playbook, declared.task_file(name)) {
-        (Some(path), _) => playbook::find(path, &terms.settings.content_roots).map(Action::Playbook),
-        (None, Some(file)) => Ok(Action::TaskFile(file)),
+        (Some(path), _) => playbook::find(path, &planning.settings.content_roots).map(TaskAction::Playbook),
+        (None, Some(file)) => Ok(TaskAction::TaskFile(file)),
         (None, None) => Err(Code::RoleInvalid.because(format!("task {name} names nothing to run"))),
     }
 }

@@ -1,30 +1,30 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aegir_role::Places;
+use aegir_role::RolePaths;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::Library;
+use crate::catalog::CatalogReader;
 use crate::config::Config;
 
 fn catalog() -> std::sync::Arc<Catalog> {
-    let library = Library {
+    let catalog_reader = CatalogReader {
         backend: "main".parse().unwrap(),
         node: "node1".parse().unwrap(),
         recipient: String::new(),
-        places: Places {
+        role_paths: RolePaths {
             roles: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roles")],
             collections: Vec::new(),
         },
         content: None,
     };
-    library.read().unwrap()
+    catalog_reader.read().unwrap()
 }
 
-fn terms() -> Terms {
+fn planning() -> PlanningContext {
     let config: Config = toml::from_str("").unwrap();
-    Terms {
+    PlanningContext {
         task_quiet_seconds: None,
         node: "node1".parse().unwrap(),
         settings: config.settings(),
@@ -48,7 +48,7 @@ fn operation(name: &str, variables: Value) -> Operation {
 #[test]
 fn a_plan_has_every_task_with_its_own_variables_only() {
     let operation = operation("example.fail", json!({"site": {"text": "{{ x }}"}}));
-    let plan = plan(&operation, &catalog(), &terms()).unwrap();
+    let plan = plan(&operation, &catalog(), &planning()).unwrap();
     assert_eq!(plan.tasks.iter().map(|task| task.number).collect::<Vec<_>>(), [1, 2]);
     let text = &plan.tasks[0].variables[&"text".parse().unwrap()];
     assert_eq!((&text.value, text.from.as_str()), (&json!("{{ x }}"), "site"));
@@ -57,29 +57,29 @@ fn a_plan_has_every_task_with_its_own_variables_only() {
     assert_eq!(plan.tasks[0].hosts, []);
     assert_eq!(plan.tasks[0].timeout_seconds, 60);
     assert_eq!(plan.tasks[0].action.runner(), "shell");
-    let read: Plan = serde_json::from_slice(&serde_json::to_vec(&plan).unwrap()).unwrap();
+    let read: TaskPlan = serde_json::from_slice(&serde_json::to_vec(&plan).unwrap()).unwrap();
     assert_eq!(read, plan);
 }
 
 #[track_caller]
-fn rejected(operation: &Operation, terms: &Terms, code: Code) {
-    let reason = plan(operation, &catalog(), terms).unwrap_err();
+fn rejected(operation: &Operation, planning: &PlanningContext, code: Code) {
+    let reason = plan(operation, &catalog(), planning).unwrap_err();
     assert_eq!(reason.code, code.as_str(), "{reason}");
 }
 
 #[test]
 fn what_can_not_be_planned_says_why() {
-    rejected(&operation("other.print", json!({})), &terms(), Code::UnknownRole);
-    rejected(&operation("example.other", json!({})), &terms(), Code::UnknownOperation);
-    rejected(&operation("example.sleep", json!({})), &terms(), Code::VariableMissing);
+    rejected(&operation("other.print", json!({})), &planning(), Code::UnknownRole);
+    rejected(&operation("example.other", json!({})), &planning(), Code::UnknownOperation);
+    rejected(&operation("example.sleep", json!({})), &planning(), Code::VariableMissing);
     let wrong = json!({"operation": {"count": "ten"}});
-    rejected(&operation("example.many", wrong), &terms(), Code::VariableInvalid);
+    rejected(&operation("example.many", wrong), &planning(), Code::VariableInvalid);
     let reserved = json!({"site": {"ansible_connection": "local"}});
-    rejected(&operation("example.print", reserved), &terms(), Code::VariableReserved);
+    rejected(&operation("example.print", reserved), &planning(), Code::VariableReserved);
 }
 
 #[test]
 fn programs_beside_dispatcherd_need_the_operators_consent() {
-    let terms = Terms { programs_on_dispatcher: false, ..terms() };
-    rejected(&operation("example.print", json!({})), &terms, Code::NotAllowed);
+    let planning = PlanningContext { programs_on_dispatcher: false, ..planning() };
+    rejected(&operation("example.print", json!({})), &planning, Code::NotAllowed);
 }

@@ -11,15 +11,15 @@ use std::io;
 use std::time::Duration;
 
 use aegir_protocol::name::HostName;
-use aegir_protocol::record::{Exit, Remains, Stream};
+use aegir_protocol::record::{ChildExit, Remains, Stream};
 use aegir_protocol::state::Reason;
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::account::Account;
-use super::events::{Event, Events};
-use super::room::LOOK_AGAIN;
+use super::backpressure::LOOK_AGAIN;
+use super::events::{TaskEvent, TaskEvents};
+use super::recorder::Recorder;
 use super::stop::{Stop, Stops};
 
 /// How long a terminated child may take.
@@ -40,7 +40,7 @@ const READS_IN_A_ROW: u32 = 16;
 
 /// The steps of stopping, each harder than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pressure {
+pub(super) enum StopSignal {
     /// Asks it to end and to tidy up (SIGINT).
     Interrupt,
     /// Asks it to end at once (SIGTERM).
@@ -61,29 +61,29 @@ pub(super) trait Child {
     ///
     /// # Errors
     /// When its end can't be learned.
-    fn wait(&mut self) -> impl Future<Output = io::Result<Exit>>;
+    fn wait(&mut self) -> impl Future<Output = io::Result<ChildExit>>;
 
     /// Presses it, and everything that it started, to end. Does not wait.
-    fn press(&mut self, pressure: Pressure);
+    fn signal(&mut self, stop_signal: StopSignal);
 
     /// After its end: sees that nothing of it is left, ends what is, and says whether that was so.
     /// Where looking is not free, that may be left out unless there is a suspicion.
-    fn sweep(&mut self, suspicion: bool) -> impl Future<Output = Swept>;
+    fn clean_up(&mut self, suspicion: bool) -> impl Future<Output = Cleanup>;
 
     /// Whether what it started may live on after this end, which nobody has asked for.
-    fn may_leave(&self, _exit: &Exit) -> bool {
+    fn may_leave(&self, _exit: &ChildExit) -> bool {
         false
     }
 
-    /// In place of [`sweep`](Self::sweep) after such an end: says what lives on, and ends nothing.
-    fn let_go(&mut self) -> impl Future<Output = Remains> {
+    /// In place of [`clean_up`](Self::clean_up) after such an end: says what lives on, and ends nothing.
+    fn leave_running(&mut self) -> impl Future<Output = Remains> {
         std::future::ready(Remains::Gone)
     }
 }
 
 /// What was found after a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Swept {
+pub(super) struct Cleanup {
     /// Whether anything had to be ended.
     pub(super) found: bool,
     /// What is left now.
@@ -94,7 +94,7 @@ pub(super) struct Swept {
 #[derive(Debug)]
 pub(super) struct Ended {
     /// By itself or by a signal; neither when that is not known.
-    pub(super) exit: Exit,
+    pub(super) exit: ChildExit,
     /// Why it was stopped, if it was.
     pub(super) stop: Option<Stop>,
     /// Whether it left something behind that had to be ended.
@@ -107,21 +107,21 @@ pub(super) struct Ended {
 
 /// Carries a child through to its end. What it prints goes to the account, tagged with the host where there
 /// is one; so do the events of Ansible or a plug-in.
-pub(super) async fn carry<C: Child>(
+pub(super) async fn run_child<C: Child>(
     mut child: C,
     host: Option<&HostName>,
-    mut events: Option<&mut Events>,
-    account: &RefCell<Account>,
+    mut events: Option<&mut TaskEvents>,
+    recorder: &RefCell<Recorder>,
     stops: &mut Stops,
 ) -> Ended {
-    account.borrow_mut().child_runs();
+    recorder.borrow_mut().child_runs();
     let (stdout, stderr) = child.streams();
     let mut stdout = Source::new(stdout, Stream::Stdout);
     let mut stderr = Source::new(stderr, Stream::Stderr);
-    let mut exit: Option<io::Result<Exit>> = None;
+    let mut exit: Option<io::Result<ChildExit>> = None;
     let mut stop = None;
     // The next step of stopping and when it is due; the time after which nothing more is waited for.
-    let mut next: Option<(Pressure, Instant)> = None;
+    let mut next: Option<(StopSignal, Instant)> = None;
     let mut patience: Option<Instant> = None;
     // Whether the end of the lease has been looked at while the child was ending.
     let (mut lease, mut hurried) = (stops.clone(), false);
@@ -135,14 +135,14 @@ pub(super) async fn carry<C: Child>(
             && stop.is_none()
         {
             stop = Some(Stop::Broken(reason));
-            child.press(Pressure::Interrupt);
-            next = Some((Pressure::Terminate, Instant::now() + stops.grace()));
+            child.signal(StopSignal::Interrupt);
+            next = Some((StopSignal::Terminate, Instant::now() + stops.grace()));
         }
         let events_done = events.as_ref().is_none_or(|events| events.done(exit.is_some()));
         if exit.is_some() && stdout.ended && stderr.ended && events_done {
             break;
         }
-        let flows = account.borrow().flows();
+        let flows = recorder.borrow().flows();
         let over = stop.is_some() && exit.is_some();
         let may_read = flows || (over && rest < REST);
         if !may_read && !over && exit.is_some() {
@@ -157,27 +157,27 @@ pub(super) async fn carry<C: Child>(
         tokio::select! {
             asked = stopped(stops, quiet), if stop.is_none() => {
                 stop = Some(asked);
-                child.press(Pressure::Interrupt);
-                next = Some((Pressure::Terminate, Instant::now() + stops.grace()));
+                child.signal(StopSignal::Interrupt);
+                next = Some((StopSignal::Terminate, Instant::now() + stops.grace()));
             }
             () = lease.lease_over(), if !hurried && stop.is_some() && exit.is_none() => {
                 hurried = true;
                 let soon = Instant::now() + stops.grace();
-                next = next.map(|(pressure, at)| (pressure, at.min(soon)));
+                next = next.map(|(stop_signal, at)| (stop_signal, at.min(soon)));
             }
             () = until(next.map(|(_, at)| at)), if next.is_some() && exit.is_none() => {
-                let pressure = next.map_or(Pressure::Kill, |(pressure, _)| pressure);
-                child.press(pressure);
-                if pressure == Pressure::Kill {
+                let stop_signal = next.map_or(StopSignal::Kill, |(stop_signal, _)| stop_signal);
+                child.signal(stop_signal);
+                if stop_signal == StopSignal::Kill {
                     next = None;
                     patience = Some(Instant::now() + KILL_GRACE);
                 } else {
-                    next = Some((Pressure::Kill, Instant::now() + TERMINATE_GRACE));
+                    next = Some((StopSignal::Kill, Instant::now() + TERMINATE_GRACE));
                 }
             }
             () = until(patience), if patience.is_some() => {
                 if !leaves(&child, stop.as_ref(), exit.as_ref()) {
-                    child.press(Pressure::Kill);
+                    child.signal(StopSignal::Kill);
                 }
                 break;
             }
@@ -185,7 +185,7 @@ pub(super) async fn carry<C: Child>(
                 exit = Some(ended);
                 if stop.is_some() {
                     // What it started and did not take along gets no further grace.
-                    child.press(Pressure::Terminate);
+                    child.signal(StopSignal::Terminate);
                     patience = Some(Instant::now() + LEAK_WHEN_STOPPED);
                 } else {
                     patience = Some(Instant::now() + LEAK);
@@ -193,21 +193,21 @@ pub(super) async fn carry<C: Child>(
             }
             read = stdout.read(), if may_read && !stdout.ended => {
                 reads += 1;
-                refused = take_waiting(&mut events, account);
-                rest += usize::from(!flows) * stdout.hand_over(read, host, account);
+                refused = take_waiting(&mut events, recorder);
+                rest += usize::from(!flows) * stdout.hand_over(read, host, recorder);
                 heard = Instant::now();
             }
             read = stderr.read(), if may_read && !stderr.ended => {
                 reads += 1;
-                refused = take_waiting(&mut events, account);
-                rest += usize::from(!flows) * stderr.hand_over(read, host, account);
+                refused = take_waiting(&mut events, recorder);
+                rest += usize::from(!flows) * stderr.hand_over(read, host, recorder);
                 heard = Instant::now();
             }
-            () = sleep(LOOK_AGAIN), if !flows => account.borrow_mut().look_for_room(),
+            () = sleep(LOOK_AGAIN), if !flows => recorder.borrow_mut().check_again(),
             event = next_event(&mut events), if may_read && !events_done => {
                 heard = Instant::now();
                 if let (Some(event), Some(events)) = (event, events.as_deref_mut()) {
-                    refused = events.take(event, account).err();
+                    refused = events.take(event, recorder).err();
                 }
             }
         }
@@ -218,30 +218,30 @@ pub(super) async fn carry<C: Child>(
         }
     }
     let held_open = !(stdout.ended && stderr.ended);
-    stdout.close(host, account);
-    stderr.close(host, account);
+    stdout.close(host, recorder);
+    stderr.close(host, recorder);
     if let Some(events) = events
-        && let Err(reason) = events.drain(account).await
+        && let Err(reason) = events.drain(recorder).await
         && stop.is_none()
     {
         stop = Some(Stop::Broken(reason));
     }
-    let swept = if leaves(&child, stop.as_ref(), exit.as_ref()) {
-        Swept { found: false, remains: child.let_go().await }
+    let cleanup = if leaves(&child, stop.as_ref(), exit.as_ref()) {
+        Cleanup { found: false, remains: child.leave_running().await }
     } else {
-        let swept = child.sweep(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
-        Swept { found: swept.found || held_open, ..swept }
+        let cleanup = child.clean_up(held_open || stop.is_some() || !matches!(exit, Some(Ok(_)))).await;
+        Cleanup { found: cleanup.found || held_open, ..cleanup }
     };
     let (exit, error) = match exit {
         Some(Ok(exit)) => (exit, None),
-        Some(Err(error)) => (Exit::default(), Some(error.to_string())),
-        None => (Exit::default(), Some("it did not end after SIGKILL".to_owned())),
+        Some(Err(error)) => (ChildExit::default(), Some(error.to_string())),
+        None => (ChildExit::default(), Some("it did not end after SIGKILL".to_owned())),
     };
-    Ended { exit, stop, left_behind: swept.found, remains: swept.remains, error }
+    Ended { exit, stop, left_behind: cleanup.found, remains: cleanup.remains, error }
 }
 
 /// Whether what a child started may live on.
-fn leaves<C: Child>(child: &C, stop: Option<&Stop>, exit: Option<&io::Result<Exit>>) -> bool {
+fn leaves<C: Child>(child: &C, stop: Option<&Stop>, exit: Option<&io::Result<ChildExit>>) -> bool {
     stop.is_none() && matches!(exit, Some(Ok(exit)) if child.may_leave(exit))
 }
 
@@ -270,7 +270,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn next_event(events: &mut Option<&mut Events>) -> Option<Event> {
+async fn next_event(events: &mut Option<&mut TaskEvents>) -> Option<TaskEvent> {
     match events {
         Some(events) => events.next().await,
         None => pending().await,
@@ -278,10 +278,10 @@ async fn next_event(events: &mut Option<&mut Events>) -> Option<Event> {
 }
 
 /// Takes what was said before what was just read was printed: a secret is masked from where it is handed over.
-fn take_waiting(events: &mut Option<&mut Events>, account: &RefCell<Account>) -> Option<Reason> {
+fn take_waiting(events: &mut Option<&mut TaskEvents>, recorder: &RefCell<Recorder>) -> Option<Reason> {
     let events = events.as_deref_mut()?;
     while let Some(Some(event)) = events.next().now_or_never() {
-        if let Err(reason) = events.take(event, account) {
+        if let Err(reason) = events.take(event, recorder) {
             return Some(reason);
         }
     }
@@ -312,27 +312,27 @@ impl<R: AsyncRead + Unpin> Source<R> {
         &mut self,
         read: io::Result<usize>,
         host: Option<&HostName>,
-        account: &RefCell<Account>,
+        recorder: &RefCell<Recorder>,
     ) -> usize {
         match read {
             Ok(0) => {
                 self.ended = true;
-                self.close(host, account);
+                self.close(host, recorder);
             }
-            Ok(_) => account.borrow_mut().output(host, self.stream, &self.buffer),
+            Ok(_) => recorder.borrow_mut().output(host, self.stream, &self.buffer),
             Err(error) => {
                 tracing::warn!(%error, stream = self.stream.as_str(), "a child's stream can't be read on");
                 self.ended = true;
-                self.close(host, account);
+                self.close(host, recorder);
             }
         }
         self.buffer.len()
     }
 
-    fn close(&mut self, host: Option<&HostName>, account: &RefCell<Account>) {
+    fn close(&mut self, host: Option<&HostName>, recorder: &RefCell<Recorder>) {
         if !self.closed {
             self.closed = true;
-            account.borrow_mut().end_of_output(host, self.stream);
+            recorder.borrow_mut().end_of_output(host, self.stream);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use super::account::Account;
+use super::recorder::Recorder;
 
 /// The longest line that is taken, in bytes; the plug-in's own limit is below that.
 const LONGEST_LINE: u64 = 2 * 1024 * 1024;
@@ -35,13 +35,13 @@ impl Decrypted {
     }
 
     /// Masks whatever is decrypted, until it is dropped.
-    pub(super) async fn mask(&self, account: &RefCell<Account>) -> Infallible {
+    pub(super) async fn mask(&self, recorder: &RefCell<Recorder>) -> Infallible {
         loop {
             let Ok((connection, _)) = self.0.accept().await else {
                 sleep(LISTEN_AGAIN).await;
                 continue;
             };
-            match timeout(ARRIVES_WITHIN, take(connection, account)).await {
+            match timeout(ARRIVES_WITHIN, take(connection, recorder)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "what Vault decrypted was not learned"),
                 Err(_) => tracing::warn!("what Vault decrypted did not arrive"),
@@ -50,11 +50,11 @@ impl Decrypted {
     }
 }
 
-async fn take(connection: UnixStream, account: &RefCell<Account>) -> io::Result<()> {
+async fn take(connection: UnixStream, recorder: &RefCell<Recorder>) -> io::Result<()> {
     let mut line = Vec::new();
     let mut connection = BufReader::new(connection);
     (&mut connection).take(LONGEST_LINE).read_until(b'\n', &mut line).await?;
     let secret: String = serde_json::from_slice(&line)?;
-    account.borrow_mut().mask_from_now_on(&secret).map_err(io::Error::other)?;
+    recorder.borrow_mut().mask_from_now_on(&secret).map_err(io::Error::other)?;
     connection.write_all(b"\n").await
 }

@@ -20,9 +20,9 @@ use tokio::net::unix::pipe::{self, Receiver};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, timeout};
 
-use super::account::Account;
 use super::outputs::{DEEPEST, levels};
-use super::tally::{CutOff, Failure, Tally};
+use super::recorder::Recorder;
+use super::step_stats::{CutOff, StepFailure, StepStats};
 
 /// The plug-in that belongs to this runner: `VERSION` in `callback_plugins/aegir.py`.
 const VERSION: u32 = 4;
@@ -38,7 +38,7 @@ const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
 /// One line of the plug-in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Event {
+pub(super) enum TaskEvent {
     /// The first line.
     Hello {
         /// The plug-in's version.
@@ -127,7 +127,7 @@ pub(super) enum Event {
     Nonsense(String),
 }
 
-impl From<Line> for Event {
+impl From<Line> for TaskEvent {
     fn from(line: Line) -> Self {
         match line {
             Line::Greeting { protocol, .. } => Self::Greeting { protocol },
@@ -168,17 +168,17 @@ enum Source {
 
 /// Where events come from, and what was learned of them.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(super) struct TaskEvents {
     source: Source,
     /// What was read and is not a whole line yet.
     held: Vec<u8>,
     /// Whether that is the rest of a line that was too long.
     skipping: bool,
     ended: bool,
-    tally: Tally,
+    step_stats: StepStats,
 }
 
-impl Events {
+impl TaskEvents {
     /// Listens at a path, which must be shorter than 108 bytes.
     ///
     /// # Errors
@@ -197,11 +197,11 @@ impl Events {
     }
 
     fn from(source: Source) -> Self {
-        Self { source, held: Vec::new(), skipping: false, ended: false, tally: Tally::default() }
+        Self { source, held: Vec::new(), skipping: false, ended: false, step_stats: StepStats::default() }
     }
 
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(super) fn step_stats(&self) -> &StepStats {
+        &self.step_stats
     }
 
     /// Whether nothing more will come.
@@ -221,7 +221,7 @@ impl Events {
     }
 
     /// The next event; `None` at the end. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Option<Event> {
+    pub(super) async fn next(&mut self) -> Option<TaskEvent> {
         loop {
             if let Some(newline) = memchr::memchr(b'\n', &self.held) {
                 let line: Vec<u8> = self.held.drain(..=newline).collect();
@@ -249,13 +249,13 @@ impl Events {
         }
     }
 
-    fn read_line(&self, line: &[u8]) -> Event {
+    fn read_line(&self, line: &[u8]) -> TaskEvent {
         let read = if self.of_plugin_runner() { of_plugin(line) } else { of_callback(line) };
         read.unwrap_or_else(|problem| self.not_a_line(problem))
     }
 
-    fn not_a_line(&self, problem: String) -> Event {
-        if self.of_plugin_runner() { Event::Nonsense(problem) } else { Event::Lost { problem } }
+    fn not_a_line(&self, problem: String) -> TaskEvent {
+        if self.of_plugin_runner() { TaskEvent::Nonsense(problem) } else { TaskEvent::Lost { problem } }
     }
 
     async fn read(&mut self) -> io::Result<()> {
@@ -286,8 +286,8 @@ impl Events {
     /// Takes what the child has said before it ended.
     ///
     /// # Errors
-    /// As [`Events::take`], the first.
-    pub(super) async fn drain(&mut self, account: &RefCell<Account>) -> Result<(), Reason> {
+    /// As [`TaskEvents::take`], the first.
+    pub(super) async fn drain(&mut self, recorder: &RefCell<Recorder>) -> Result<(), Reason> {
         let wait = match &self.source {
             Source::Listener(_) | Source::Callback(_) | Source::Closed => DRAIN,
             Source::Plugin(_) => DRAIN_PIPE,
@@ -297,16 +297,16 @@ impl Events {
         let mut refused = Ok(());
         while Instant::now() < end {
             let Ok(Some(event)) = timeout(wait, self.next()).await else { break };
-            refused = refused.and(self.take(event, account));
+            refused = refused.and(self.take(event, recorder));
         }
         let rest = std::mem::take(&mut self.held);
         if !rest.is_empty() && !self.skipping {
             // A plug-in runner's last line may have no newline; the callback plug-in was ended in the middle of one.
             let event = match of_plugin(&rest) {
                 _ if !self.of_plugin_runner() => self.not_a_line("a line without its end".to_owned()),
-                read => read.unwrap_or_else(Event::Nonsense),
+                read => read.unwrap_or_else(TaskEvent::Nonsense),
             };
-            refused = refused.and(self.take(event, account));
+            refused = refused.and(self.take(event, recorder));
         }
         refused
     }
@@ -315,29 +315,29 @@ impl Events {
     ///
     /// # Errors
     /// When the plug-in is not the one that belongs to this runner.
-    pub(super) fn take(&mut self, event: Event, account: &RefCell<Account>) -> Result<(), Reason> {
-        let mut account = account.borrow_mut();
+    pub(super) fn take(&mut self, event: TaskEvent, recorder: &RefCell<Recorder>) -> Result<(), Reason> {
+        let mut recorder = recorder.borrow_mut();
         let wrong = |what: &str| {
             let message =
                 format!("the plug-in {what}: `aegir runner check` says what it should say on descriptor 3");
             Err(Code::RunnerFailed.because(message))
         };
         if self.of_plugin_runner()
-            && !self.tally.greeted
-            && !matches!(event, Event::Greeting { .. } | Event::Nonsense(_))
+            && !self.step_stats.greeted
+            && !matches!(event, TaskEvent::Greeting { .. } | TaskEvent::Nonsense(_))
         {
             return wrong("does not greet first");
         }
         match event {
-            Event::Greeting { protocol } if protocol == PROTOCOL => self.tally.greeted = true,
-            Event::Greeting { protocol } => {
+            TaskEvent::Greeting { protocol } if protocol == PROTOCOL => self.step_stats.greeted = true,
+            TaskEvent::Greeting { protocol } => {
                 return wrong(&format!("speaks {:?}, not {PROTOCOL:?}", short(&protocol)));
             }
-            Event::Nonsense(problem) => {
+            TaskEvent::Nonsense(problem) => {
                 return wrong(&format!("says something that is no line of the protocol ({problem})"));
             }
-            Event::Hello { version, ansible } => {
-                self.tally.greeted = true;
+            TaskEvent::Hello { version, ansible } => {
+                self.step_stats.greeted = true;
                 tracing::debug!(version, ansible, "the callback plug-in is there");
                 if version != VERSION {
                     return Err(Code::RunnerFailed.because(format!(
@@ -346,7 +346,7 @@ impl Events {
                     )));
                 }
             }
-            Event::Step {
+            TaskEvent::Step {
                 name,
                 action,
                 host,
@@ -360,47 +360,49 @@ impl Events {
                 diff,
             } => {
                 // Before anything is cut off: the redactor finds whole secrets only.
-                let message = message.map(|text| account.mask(&text));
+                let message = message.map(|text| recorder.mask(&text));
                 let at = cut_off.as_ref().map(|cut_off| cut_off.host.clone());
                 match cut_off {
-                    Some(cut_off) => self.tally.cut_off.push(cut_off),
+                    Some(cut_off) => self.step_stats.cut_off.push(cut_off),
                     None if status == StepStatus::Skipped => {}
-                    None => drop(self.tally.reached.insert(host.clone())),
+                    None => drop(self.step_stats.reached.insert(host.clone())),
                 }
                 if item.is_none() {
-                    self.tally.steps += 1;
+                    self.step_stats.steps += 1;
                     let unreachable = (status == StepStatus::Unreachable).then(|| at.unwrap_or(host.clone()));
                     let said = message.clone().unwrap_or_default();
                     let failure =
-                        Failure { host: host.clone(), step: name.clone(), message: said, unreachable };
-                    self.tally.count(failure, status, rescued, regardless);
+                        StepFailure { host: host.clone(), step: name.clone(), message: said, unreachable };
+                    self.step_stats.count(failure, status, rescued, regardless);
                 }
-                account.step(Step { task: 0, name, action, host, status, item, duration_ms, message, diff });
+                recorder.step(Step { task: 0, name, action, host, status, item, duration_ms, message, diff });
             }
-            Event::Document { name, entity, value } => match (name.parse::<DocumentName>(), about(entity)) {
-                (Ok(name), Ok(entity)) => account.document(name, entity, value),
-                (Err(error), _) => account.leave_out(&short(&name), &error.to_string()),
-                (Ok(name), Err(problem)) => account.leave_out(name.as_str(), &problem),
-            },
-            Event::LeftOut { name, bytes } => {
+            TaskEvent::Document { name, entity, value } => {
+                match (name.parse::<DocumentName>(), about(entity)) {
+                    (Ok(name), Ok(entity)) => recorder.document(name, entity, value),
+                    (Err(error), _) => recorder.leave_out(&short(&name), &error.to_string()),
+                    (Ok(name), Err(problem)) => recorder.leave_out(name.as_str(), &problem),
+                }
+            }
+            TaskEvent::LeftOut { name, bytes } => {
                 let problem = format!("its record would have {bytes} bytes, and may have {MAX_RECORD}");
-                account.leave_out(&short(&name), &problem);
+                recorder.leave_out(&short(&name), &problem);
             }
-            Event::Lost { problem } => {
-                account.step(lost(&problem));
-                self.tally.lost = Some(problem);
+            TaskEvent::Lost { problem } => {
+                recorder.step(lost(&problem));
+                self.step_stats.lost = Some(problem);
             }
-            Event::Plan { hash, changes } => account.plan(hash, &changes),
-            Event::Progress { percent, message } => {
+            TaskEvent::Plan { hash, changes } => recorder.plan(hash, &changes),
+            TaskEvent::Progress { percent, message } => {
                 // In range by the clamp.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let percent = percent.clamp(0.0, 100.0) as u8;
-                account.progress(Progress { task: 0, percent, message });
+                recorder.progress(Progress { task: 0, percent, message });
             }
-            Event::Stats { hosts, plays, unmatched } => {
-                self.tally.stats = true;
-                self.tally.compare(&hosts);
-                self.tally.unmatched = (plays > 0 && unmatched.len() == plays).then_some(unmatched);
+            TaskEvent::Stats { hosts, plays, unmatched } => {
+                self.step_stats.stats = true;
+                self.step_stats.compare(&hosts);
+                self.step_stats.unmatched = (plays > 0 && unmatched.len() == plays).then_some(unmatched);
             }
         }
         Ok(())
@@ -408,7 +410,7 @@ impl Events {
 }
 
 /// A line of a plug-in runner.
-fn of_plugin(line: &[u8]) -> Result<Event, String> {
+fn of_plugin(line: &[u8]) -> Result<TaskEvent, String> {
     let line = Line::read(line).map_err(|error| error.to_string())?;
     match &line {
         Line::Step { diff: Some(value), .. } | Line::Plan { changes: value, .. }
@@ -421,7 +423,7 @@ fn of_plugin(line: &[u8]) -> Result<Event, String> {
 }
 
 /// A line of the callback plug-in.
-fn of_callback(line: &[u8]) -> Result<Event, String> {
+fn of_callback(line: &[u8]) -> Result<TaskEvent, String> {
     // Not what it says, which is not masked as long as nobody knows where its texts begin.
     serde_json::from_slice(line).map_err(|error| format!("a line of {} bytes: {error}", line.len()))
 }
@@ -467,7 +469,7 @@ mod tests {
     async fn what_is_no_event_is_read_to_its_end_and_said() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events");
-        let mut events = Events::listen(&path).unwrap();
+        let mut events = TaskEvents::listen(&path).unwrap();
         let mut plugin = UnixStream::connect(&path).await.unwrap();
         let hello = "{\"event\":\"hello\",\"version\":1,\"ansible\":\"2\"}\n";
         let lines =
@@ -479,8 +481,8 @@ mod tests {
         let mut said = Vec::new();
         while let Some(event) = timeout(Duration::from_secs(60), events.next()).await.unwrap() {
             said.push(match event {
-                Event::Lost { problem } => problem,
-                Event::Hello { .. } => "hello".to_owned(),
+                TaskEvent::Lost { problem } => problem,
+                TaskEvent::Hello { .. } => "hello".to_owned(),
                 other => panic!("{other:?}"),
             });
         }

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use super::group::{self, Recorded};
 use crate::journal::AttemptDirectory;
 use crate::minions::{self, Login, Minion, MinionError};
-use crate::plan::{Action, Plan, PlannedTask};
+use crate::plan::{PlannedTask, TaskAction, TaskPlan};
 use crate::secrets::PrivateDirectory;
 
 /// How long the end of a killed group may take.
@@ -27,11 +27,11 @@ const IN_FULL: usize = 3;
 
 /// What is left of an attempt after [`end_leftovers`], place by place. Displayed for the reason of its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftovers(Vec<Place>);
+pub struct Leftovers(Vec<Site>);
 
 /// Where an attempt may have started something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct Site {
     /// For people.
     name: String,
     /// How to look for it.
@@ -52,14 +52,13 @@ impl fmt::Display for Leftovers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (gone, other): (Vec<_>, Vec<_>) =
             self.0.iter().partition(|place| place.remains == Ok(Remains::Gone));
-        let names =
-            |places: &[&Place]| places.iter().map(|place| &*place.name).collect::<Vec<_>>().join(", ");
+        let names = |places: &[&Site]| places.iter().map(|place| &*place.name).collect::<Vec<_>>().join(", ");
         let mut sentences = Vec::new();
         if !gone.is_empty() {
             sentences.push(format!("nothing that it started is left on {}", names(&gone)));
         }
         let (in_full, by_name) = other.split_at(other.len().min(IN_FULL));
-        for Place { name, look, remains } in in_full {
+        for Site { name, look, remains } in in_full {
             let found = match remains {
                 Ok(_) => format!("what it started on {name} can't be ended"),
                 Err(why) => format!("whether anything that it started is left on {name} is not known: {why}"),
@@ -88,7 +87,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
     }
     let marked = |name: &str, marker: &str, remains| {
         let look = format!("`grep -lszx {marker}={attempt} /proc/[0-9]*/environ` as root on {name} lists it");
-        Place { name: name.to_owned(), look, remains }
+        Site { name: name.to_owned(), look, remains }
     };
     let mut places = vec![marked("the node", group::MARKER, local)];
     let (operation, plan) = match read(directory) {
@@ -99,7 +98,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
         }
     };
     let markers = markers(attempt, &plan, directory);
-    let is_plugin = |task: &&PlannedTask| matches!(task.action, Action::Plugin { .. });
+    let is_plugin = |task: &&PlannedTask| matches!(task.action, TaskAction::Plugin { .. });
     let used = |name: &_| plan.tasks.iter().any(|task| !is_plugin(&task) && task.hosts.contains(name));
     let ends = operation.hosts.iter().filter(|host| used(&host.name)).map(async |host| {
         let open = || Minion::open(Login::of(host, &plan.settings), &plan.settings.runtime_directory, None);
@@ -120,7 +119,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
     places.extend(join_all(ends).await);
     // The directory of a Task is there while it runs.
     let runs = |task: &&PlannedTask| directory.task(task.number, task.name.as_str()).exists();
-    places.extend(plan.tasks.iter().filter(is_plugin).filter(runs).map(|task| Place {
+    places.extend(plan.tasks.iter().filter(is_plugin).filter(runs).map(|task| Site {
         name: format!("what the plug-in {} works on", task.action.runner()),
         look: format!("look there for what task {} does", task.name),
         remains: Err("its runner was gone before it could be asked".to_owned()),
@@ -132,7 +131,7 @@ pub async fn end_leftovers(attempt: AttemptId, directory: &AttemptDirectory) -> 
 }
 
 /// What marks the attempt's processes. What a Task that had its end was to leave lives on.
-fn markers(attempt: AttemptId, plan: &Plan, directory: &AttemptDirectory) -> Vec<String> {
+fn markers(attempt: AttemptId, plan: &TaskPlan, directory: &AttemptDirectory) -> Vec<String> {
     let mut markers = vec![attempt.to_string()];
     let leaves = |task: &&PlannedTask| task.leaves_processes && task.done.is_none();
     if plan.tasks.iter().any(|task| leaves(&task)) {
@@ -155,7 +154,7 @@ fn finished(transcript: &Path) -> Vec<u32> {
     finished.collect()
 }
 
-fn read(directory: &AttemptDirectory) -> Result<(Operation, Plan), String> {
+fn read(directory: &AttemptDirectory) -> Result<(Operation, TaskPlan), String> {
     let operation = directory.operation();
     let failed = |error: io::Error| unreadable(&operation, &error);
     let bytes = std::fs::read(&operation).map_err(failed)?;
@@ -174,9 +173,9 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn place(name: &str, remains: Result<Remains, &str>) -> Place {
+    fn place(name: &str, remains: Result<Remains, &str>) -> Site {
         let look = format!("`grep -lszx M=1/2 /proc/[0-9]*/environ` as root on {name} lists it");
-        Place { name: name.to_owned(), look, remains: remains.map_err(str::to_owned) }
+        Site { name: name.to_owned(), look, remains: remains.map_err(str::to_owned) }
     }
 
     #[test]

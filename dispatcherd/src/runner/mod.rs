@@ -7,21 +7,20 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `attempt` | from the first record to the last |
+//! | `run` | from the first record to the last |
 //! | `work` | what every Task works with, and how its end is judged |
 //! | `ansible`, `shell`, `plugin` | the runner kinds |
 //! | `events` | what Ansible and plug-ins say while they run |
 //! | `child`, `process`, `group` | carrying a child through to its end; processes beside dispatcherd; their groups |
 //! | `stop` | cancel, times, limits |
-//! | `room` | a full disk, a full spool |
-//! | `account`, `output`, `redactor` | records: masked, split into lines, counted |
+//! | `backpressure` | a full disk, a full spool |
+//! | `recorder`, `output`, `redactor` | records: masked, split into lines, counted |
 //! | `outputs` | what Tasks hand over, for the frontend and for those after them |
 //! | `decrypted` | what Ansible Vault decrypts |
 //! | `leftovers` | ending what a dead runner has left |
 
-mod account;
 mod ansible;
-mod attempt;
+mod backpressure;
 mod child;
 mod decrypted;
 mod events;
@@ -31,15 +30,16 @@ pub mod output;
 mod outputs;
 mod plugin;
 mod process;
+mod recorder;
 pub mod redactor;
-mod room;
+mod run;
 mod shell;
+mod step_stats;
 mod stop;
-mod tally;
 mod work;
 
-pub(crate) use account::chain;
-pub use attempt::main;
+pub(crate) use backpressure::code;
 pub use leftovers::{Leftovers, end_leftovers};
 pub(crate) use process::base_environment;
-pub(crate) use room::code;
+pub(crate) use recorder::chain;
+pub use run::main;

@@ -11,7 +11,7 @@ use super::redactor::{Behind, Redactor};
 
 /// What one record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
+pub struct OutputPiece<'a> {
     /// The number of the first line here, from 1.
     pub line: u64,
     /// Whether this goes on with the line that the piece before left open.
@@ -60,7 +60,7 @@ impl Splitter {
     pub fn push<E>(
         &mut self,
         bytes: &[u8],
-        emit: &mut (impl FnMut(Piece<'_>) -> Result<(), E> + ?Sized),
+        emit: &mut (impl FnMut(OutputPiece<'_>) -> Result<(), E> + ?Sized),
     ) -> Result<(), E> {
         self.held.extend_from_slice(bytes);
         if let Some(newline) = memchr::memrchr(b'\n', bytes) {
@@ -80,7 +80,7 @@ impl Splitter {
     /// The error that `emit` returns.
     pub fn finish<E>(
         &mut self,
-        emit: &mut (impl FnMut(Piece<'_>) -> Result<(), E> + ?Sized),
+        emit: &mut (impl FnMut(OutputPiece<'_>) -> Result<(), E> + ?Sized),
     ) -> Result<(), E> {
         self.give_out(self.held.len(), Behind::Nothing, emit)
     }
@@ -90,7 +90,7 @@ impl Splitter {
         &mut self,
         upto: usize,
         behind: Behind,
-        emit: &mut (impl FnMut(Piece<'_>) -> Result<(), E> + ?Sized),
+        emit: &mut (impl FnMut(OutputPiece<'_>) -> Result<(), E> + ?Sized),
     ) -> Result<(), E> {
         let bytes = &self.held[..upto];
         let found = self.redactor.look(bytes, behind);
@@ -110,11 +110,11 @@ impl Splitter {
 fn give_out<E>(
     mut masked: &[u8],
     numbering: &mut Numbering,
-    emit: &mut (impl FnMut(Piece<'_>) -> Result<(), E> + ?Sized),
+    emit: &mut (impl FnMut(OutputPiece<'_>) -> Result<(), E> + ?Sized),
 ) -> Result<(), E> {
     while !masked.is_empty() {
         let (bytes, rest) = masked.split_at(cut(masked));
-        emit(Piece { line: numbering.line, continued: numbering.continued, bytes })?;
+        emit(OutputPiece { line: numbering.line, continued: numbering.continued, bytes })?;
         numbering.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
         numbering.continued = !bytes.ends_with(b"\n");
         masked = rest;
@@ -150,7 +150,7 @@ mod tests {
     fn split(secrets: &[&str], chunks: &[&[u8]]) -> Vec<Owned> {
         let mut splitter = Splitter::new(Redactor::new(secrets.iter().copied()).unwrap());
         let mut pieces = Vec::new();
-        let mut emit = |piece: Piece<'_>| {
+        let mut emit = |piece: OutputPiece<'_>| {
             pieces.push(Owned { line: piece.line, continued: piece.continued, bytes: piece.bytes.to_vec() });
             Ok::<_, ()>(())
         };

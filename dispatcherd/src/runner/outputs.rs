@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::ansible::is_data;
-use crate::plan::{Plan, PlannedTask};
+use crate::plan::{PlannedTask, TaskPlan};
 use crate::secrets::{Secrets, seal};
 
 /// How deep a value may be: readers of JSON end at 128 levels, and it stands deeper in what is made of it.
@@ -29,7 +29,7 @@ pub(super) fn levels(value: &Value) -> usize {
 
 /// A value that a Task has handed over.
 #[derive(Clone, Debug)]
-pub(super) enum Held {
+pub(super) enum OutputValue {
     /// As its record has it.
     Plain(Value),
     /// What its record has sealed.
@@ -38,12 +38,12 @@ pub(super) enum Held {
 
 /// What is recorded of a value that fits.
 #[derive(Debug)]
-pub(super) struct Fitting {
+pub(super) struct CheckedOutput {
     /// As it is to be recorded.
     pub(super) value: Value,
     /// For how long it is to be believed, in seconds.
     pub(super) fresh_seconds: Option<u64>,
-    pub(super) held: Held,
+    pub(super) held: OutputValue,
 }
 
 /// What the Tasks of an attempt have handed over so far.
@@ -51,10 +51,10 @@ pub(super) struct Fitting {
 pub(super) struct Outputs {
     dry_run: bool,
     identity_file: PathBuf,
-    by_task: BTreeMap<TaskName, BTreeMap<DocumentName, Held>>,
+    by_task: BTreeMap<TaskName, BTreeMap<DocumentName, OutputValue>>,
     /// What the Task that runs declares, and hands over.
     declared: BTreeMap<DocumentName, OutputManifest>,
-    now: BTreeMap<DocumentName, Held>,
+    now: BTreeMap<DocumentName, OutputValue>,
     /// What is wrong with the first that can't be taken, and with how many more something is.
     fault: Option<String>,
     more_faults: usize,
@@ -62,10 +62,10 @@ pub(super) struct Outputs {
 
 impl Outputs {
     /// With what earlier attempts have handed over. A dry run hands nothing over.
-    pub(super) fn new(plan: &Plan, secrets: &Secrets, dry_run: bool) -> Self {
+    pub(super) fn new(plan: &TaskPlan, secrets: &Secrets, dry_run: bool) -> Self {
         let held = |task: &PlannedTask, name: &DocumentName, value: &Value| match sealed(value) {
-            Some(_) => Some(Held::Secret(secrets.of_output(task.number, name)?.clone())),
-            None => Some(Held::Plain(value.clone())),
+            Some(_) => Some(OutputValue::Secret(secrets.of_output(task.number, name)?.clone())),
+            None => Some(OutputValue::Plain(value.clone())),
         };
         let of_task = |task: &PlannedTask| {
             let done = task.done.as_ref()?;
@@ -104,7 +104,7 @@ impl Outputs {
     ///
     /// # Errors
     /// Why it can't be taken.
-    pub(super) fn fit(&self, name: &DocumentName, value: Value) -> Result<Fitting, String> {
+    pub(super) fn fit(&self, name: &DocumentName, value: Value) -> Result<CheckedOutput, String> {
         let Some(declared) = self.declared.get(name) else {
             return Err("the manifest does not declare it among the task's outputs".to_owned());
         };
@@ -118,7 +118,7 @@ impl Outputs {
         }
         let fresh_seconds = declared.fresh_seconds();
         if !declared.secret() {
-            return Ok(Fitting { held: Held::Plain(value.clone()), value, fresh_seconds });
+            return Ok(CheckedOutput { held: OutputValue::Plain(value.clone()), value, fresh_seconds });
         }
         let Value::String(text) = value else { return Err("it is a secret, and no text".to_owned()) };
         if text.trim().len() < MIN_SECRET {
@@ -126,11 +126,11 @@ impl Outputs {
         }
         let secret = SecretString::from(text);
         let value = seal(secret.expose_secret(), &self.identity_file).map_err(|error| error.to_string())?;
-        Ok(Fitting { value, fresh_seconds, held: Held::Secret(secret) })
+        Ok(CheckedOutput { value, fresh_seconds, held: OutputValue::Secret(secret) })
     }
 
     /// Keeps what was recorded.
-    pub(super) fn hold(&mut self, name: DocumentName, held: Held) {
+    pub(super) fn hold(&mut self, name: DocumentName, held: OutputValue) {
         self.now.insert(name, held);
     }
 
@@ -144,7 +144,7 @@ impl Outputs {
     }
 
     /// What is wrong with what the Task has handed over, if anything is.
-    pub(super) fn verdict(&self) -> Option<String> {
+    pub(super) fn problems(&self) -> Option<String> {
         let missing = || {
             let wanted = self.declared.iter().filter(|(_, output)| !output.optional());
             let wanted: BTreeSet<_> = wanted.map(|(name, _)| name).collect();
@@ -166,7 +166,7 @@ impl Outputs {
     }
 
     /// By Task.
-    pub(super) fn by_task(&self) -> &BTreeMap<TaskName, BTreeMap<DocumentName, Held>> {
+    pub(super) fn by_task(&self) -> &BTreeMap<TaskName, BTreeMap<DocumentName, OutputValue>> {
         &self.by_task
     }
 }

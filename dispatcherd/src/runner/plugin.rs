@@ -11,32 +11,32 @@ use std::time::Duration;
 
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::PluginVerb;
-use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::record::{ChildExit, Remains};
 use aegir_protocol::runner::{Input, PROTOCOL, Verb};
 use aegir_protocol::state::{Outcome, Reason};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
-use super::child::{Ended, carry};
-use super::events::Events;
-use super::outputs::Held;
-use super::process::{Plugged, Process, Program};
+use super::child::{Ended, run_child};
+use super::events::TaskEvents;
+use super::outputs::OutputValue;
+use super::process::{ChildSpec, LocalChild, PluginIo};
 use super::shell::start_reason;
 use super::stop::stops;
-use super::work::{self, TaskEnd, Work};
+use super::work::{self, AttemptContext, TaskEnd};
 use crate::plan::{self, PlannedTask};
-use crate::secrets::{SecretError, write_private};
+use crate::secrets::{UnsealError, write_private};
 
 /// How long a plug-in may take to see to what it has begun.
 const CANCEL: Duration = Duration::from_secs(20);
 
 /// A Task of a plug-in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plugin<'a> {
-    pub(super) work: &'a Work<'a>,
+pub(super) struct PluginRun<'a> {
+    pub(super) work: &'a AttemptContext<'a>,
     pub(super) task: &'a PlannedTask,
-    pub(super) config: &'a plan::Plugin,
+    pub(super) config: &'a plan::PluginCommand,
     pub(super) verb: PluginVerb,
     pub(super) settings: &'a Map<String, Value>,
 }
@@ -54,7 +54,7 @@ enum PrepareError {
     },
     /// What it reads holds secrets.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(#[from] UnsealError),
 }
 
 impl PrepareError {
@@ -66,7 +66,7 @@ impl PrepareError {
     }
 }
 
-impl Plugin<'_> {
+impl PluginRun<'_> {
     /// Carries the Task out.
     pub(super) async fn run(self) -> TaskEnd {
         let verb = match self.verb {
@@ -81,7 +81,7 @@ impl Plugin<'_> {
             Err(reason) => return TaskEnd::not_started(reason),
         };
         let remote = self.see_to_the_rest(&ended).await;
-        let (outcome, reason) = self.judge(&ended, &events);
+        let (outcome, reason) = self.outcome_of(&ended, &events);
         TaskEnd { outcome, reason, exit: ended.exit.clone(), local: ended.remains, remote }
     }
 
@@ -95,7 +95,7 @@ impl Plugin<'_> {
         }
         let (_stopper, mut stops) = stops(Some(CANCEL.as_secs()));
         match self.start(Verb::Cancel, &mut stops).await {
-            Ok((ended, _)) if ended.exit == (Exit { code: Some(0), signal: None }) => Remains::Gone,
+            Ok((ended, _)) if ended.exit == (ChildExit { code: Some(0), signal: None }) => Remains::Gone,
             Ok(_) => Remains::Unknown,
             Err(reason) => {
                 tracing::warn!(task = %self.task.name, %reason, "the plug-in can't be asked to cancel");
@@ -104,14 +104,14 @@ impl Plugin<'_> {
         }
     }
 
-    async fn start(self, verb: Verb, stops: &mut super::stop::Stops) -> Result<(Ended, Events), Reason> {
+    async fn start(self, verb: Verb, stops: &mut super::stop::Stops) -> Result<(Ended, TaskEvents), Reason> {
         let (program, mut events) = self.prepare(verb).map_err(|error| error.reason())?;
-        let process = Process::start(program).await.map_err(|error| start_reason(&error))?;
-        let ended = carry(process, None, Some(&mut events), &self.work.account, stops).await;
+        let process = LocalChild::start(program).await.map_err(|error| start_reason(&error))?;
+        let ended = run_child(process, None, Some(&mut events), &self.work.recorder, stops).await;
         Ok((ended, events))
     }
 
-    fn prepare(self, verb: Verb) -> Result<(Program, Events), PrepareError> {
+    fn prepare(self, verb: Verb) -> Result<(ChildSpec, TaskEvents), PrepareError> {
         let Self { work, task, config, .. } = self;
         let make = |path: PathBuf| move |source| PrepareError::Make { path, source };
         let private = work.private.directory(&format!("task-{}-{}", task.number, verb.as_str()))?;
@@ -119,18 +119,18 @@ impl Plugin<'_> {
         let text = serde_json::to_vec(&self.input(verb)).expect("an input has string keys");
         write_private(&input, &text)?;
         mkfifoat(CWD, &lines, Mode::RUSR | Mode::WUSR).map_err(|errno| make(lines.clone())(errno.into()))?;
-        let events = Events::of_plugin(&lines).map_err(make(lines.clone()))?;
+        let events = TaskEvents::of_plugin(&lines).map_err(make(lines.clone()))?;
         let directory = work.task_directory(task).map_err(make(work.directory.path().to_owned()))?;
         let mut limits = vec![("-c", 0), ("-n", config.open_files)];
         limits.extend(config.memory_bytes.map(|bytes| ("-v", bytes.div_ceil(1024))));
         limits.extend(config.processor_seconds.map(|seconds| ("-t", seconds)));
-        let program = Program {
+        let program = ChildSpec {
             argv: config.command.iter().map(String::as_str).chain([verb.as_str()]).map(Into::into).collect(),
             environment: BTreeMap::new(),
             directory,
             record: work.directory.child(),
             marker: work.marker(),
-            plugged: Some(Plugged { input, lines, limits }),
+            plugged: Some(PluginIo { input, lines, limits }),
         };
         Ok((program, events))
     }
@@ -141,12 +141,12 @@ impl Plugin<'_> {
         let plain = task.variables.iter().map(|(name, resolved)| (name.clone(), resolved.value.clone()));
         let secret = |text: &secrecy::SecretString| Value::String(text.expose_secret().to_owned());
         let secrets = work.secrets.of_task(task.number).map(|(name, text)| (name.clone(), secret(text)));
-        let held = |held: &Held| match held {
-            Held::Plain(value) => value.clone(),
-            Held::Secret(text) => secret(text),
+        let held = |held: &OutputValue| match held {
+            OutputValue::Plain(value) => value.clone(),
+            OutputValue::Secret(text) => secret(text),
         };
-        let account = work.account.borrow();
-        let outputs = account.outputs().by_task().iter().map(|(task, documents)| {
+        let recorder = work.recorder.borrow();
+        let outputs = recorder.outputs().by_task().iter().map(|(task, documents)| {
             (task.clone(), documents.iter().map(|(name, value)| (name.clone(), held(value))).collect())
         });
         let content = work.plan.settings.content_directory.join(&task.digest);
@@ -174,19 +174,19 @@ impl Plugin<'_> {
         }
     }
 
-    fn judge(self, ended: &Ended, events: &Events) -> (Outcome, Reason) {
+    fn outcome_of(self, ended: &Ended, events: &TaskEvents) -> (Outcome, Reason) {
         let subject = format!("the plug-in {}", self.task.action.runner());
-        let tally = events.tally();
+        let step_stats = events.step_stats();
         let failed = ended.exit.code.is_some_and(|code| code != 0) && ended.stop.is_none();
-        match tally.failures.first() {
-            _ if ended.exit.code == Some(0) && ended.stop.is_none() && !tally.greeted => {
+        match step_stats.failures.first() {
+            _ if ended.exit.code == Some(0) && ended.stop.is_none() && !step_stats.greeted => {
                 let message = format!(
                     "{subject} ended well, but said nothing on descriptor 3: `aegir runner check` says what it should"
                 );
                 (Outcome::Failed, Code::RunnerFailed.because(message))
             }
-            Some(failure) if failed => (Outcome::Failed, failure.reason(tally.failures.len() - 1)),
-            _ => work::judge(ended, &subject, &|| self.work.account.borrow().errors_end(300)),
+            Some(failure) if failed => (Outcome::Failed, failure.reason(step_stats.failures.len() - 1)),
+            _ => work::outcome_of(ended, &subject, &|| self.work.recorder.borrow().errors_end(300)),
         }
     }
 }

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::record::{ChildExit, Remains};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::process::{Child as TokioChild, ChildStderr, ChildStdout, Command};
 
-use super::child::{Child, Pressure, Swept};
+use super::child::{Child, Cleanup, StopSignal};
 use super::group::{self, Recorded};
 
 /// Waits for the newline, then becomes the program, with nothing on its input.
@@ -30,11 +30,11 @@ in=$2; lines=$3; shift 3; exec "$@" <"$in" 3>"$lines""#;
 /// Where programs are looked for when the runner was started without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the end of what was left behind may take.
-const SWEEP: Duration = Duration::from_secs(2);
+const CLEANUP_LIMIT: Duration = Duration::from_secs(2);
 
 /// What to start.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(super) struct ChildSpec {
     /// The program and its arguments.
     pub(super) argv: Vec<OsString>,
     /// Beside `PATH`, `HOME` and `LC_ALL`, which every child has. Nothing else is inherited.
@@ -46,12 +46,12 @@ pub(super) struct Program {
     /// Tells this attempt's processes from others; see [`group::MARKER`].
     pub(super) marker: String,
     /// What a plug-in has besides.
-    pub(super) plugged: Option<Plugged>,
+    pub(super) plugged: Option<PluginIo>,
 }
 
 /// What a plug-in has besides.
 #[derive(Clone, Debug)]
-pub(super) struct Plugged {
+pub(super) struct PluginIo {
     /// The file that it reads.
     pub(super) input: PathBuf,
     /// The named pipe that it writes lines to.
@@ -62,7 +62,7 @@ pub(super) struct Plugged {
 
 /// Why a program was not started.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub(super) enum SpawnError {
     /// There is no such program, or it can't be executed.
     #[error("can't find the program {0:?}: install it, or correct its path")]
     Missing(String),
@@ -86,7 +86,7 @@ pub(super) enum StartError {
 
 /// A running process and all of its group.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct LocalChild {
     child: TokioChild,
     group: Pid,
     marker: String,
@@ -94,7 +94,7 @@ pub(super) struct Process {
     leaves: bool,
 }
 
-impl Process {
+impl LocalChild {
     /// What it has started may live on when it has succeeded.
     pub(super) fn leaving(self, leaves: bool) -> Self {
         Self { leaves, ..self }
@@ -104,14 +104,14 @@ impl Process {
     ///
     /// # Errors
     /// When it can't be found, started or recorded; nothing runs then.
-    pub(super) async fn start(program: Program) -> Result<Self, StartError> {
+    pub(super) async fn start(program: ChildSpec) -> Result<Self, SpawnError> {
         let name = program.argv.first().cloned().unwrap_or_default();
-        let found = find(&name, &search_path()).ok_or_else(|| StartError::Missing(shown(&name)))?;
-        let failed = |source| StartError::Start { program: shown(&name), source };
+        let found = find(&name, &search_path()).ok_or_else(|| SpawnError::Missing(shown(&name)))?;
+        let failed = |source| SpawnError::Start { program: shown(&name), source };
         let mut command = Command::new("/bin/sh");
         match &program.plugged {
             None => command.args(["-c", GATE, "sh"]),
-            Some(Plugged { input, lines, limits }) => {
+            Some(PluginIo { input, lines, limits }) => {
                 let limits: Vec<_> =
                     limits.iter().map(|(option, value)| format!("{option}={value}")).collect();
                 command.args(["-c", PLUG, "sh", &limits.join(" ")]).args([input, lines])
@@ -127,7 +127,7 @@ impl Process {
         let recorded = Recorded::of(group, &program.marker);
         if let Err(source) = recorded.and_then(|recorded| recorded.write(&program.record)) {
             let _ = child.kill().await;
-            return Err(StartError::Record { path: program.record, source });
+            return Err(SpawnError::Record { path: program.record, source });
         }
         if let Some(mut gate) = child.stdin.take() {
             gate.write_all(b"\n").await.map_err(failed)?;
@@ -190,7 +190,7 @@ impl AsyncRead for Pipe {
     }
 }
 
-impl Child for Process {
+impl Child for LocalChild {
     type Output = Pipe;
 
     fn streams(&mut self) -> (Pipe, Pipe) {
@@ -199,39 +199,39 @@ impl Child for Process {
         (stdout, stderr)
     }
 
-    async fn wait(&mut self) -> io::Result<Exit> {
+    async fn wait(&mut self) -> io::Result<ChildExit> {
         let status = self.child.wait().await?;
-        Ok(Exit { code: status.code(), signal: status.signal() })
+        Ok(ChildExit { code: status.code(), signal: status.signal() })
     }
 
-    fn press(&mut self, pressure: Pressure) {
-        let signal = match pressure {
-            Pressure::Interrupt => Signal::INT,
-            Pressure::Terminate => Signal::TERM,
-            Pressure::Kill => Signal::KILL,
+    fn signal(&mut self, stop_signal: StopSignal) {
+        let signal = match stop_signal {
+            StopSignal::Interrupt => Signal::INT,
+            StopSignal::Terminate => Signal::TERM,
+            StopSignal::Kill => Signal::KILL,
         };
         // A group that is gone already needs no pressing.
         let _ = kill_process_group(self.group, signal);
     }
 
-    async fn sweep(&mut self, suspicion: bool) -> Swept {
+    async fn clean_up(&mut self, suspicion: bool) -> Cleanup {
         let found = !group::members(self.group).is_empty();
         let remains = if found || suspicion || self.leaves {
-            group::end(Some(self.group), &self.marker, SWEEP).await
+            group::end(Some(self.group), &self.marker, CLEANUP_LIMIT).await
         } else {
             Remains::Gone
         };
         if remains == Remains::Gone {
             let _ = std::fs::remove_file(&self.record);
         }
-        Swept { found, remains }
+        Cleanup { found, remains }
     }
 
-    fn may_leave(&self, exit: &Exit) -> bool {
+    fn may_leave(&self, exit: &ChildExit) -> bool {
         self.leaves && exit.code == Some(0)
     }
 
-    async fn let_go(&mut self) -> Remains {
+    async fn leave_running(&mut self) -> Remains {
         // Whoever finds this runner dead is not to end it.
         let _ = std::fs::remove_file(&self.record);
         if group::lives(&self.marker) { Remains::Left } else { Remains::Gone }

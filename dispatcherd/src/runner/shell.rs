@@ -5,21 +5,21 @@ use std::ffi::OsString;
 use std::io;
 
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Argument, OutputManifest, Place};
+use aegir_protocol::manifest::{Argument, OutputManifest, RunsOn};
 use aegir_protocol::name::{DocumentName, HostName, TaskName};
 use aegir_protocol::operation::sealed;
-use aegir_protocol::record::{Exit, Remains, Step, StepStatus};
+use aegir_protocol::record::{ChildExit, Remains, Step, StepStatus};
 use aegir_protocol::state::{Outcome, Reason};
 use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::account::Account;
-use super::child::{Child, Ended, Pressure, Swept, carry};
-use super::outputs::Held;
-use super::process::{Process, Program, StartError};
+use super::child::{Child, Cleanup, Ended, StopSignal, run_child};
+use super::outputs::OutputValue;
+use super::process::{ChildSpec, LocalChild, SpawnError};
+use super::recorder::Recorder;
 use super::stop::Stops;
-use super::work::{TaskEnd, Work, worst};
+use super::work::{AttemptContext, TaskEnd, worst};
 use crate::minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, Signal};
 use crate::plan::PlannedTask;
 use crate::secrets::write_private;
@@ -29,7 +29,12 @@ use crate::secrets::write_private;
 const SECRETS: &str = "AEGIR_SECRETS";
 
 /// Carries a Task out.
-pub(super) async fn run(work: &Work<'_>, task: &PlannedTask, argv: &[Argument], on: Place) -> TaskEnd {
+pub(super) async fn run(
+    work: &AttemptContext<'_>,
+    task: &PlannedTask,
+    argv: &[Argument],
+    on: RunsOn,
+) -> TaskEnd {
     let argv = match words(work, task, argv) {
         Ok(argv) => argv,
         Err(reason) => return TaskEnd::not_started(reason),
@@ -38,13 +43,13 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask, argv: &[Argument], 
         return not_run(work, &argv);
     }
     match on {
-        Place::Dispatcher => beside(work, task, argv).await,
-        Place::Minions => on_minions(work, task, argv).await,
+        RunsOn::Dispatcher => beside(work, task, argv).await,
+        RunsOn::Minions => on_minions(work, task, argv).await,
     }
 }
 
 /// The command line. A value is one word, whatever it holds; one that is optional and not there is an empty word.
-fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
+fn words(work: &AttemptContext<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<String>, Reason> {
     argv.iter()
         .map(|argument| match argument {
             Argument::Text(text) => Ok(text.clone()),
@@ -59,13 +64,13 @@ fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<S
                 resolved => Ok(resolved.map(|resolved| word(&resolved.value)).unwrap_or_default()),
             },
             Argument::Output(of, document) => {
-                let account = work.account.borrow();
-                match account.outputs().by_task().get(of).and_then(|outputs| outputs.get(document)) {
+                let recorder = work.recorder.borrow();
+                match recorder.outputs().by_task().get(of).and_then(|outputs| outputs.get(document)) {
                     // Its manifest would have been left out.
-                    Some(Held::Secret(_)) => {
+                    Some(OutputValue::Secret(_)) => {
                         Err(Code::NotAllowed.because(format!("{of}.{document} is a secret")))
                     }
-                    Some(Held::Plain(value)) => Ok(word(value)),
+                    Some(OutputValue::Plain(value)) => Ok(word(value)),
                     // In a dry run nothing is handed over.
                     None if work.operation.check => Ok(format!("{{{of}.{document}}}")),
                     None if is_optional(work, of, document) => Ok(String::new()),
@@ -86,7 +91,7 @@ fn words(work: &Work<'_>, task: &PlannedTask, argv: &[Argument]) -> Result<Vec<S
         .collect()
 }
 
-fn is_optional(work: &Work<'_>, of: &TaskName, document: &DocumentName) -> bool {
+fn is_optional(work: &AttemptContext<'_>, of: &TaskName, document: &DocumentName) -> bool {
     let task = work.plan.tasks.iter().find(|task| task.name == *of);
     task.and_then(|task| task.outputs.get(document)).is_some_and(OutputManifest::optional)
 }
@@ -99,7 +104,7 @@ fn word(value: &Value) -> String {
 }
 
 /// A dry run changes nothing, and what a program would change nobody knows.
-fn not_run(work: &Work<'_>, argv: &[String]) -> TaskEnd {
+fn not_run(work: &AttemptContext<'_>, argv: &[String]) -> TaskEnd {
     let plain = |word: &&String| {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=./:@+,{}".contains(c))
     };
@@ -117,12 +122,12 @@ fn not_run(work: &Work<'_>, argv: &[String]) -> TaskEnd {
         message: None,
         diff: None,
     };
-    work.account.borrow_mut().step(step);
+    work.recorder.borrow_mut().step(step);
     TaskEnd::nothing_left(Outcome::Succeeded, Code::Completed.because("a dry run runs no program"))
 }
 
-async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
-    let mut program = Program {
+async fn beside(work: &AttemptContext<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
+    let mut program = ChildSpec {
         argv: argv.into_iter().map(OsString::from).collect(),
         environment: std::collections::BTreeMap::new(),
         directory: work.directory.path().to_owned(),
@@ -142,28 +147,28 @@ async fn beside(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskE
             Err(error) => return TaskEnd::not_started(error.reason()),
         }
     }
-    let process = match Process::start(program).await {
+    let process = match LocalChild::start(program).await {
         Ok(process) => process.leaving(task.leaves_processes),
         Err(error) => return TaskEnd::not_started(start_reason(&error)),
     };
     let mut stops = work.stops_of(task);
-    let ended = carry(process, None, None, &work.account, &mut stops).await;
-    let said = || work.account.borrow().errors_end(300);
-    let (outcome, mut reason) = super::work::judge(&ended, "the program", &said);
+    let ended = run_child(process, None, None, &work.recorder, &mut stops).await;
+    let said = || work.recorder.borrow().errors_end(300);
+    let (outcome, mut reason) = super::work::outcome_of(&ended, "the program", &said);
     say_what_lives_on(task.leaves_processes, outcome, ended.remains, &mut reason);
     TaskEnd { outcome, reason, exit: ended.exit.clone(), local: ended.remains, remote: Remains::Gone }
 }
 
 /// The reason of a child that was not started.
-pub(super) fn start_reason(error: &StartError) -> Reason {
+pub(super) fn start_reason(error: &SpawnError) -> Reason {
     let code = match error {
-        StartError::Missing(_) => Code::ProgramMissing,
-        StartError::Start { source, .. } | StartError::Record { source, .. } => super::code(source),
+        SpawnError::Missing(_) => Code::ProgramMissing,
+        SpawnError::Start { source, .. } | SpawnError::Record { source, .. } => super::code(source),
     };
     code.because(super::chain(error))
 }
 
-async fn on_minions(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
+async fn on_minions(work: &AttemptContext<'_>, task: &PlannedTask, argv: Vec<String>) -> TaskEnd {
     let minions = match work.minions(task, false).await {
         Ok(minions) => minions,
         Err(end) => return end,
@@ -174,7 +179,8 @@ async fn on_minions(work: &Work<'_>, task: &PlannedTask, argv: Vec<String>) -> T
         .map(|(name, secret)| (name.as_str(), secret.expose_secret()))
         .collect();
     let marker = task.marker(work.operation.attempt_id());
-    let program = OnMinions { argv, marker, secrets, leaves: task.leaves_processes, account: &work.account };
+    let program =
+        OnMinions { argv, marker, secrets, leaves: task.leaves_processes, recorder: &work.recorder };
     let stops = work.stops_of(task);
     let ends = minions.iter().map(|(name, minion)| program.on(name, minion, stops.clone()));
     let mut ends = join_all(ends).await;
@@ -193,12 +199,12 @@ struct OnMinions<'a> {
     marker: String,
     secrets: Vec<(&'a str, &'a str)>,
     leaves: bool,
-    account: &'a RefCell<Account>,
+    recorder: &'a RefCell<Recorder>,
 }
 
 impl OnMinions<'_> {
     async fn on(&self, name: &HostName, minion: &Minion, mut stops: Stops) -> TaskEnd {
-        let account = self.account;
+        let recorder = self.recorder;
         let started =
             stops.unless(RemoteProgram::start(minion, &self.argv, &self.marker, &self.secrets)).await;
         let program = match started {
@@ -208,7 +214,8 @@ impl OnMinions<'_> {
         };
         let trailer = program.trailer();
         let mut ended =
-            carry(Remote { program, leaves: self.leaves }, Some(name), None, account, &mut stops).await;
+            run_child(RemoteChild { program, leaves: self.leaves }, Some(name), None, recorder, &mut stops)
+                .await;
         let said = *trailer.borrow();
         if let Some(reason) = said.and_then(|said| self.not_begun(said, name, minion)) {
             return TaskEnd::not_started(reason);
@@ -224,8 +231,8 @@ impl OnMinions<'_> {
             None => {}
         }
         let subject = format!("the program on minion {name}");
-        let said = || account.borrow().errors_end(300);
-        let (outcome, mut reason) = super::work::judge(&ended, &subject, &said);
+        let said = || recorder.borrow().errors_end(300);
+        let (outcome, mut reason) = super::work::outcome_of(&ended, &subject, &said);
         say_what_lives_on(self.leaves, outcome, ended.remains, &mut reason);
         if outcome == Outcome::Succeeded && reason.message != "done" {
             reason.message.push_str(&format!(" (minion {name})"));
@@ -271,46 +278,46 @@ fn say_what_lives_on(leaves: bool, outcome: Outcome, remains: Remains, reason: &
 }
 
 /// A program on a minion as a child.
-struct Remote {
+struct RemoteChild {
     program: RemoteProgram,
     /// Whether what it has started may live on when it has succeeded.
     leaves: bool,
 }
 
-impl Child for Remote {
+impl Child for RemoteChild {
     type Output = RemoteStream;
 
     fn streams(&mut self) -> (RemoteStream, RemoteStream) {
         self.program.streams()
     }
 
-    async fn wait(&mut self) -> io::Result<Exit> {
+    async fn wait(&mut self) -> io::Result<ChildExit> {
         // How it ended stands in the trailer, which may still be on its way.
-        self.program.wait().await.map(|()| Exit::default())
+        self.program.wait().await.map(|()| ChildExit::default())
     }
 
-    fn press(&mut self, pressure: Pressure) {
-        self.program.signal(match pressure {
-            Pressure::Interrupt => Signal::Interrupt,
-            Pressure::Terminate => Signal::Terminate,
-            Pressure::Kill => Signal::Kill,
+    fn signal(&mut self, stop_signal: StopSignal) {
+        self.program.signal(match stop_signal {
+            StopSignal::Interrupt => Signal::Interrupt,
+            StopSignal::Terminate => Signal::Terminate,
+            StopSignal::Kill => Signal::Kill,
         });
     }
 
-    async fn sweep(&mut self, suspicion: bool) -> Swept {
+    async fn clean_up(&mut self, suspicion: bool) -> Cleanup {
         // Without a word from around the program the connection was lost, and nobody knows what became of it there.
         let told = self.program.trailer().borrow().is_some();
         if told && !suspicion && !self.leaves {
-            return Swept { found: false, remains: Remains::Gone };
+            return Cleanup { found: false, remains: Remains::Gone };
         }
-        Swept { found: false, remains: self.program.end().await }
+        Cleanup { found: false, remains: self.program.end().await }
     }
 
-    fn may_leave(&self, _exit: &Exit) -> bool {
+    fn may_leave(&self, _exit: &ChildExit) -> bool {
         self.leaves && *self.program.trailer().borrow() == Some(RemoteStart::Ended(0))
     }
 
-    async fn let_go(&mut self) -> Remains {
+    async fn leave_running(&mut self) -> Remains {
         self.program.look().await
     }
 }

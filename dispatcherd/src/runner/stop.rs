@@ -11,7 +11,7 @@ use std::time::Duration;
 use aegir_protocol::code::Code;
 use aegir_protocol::message::Cancel;
 use aegir_protocol::state::{Outcome, Reason};
-use aegir_transcript::Changes;
+use aegir_transcript::FileChanges;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -251,7 +251,7 @@ pub(super) fn canceled(path: &Path) -> Option<Stop> {
 }
 
 /// Waits for `cancel.json` and hands it on. Ends when it has, or when the directory can't be watched.
-pub(super) async fn watch_for_cancel(path: PathBuf, mut changes: Changes, stopper: Stopper) {
+pub(super) async fn watch_for_cancel(path: PathBuf, mut changes: FileChanges, stopper: Stopper) {
     loop {
         if let Some(stop) = canceled(&path) {
             stopper.stop(stop);

@@ -7,27 +7,27 @@ use std::path::Path;
 use aegir_protocol::code::Code;
 use aegir_protocol::name::HostName;
 use aegir_protocol::operation::{Host, Operation};
-use aegir_protocol::record::{Exit, Remains};
+use aegir_protocol::record::{ChildExit, Remains};
 use aegir_protocol::state::{Outcome, Reason};
 use futures_util::future::join_all;
 
-use super::account::Account;
 use super::child::Ended;
+use super::recorder::Recorder;
 use super::stop::{Stop, Stops};
 use crate::journal::AttemptDirectory;
 use crate::minions::{Login, Minion, MinionError};
-use crate::plan::{Plan, PlannedTask};
+use crate::plan::{PlannedTask, TaskPlan};
 use crate::secrets::{PrivateDirectory, Secrets};
 
 /// What an attempt works with.
 #[derive(Debug)]
-pub(super) struct Work<'a> {
+pub(super) struct AttemptContext<'a> {
     pub(super) operation: &'a Operation,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a TaskPlan,
     pub(super) directory: &'a AttemptDirectory,
     pub(super) private: &'a PrivateDirectory,
     pub(super) secrets: &'a Secrets,
-    pub(super) account: RefCell<Account>,
+    pub(super) recorder: RefCell<Recorder>,
     pub(super) stops: Stops,
     /// The minions that have answered in this attempt, and whether Python was seen there.
     pub(super) answered: RefCell<BTreeMap<HostName, (Minion, bool)>>,
@@ -38,7 +38,7 @@ pub(super) struct Work<'a> {
 pub(super) struct TaskEnd {
     pub(super) outcome: Outcome,
     pub(super) reason: Reason,
-    pub(super) exit: Exit,
+    pub(super) exit: ChildExit,
     pub(super) local: Remains,
     pub(super) remote: Remains,
 }
@@ -61,11 +61,11 @@ impl TaskEnd {
     }
 
     pub(super) fn nothing_left(outcome: Outcome, reason: Reason) -> Self {
-        Self { outcome, reason, exit: Exit::default(), local: Remains::Gone, remote: Remains::Gone }
+        Self { outcome, reason, exit: ChildExit::default(), local: Remains::Gone, remote: Remains::Gone }
     }
 }
 
-impl Work<'_> {
+impl AttemptContext<'_> {
     /// What marks this attempt's processes: `<id>/<n>`.
     pub(super) fn marker(&self) -> String {
         self.operation.attempt_id().to_string()
@@ -277,7 +277,7 @@ fn left(ended: &Ended) -> &'static str {
 }
 
 /// What a child's end makes of its Task. `said` gives the last of its errors.
-pub(super) fn judge(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> (Outcome, Reason) {
+pub(super) fn outcome_of(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> (Outcome, Reason) {
     let left_behind = left(ended);
     if let Some(stop) = &ended.stop {
         let reason = stop.reason();
@@ -285,12 +285,12 @@ pub(super) fn judge(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> 
     }
     let because = match (&ended.error, &ended.exit) {
         (Some(error), _) => format!("{subject} ended in an unknown way: {error}"),
-        (None, Exit { code: Some(0), .. }) => {
+        (None, ChildExit { code: Some(0), .. }) => {
             return (Outcome::Succeeded, Code::Completed.because(format!("done{left_behind}")));
         }
-        (None, Exit { code: Some(code), .. }) => format!("{subject} ended with exit code {code}"),
-        (None, Exit { signal: Some(signal), .. }) => format!("{subject} was ended by signal {signal}"),
-        (None, Exit { code: None, signal: None }) => format!("{subject} ended in an unknown way"),
+        (None, ChildExit { code: Some(code), .. }) => format!("{subject} ended with exit code {code}"),
+        (None, ChildExit { signal: Some(signal), .. }) => format!("{subject} was ended by signal {signal}"),
+        (None, ChildExit { code: None, signal: None }) => format!("{subject} ended in an unknown way"),
     };
     let said = said();
     let said = if said.is_empty() { said } else { format!(": {said}") };
@@ -301,32 +301,32 @@ pub(super) fn judge(ended: &Ended, subject: &str, said: &dyn Fn() -> String) -> 
 mod tests {
     use super::*;
 
-    fn ended(exit: Exit) -> Ended {
+    fn ended(exit: ChildExit) -> Ended {
         Ended { exit, stop: None, left_behind: false, remains: Remains::Gone, error: None }
     }
 
     #[test]
     fn the_end_of_a_child_is_judged() {
-        let code = |code| ended(Exit { code: Some(code), signal: None });
+        let code = |code| ended(ChildExit { code: Some(code), signal: None });
         let said = || "disk on fire".to_owned();
-        assert_eq!(judge(&code(0), "x", &said).0, Outcome::Succeeded);
-        let (outcome, reason) = judge(&code(3), "the program", &said);
+        assert_eq!(outcome_of(&code(0), "x", &said).0, Outcome::Succeeded);
+        let (outcome, reason) = outcome_of(&code(3), "the program", &said);
         assert_eq!(outcome, Outcome::Failed);
         assert_eq!(reason.to_string(), "the program ended with exit code 3: disk on fire (task_failed)");
         let canceled = Ended { stop: Some(Stop::Canceled { by: None }), ..code(0) };
-        assert_eq!(judge(&canceled, "x", &said).0, Outcome::Canceled);
+        assert_eq!(outcome_of(&canceled, "x", &said).0, Outcome::Canceled);
     }
 
     #[test]
     fn only_what_was_seen_is_said_of_what_a_child_left() {
-        let code = Exit { code: Some(0), signal: None };
+        let code = ChildExit { code: Some(0), signal: None };
         for (remains, says) in [
             (Remains::Gone, "done; a process that it left behind was ended"),
             (Remains::Left, "done; something of it still runs and can't be ended"),
             (Remains::Unknown, "done; whether something of it still runs is not known"),
         ] {
             let ended = Ended { left_behind: true, remains, ..ended(code.clone()) };
-            assert_eq!(judge(&ended, "x", &String::new).1.message, says);
+            assert_eq!(outcome_of(&ended, "x", &String::new).1.message, says);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::plan::PlannedTask;
 
 /// Why secrets could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub enum UnsealError {
     /// The backend's key can't be read.
     #[error("can't read the backend's key {path}: {reason}")]
     Identity {
@@ -57,7 +57,7 @@ pub enum SecretError {
     },
 }
 
-impl SecretError {
+impl UnsealError {
     /// The reason that is recorded.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -84,10 +84,10 @@ impl Secrets {
     ///
     /// # Errors
     /// When the key can't be read, or a value can't be opened with it.
-    pub fn open(tasks: &[PlannedTask], identity_file: &Path) -> Result<Self, SecretError> {
+    pub fn open(tasks: &[PlannedTask], identity_file: &Path) -> Result<Self, UnsealError> {
         let mut secrets = Self::default();
         let mut identity = None;
-        let mut opened = |name: &str, value: &Value| -> Result<Option<SecretString>, SecretError> {
+        let mut opened = |name: &str, value: &Value| -> Result<Option<SecretString>, UnsealError> {
             let Some(ciphertext) = sealed(value) else { return Ok(None) };
             let identity = match &mut identity {
                 Some(identity) => identity,
@@ -95,7 +95,7 @@ impl Secrets {
             };
             let value = open(name, ciphertext, identity)?;
             if value.expose_secret().trim().len() < MIN_SECRET {
-                return Err(SecretError::TooShort(name.to_owned()));
+                return Err(UnsealError::TooShort(name.to_owned()));
             }
             Ok(Some(value))
         };
@@ -134,8 +134,8 @@ impl Secrets {
     }
 }
 
-fn read_identity(path: &Path) -> Result<age::x25519::Identity, SecretError> {
-    let failed = |reason: String| SecretError::Identity { path: path.to_owned(), reason };
+fn read_identity(path: &Path) -> Result<age::x25519::Identity, UnsealError> {
+    let failed = |reason: String| UnsealError::Identity { path: path.to_owned(), reason };
     let text: SecretString = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?.into();
     let line = text.expose_secret().lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-"));
     let line = line.ok_or_else(|| failed("it holds no age identity".to_owned()))?;
@@ -146,8 +146,8 @@ fn open(
     variable: &str,
     ciphertext: &str,
     identity: &age::x25519::Identity,
-) -> Result<SecretString, SecretError> {
-    let failed = |reason: String| SecretError::Unopened { variable: variable.to_owned(), reason };
+) -> Result<SecretString, UnsealError> {
+    let failed = |reason: String| UnsealError::Unopened { variable: variable.to_owned(), reason };
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(ciphertext)
         .map_err(|error| failed(error.to_string()))?;
@@ -159,9 +159,9 @@ fn open(
 ///
 /// # Errors
 /// When the backend's key can't be read or used.
-pub fn seal(text: &str, identity_file: &Path) -> Result<Value, SecretError> {
+pub fn seal(text: &str, identity_file: &Path) -> Result<Value, UnsealError> {
     let recipient = read_identity(identity_file)?.to_public();
-    let bytes = age::encrypt(&recipient, text.as_bytes()).map_err(|error| SecretError::Identity {
+    let bytes = age::encrypt(&recipient, text.as_bytes()).map_err(|error| UnsealError::Identity {
         path: identity_file.to_owned(),
         reason: error.to_string(),
     })?;
@@ -183,7 +183,7 @@ impl PrivateDirectory {
     ///
     /// # Errors
     /// When what is there can't be removed.
-    pub fn new(runtime: &Path, attempt: AttemptId) -> Result<Self, SecretError> {
+    pub fn new(runtime: &Path, attempt: AttemptId) -> Result<Self, UnsealError> {
         let path = Self::path_of(runtime, attempt);
         remove(&path)?;
         Ok(Self(path))
@@ -193,19 +193,19 @@ impl PrivateDirectory {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn directory(&self, name: &str) -> Result<PathBuf, SecretError> {
+    pub fn directory(&self, name: &str) -> Result<PathBuf, UnsealError> {
         let path = self.0.join(name);
         remove(&path)?;
-        private_directory(&path).map_err(|source| SecretError::Write { path: path.clone(), source })?;
+        private_directory(&path).map_err(|source| UnsealError::Write { path: path.clone(), source })?;
         Ok(path)
     }
 }
 
 /// Removes a directory that may not be there.
-fn remove(path: &Path) -> Result<(), SecretError> {
+fn remove(path: &Path) -> Result<(), UnsealError> {
     match std::fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(SecretError::Write { path: path.to_owned(), source })
+            Err(UnsealError::Write { path: path.to_owned(), source })
         }
         Ok(()) | Err(_) => Ok(()),
     }
@@ -225,12 +225,12 @@ impl Drop for PrivateDirectory {
 ///
 /// # Errors
 /// When it exists or can't be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), UnsealError> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)
     };
-    write().map_err(|source| SecretError::Write { path: path.to_owned(), source })
+    write().map_err(|source| UnsealError::Write { path: path.to_owned(), source })
 }
 
 /// Makes a directory, and those above it, that nobody else can look into (0700).
@@ -246,7 +246,7 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Action;
+    use crate::plan::TaskAction;
     use aegir_protocol::catalog::Resolved;
 
     fn task(value: serde_json::Value) -> PlannedTask {
@@ -257,7 +257,7 @@ mod tests {
             collection: None,
             name: "t".parse().unwrap(),
             title: String::new(),
-            action: Action::TaskFile("t.yml".to_owned()),
+            action: TaskAction::TaskFile("t.yml".to_owned()),
             hosts: Vec::new(),
             variables: BTreeMap::from([(
                 "password".parse().unwrap(),

@@ -5,17 +5,17 @@
 //!      ^                                                                                |
 //!      '---------------- receipts, replays <---- control queue <-----------------------'
 //! ```
-//! Each attempt has a [`Window`]; all attempts of a frontend share another one, in which they take turns.
+//! Each attempt has a [`AttemptWindow`]; all attempts of a frontend share another one, in which they take turns.
 
-mod notes;
+mod frontend_window;
+mod last_record;
 mod shipper;
-mod tail;
-mod turns;
-mod voyage;
+mod uploader;
+mod uploads;
 mod window;
 
-pub use notes::{Notes, Shipment, Ships};
+pub use frontend_window::FrontendWindow;
+pub use last_record::finished;
 pub use shipper::{ShipError, Shipped, Shipper};
-pub use tail::finished;
-pub use turns::Turns;
-pub use window::Window;
+pub use uploads::{Upload, UploadFeedback, Uploads};
+pub use window::AttemptWindow;

@@ -6,12 +6,12 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Unknown;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::record::Finished;
-use aegir_service::room::passes;
-use aegir_transcript::{FollowError, Follower, WatchError, Watcher};
+use aegir_service::io_error::is_transient;
+use aegir_transcript::{FileWatcher, FollowError, Follower, WatchError};
 use tokio_util::sync::CancellationToken;
 
-use super::voyage::Voyage;
-use super::{Shipment, Turns};
+use super::uploader::Uploader;
+use super::{FrontendWindow, Upload};
 use crate::frontends::Frontends;
 use crate::journal::AttemptDirectory;
 
@@ -21,9 +21,9 @@ pub struct Shipper {
     /// Where to.
     pub frontends: Frontends,
     /// The window of each frontend.
-    pub turns: Turns,
+    pub frontend_window: FrontendWindow,
     /// Says when transcripts grow.
-    pub watcher: Watcher,
+    pub watcher: FileWatcher,
 }
 
 /// How a shipment ended.
@@ -63,14 +63,14 @@ pub enum ShipError {
 impl ShipError {
     /// Whether it says nothing against the transcript, such as too many open files.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Follow(
                 FollowError::Open { source, .. }
                 | FollowError::Read { source, .. }
                 | FollowError::Sync { source, .. },
             )
-            | Self::End { error: source, .. } => passes(source),
+            | Self::End { error: source, .. } => is_transient(source),
             Self::Watch(_) | Self::Follow(FollowError::Watch { .. }) => true,
             Self::Follow(
                 FollowError::NotABoundary { .. }
@@ -93,7 +93,7 @@ impl Shipper {
         attempt: AttemptId,
         frontend: &FrontendName,
         directory: &AttemptDirectory,
-        shipment: &mut Shipment,
+        upload: &mut Upload,
         gone: &CancellationToken,
     ) -> Result<Shipped, ShipError> {
         let path = directory.transcript();
@@ -107,6 +107,6 @@ impl Shipper {
             }
         }
         let follower = Follower::open(&path, 0, &self.watcher)?;
-        Voyage::new(self, attempt, frontend, directory, shipment, follower).run(gone).await
+        Uploader::new(self, attempt, frontend, directory, upload, follower).run(gone).await
     }
 }

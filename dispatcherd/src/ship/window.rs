@@ -6,7 +6,7 @@
 
 /// One attempt's window.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct AttemptWindow {
     limit: u64,
     /// relayd has committed every byte before this.
     receipted: u64,
@@ -16,7 +16,7 @@ pub struct Window {
     replayed: Option<u64>,
 }
 
-impl Window {
+impl AttemptWindow {
     /// Nothing sent; at most `limit` bytes may be out.
     #[must_use]
     pub fn new(limit: u64) -> Self {
@@ -37,17 +37,17 @@ impl Window {
 
     /// How many bytes are sent and not receipted.
     #[must_use]
-    pub fn out(&self) -> u64 {
+    pub fn in_flight(&self) -> u64 {
         self.sent - self.receipted
     }
 
     /// How many bytes may be sent now.
     #[must_use]
-    pub fn room(&self) -> u64 {
-        self.limit.saturating_sub(self.out())
+    pub fn available(&self) -> u64 {
+        self.limit.saturating_sub(self.in_flight())
     }
 
-    /// A chunk that began at [`Window::next`] was sent, up to `end`.
+    /// A chunk that began at [`AttemptWindow::next`] was sent, up to `end`.
     pub fn sent(&mut self, end: u64) {
         self.sent = self.sent.max(end);
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_filled_once_however_many_ask() {
-        let mut window = Window::new(LIMIT);
+        let mut window = AttemptWindow::new(LIMIT);
         window.sent(80);
         window.receipt(20);
         assert!(window.replay(20));
@@ -109,10 +109,10 @@ mod tests {
 
     #[test]
     fn what_an_earlier_process_sent_is_skipped() {
-        let mut window = Window::new(LIMIT);
+        let mut window = AttemptWindow::new(LIMIT);
         window.sent(10);
         assert!(window.receipt(5000));
-        assert_eq!((window.next(), window.out()), (5000, 0));
+        assert_eq!((window.next(), window.in_flight()), (5000, 0));
         assert!(!window.receipt(10));
     }
 
@@ -177,10 +177,10 @@ mod tests {
             steps in proptest::collection::vec(step(), 0..200)
         ) {
             const LENGTH: u64 = 1000;
-            let mut window = Window::new(LIMIT);
+            let mut window = AttemptWindow::new(LIMIT);
             let mut peer = Peer::default();
-            let send = |window: &mut Window, peer: &mut Peer, size: u64| {
-                let end = (window.next() + size.min(window.room())).min(LENGTH);
+            let send = |window: &mut AttemptWindow, peer: &mut Peer, size: u64| {
+                let end = (window.next() + size.min(window.available())).min(LENGTH);
                 if end > window.next() {
                     peer.chunks.push((window.next(), end));
                     window.sent(end);
@@ -198,9 +198,9 @@ mod tests {
                         if let Some(offset) = pick(&mut peer.replays, at, keep) { window.replay(offset); }
                     }
                     Step::Rewind => window.rewind(),
-                    Step::Restart => window = Window::new(LIMIT),
+                    Step::Restart => window = AttemptWindow::new(LIMIT),
                 }
-                prop_assert!(window.out() <= LIMIT);
+                prop_assert!(window.in_flight() <= LIMIT);
                 prop_assert!(window.receipted() <= peer.has);
                 prop_assert!(window.receipted() <= window.next());
             }

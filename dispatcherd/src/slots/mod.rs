@@ -7,4 +7,4 @@ mod state;
 mod tests;
 
 pub use run::run;
-pub use state::{Census, Effect, Event, Slots, Term};
+pub use state::{LeaseState, Occupancy, SlotEffect, SlotEvent, Slots};

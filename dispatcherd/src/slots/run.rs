@@ -6,15 +6,15 @@ use std::time::Instant;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Claim;
 use aegir_protocol::name::FrontendName;
-use aegir_service::systemd::Heartbeat;
+use aegir_service::systemd::WatchdogHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 
 use super::state::CLAIM_AGAIN;
-use super::{Census, Effect, Event, Slots};
-use crate::attempt;
+use super::{Occupancy, SlotEffect, SlotEvent, Slots};
 use crate::lease::boot_time;
 use crate::node::Node;
+use crate::supervise;
 
 /// So often this loop turns when nothing happens, for the watchdog.
 const IDLE: Duration = Duration::from_secs(10);
@@ -24,9 +24,9 @@ const IDLE: Duration = Duration::from_secs(10);
 pub async fn run(
     node: Arc<Node>,
     mut slots: Slots,
-    mut events: mpsc::Receiver<Event>,
-    census: watch::Sender<Census>,
-    heartbeat: Heartbeat,
+    mut events: mpsc::Receiver<SlotEvent>,
+    occupancy: watch::Sender<Occupancy>,
+    heartbeat: WatchdogHandle,
 ) {
     loop {
         let now = Instant::now();
@@ -37,14 +37,14 @@ pub async fn run(
                 Some(event) => event,
                 None => break,
             },
-            () = tokio::time::sleep(tick) => Event::Tick,
+            () = tokio::time::sleep(tick) => SlotEvent::Tick,
         };
         heartbeat.beat();
         for effect in slots.on(event, Instant::now()) {
             perform(&node, effect);
         }
-        census.send_if_modified(|told| {
-            let current = slots.census();
+        occupancy.send_if_modified(|told| {
+            let current = slots.occupancy();
             let news = *told != current;
             *told = current;
             news
@@ -53,19 +53,21 @@ pub async fn run(
     heartbeat.retire();
 }
 
-fn perform(node: &Arc<Node>, effect: Effect) {
+fn perform(node: &Arc<Node>, effect: SlotEffect) {
     let here = Arc::clone(node);
     match effect {
-        Effect::Claim(attempt, frontend) => node.spawn("claim", claim(here, attempt, frontend)),
-        Effect::Start(attempt, frontend, lease) => {
-            node.spawn("attempt", attempt::start(here, attempt, frontend, lease));
+        SlotEffect::Claim(attempt, frontend) => node.spawn("claim", claim(here, attempt, frontend)),
+        SlotEffect::Start(attempt, frontend, lease) => {
+            node.spawn("attempt", supervise::start(here, attempt, frontend, lease));
         }
-        Effect::Renew(attempt, lease) => node.spawn("renew", attempt::renew(here, attempt, lease)),
-        Effect::Bury(attempt, reason) => node.spawn("bury", attempt::bury(here, attempt, reason)),
-        Effect::Report(attempt, frontend, outcome, reason) => {
-            node.spawn("report", attempt::report(here, attempt, frontend, outcome, reason));
+        SlotEffect::Renew(attempt, lease) => node.spawn("renew", supervise::renew(here, attempt, lease)),
+        SlotEffect::CloseRefused(attempt, reason) => {
+            node.spawn("close", supervise::close_refused(here, attempt, reason));
         }
-        Effect::CallOff(cancel) => node.spawn("call off", attempt::call_off(here, cancel)),
+        SlotEffect::Report(attempt, frontend, outcome, reason) => {
+            node.spawn("report", supervise::report(here, attempt, frontend, outcome, reason));
+        }
+        SlotEffect::Cancel(cancel) => node.spawn("cancel", supervise::cancel(here, cancel)),
     }
 }
 
@@ -75,10 +77,10 @@ async fn claim(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
         let claim = Claim {
             operation: attempt.operation,
             attempt: attempt.attempt,
-            node: node.terms.node.clone(),
+            node: node.planning.node.clone(),
             asked_at: boot_time(),
         };
-        match node.frontends.tell(&frontend, &claim).await {
+        match node.frontends.send(&frontend, &claim).await {
             Ok(sent) => sent.confirmed().await,
             Err(error) => Err(error),
         }
@@ -92,7 +94,7 @@ async fn claim(node: Arc<Node>, attempt: AttemptId, frontend: FrontendName) {
                 operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
                 "a claim was not confirmed; it is sent again"
             );
-            node.happened(Event::ClaimLost(attempt)).await;
+            node.happened(SlotEvent::ClaimLost(attempt)).await;
         }
         // It is due again in this moment.
         Err(_) => {}

@@ -24,7 +24,7 @@ pub(super) const CLAIM_AGAIN: Duration = Duration::from_secs(10);
 
 /// What of a lease matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
+pub struct LeaseState {
     /// The lease.
     pub lease: Lease,
     /// Whether it was over when it came.
@@ -35,15 +35,15 @@ pub struct Term {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum SlotEvent {
     /// An Operation is in the journal, and so urgent.
     Journaled(AttemptId, FrontendName, u8),
     /// An attempt was found whose runner was started by an earlier process, and the lease that it has.
-    Adopted(AttemptId, FrontendName, Option<Term>),
+    Adopted(AttemptId, FrontendName, Option<LeaseState>),
     /// An attempt was found that is over and must be told.
     Leaving(AttemptId, FrontendName),
     /// relayd answered a claim; with the lease that it gave.
-    Answered(Grant, Option<Term>),
+    Answered(Grant, Option<LeaseState>),
     /// relayd calls an attempt off.
     Canceled(Cancel),
     /// A claim could not be sent, or its answer got lost with the connection.
@@ -62,7 +62,7 @@ pub enum Event {
 
 /// What is to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum SlotEffect {
     /// Ask relayd whether this attempt may start.
     Claim(AttemptId, FrontendName),
     /// Plan and start it.
@@ -70,11 +70,11 @@ pub enum Effect {
     /// Let its runner know that it may go on.
     Renew(AttemptId, Lease),
     /// Bury it: relayd said no.
-    Bury(AttemptId, Option<Reason>),
+    CloseRefused(AttemptId, Option<Reason>),
     /// Tell relayd that it ended before it started.
     Report(AttemptId, FrontendName, Outcome, Reason),
     /// Leave word for its runner.
-    CallOff(Cancel),
+    Cancel(Cancel),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +97,8 @@ struct Renewal {
 }
 
 impl Renewal {
-    fn of(term: Option<Term>, now: Instant) -> Option<Self> {
-        term.map(|Term { renew_after: after, .. }| Self { due: now + after, after })
+    fn of(lease_state: Option<LeaseState>, now: Instant) -> Option<Self> {
+        lease_state.map(|LeaseState { renew_after: after, .. }| Self { due: now + after, after })
     }
 }
 
@@ -116,13 +116,13 @@ pub struct Slots {
     /// Attempts in phase `Waiting` and how urgent they are, the oldest first.
     queue: Vec<(AttemptId, u8)>,
     /// When each frontend had its last turn, counted in turns.
-    turns: BTreeMap<FrontendName, u64>,
+    last_served: BTreeMap<FrontendName, u64>,
     draining: bool,
 }
 
 /// How many attempts are where: for heartbeats, the status line, and the intake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct Occupancy {
     /// Journaled and not claimed.
     pub waiting: Vec<AttemptId>,
     /// Claimed and not started.
@@ -141,56 +141,56 @@ impl Slots {
             capacity,
             entries: BTreeMap::new(),
             queue: Vec::new(),
-            turns: BTreeMap::new(),
+            last_served: BTreeMap::new(),
             draining: false,
         }
     }
 
     /// Takes note of an event and says what is to be done, in order.
-    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+    pub fn on(&mut self, event: SlotEvent, now: Instant) -> Vec<SlotEffect> {
         let mut effects = Vec::new();
         match event {
-            Event::Journaled(attempt, frontend, priority) => {
+            SlotEvent::Journaled(attempt, frontend, priority) => {
                 if self.enter(attempt, frontend, Phase::Waiting) {
                     self.queue.push((attempt, priority));
                     effects.extend(self.end_earlier(attempt));
                 }
             }
-            Event::Adopted(attempt, frontend, term) => {
+            SlotEvent::Adopted(attempt, frontend, lease_state) => {
                 // An earlier process may have asked long ago.
-                let renewal = Renewal::of(term, now).map(|renewal| Renewal { due: now, ..renewal });
+                let renewal = Renewal::of(lease_state, now).map(|renewal| Renewal { due: now, ..renewal });
                 self.enter(attempt, frontend, Phase::Started { renewal });
             }
-            Event::Leaving(attempt, frontend) => {
+            SlotEvent::Leaving(attempt, frontend) => {
                 self.enter(attempt, frontend, Phase::Leaving);
             }
-            Event::Answered(grant, term) => effects.extend(self.answered(grant, term, now)),
-            Event::Canceled(cancel) => effects.extend(self.canceled(cancel)),
-            Event::ClaimLost(attempt) => self.ask_again(attempt, now),
-            Event::NotStarted(attempt) => {
+            SlotEvent::Answered(grant, lease_state) => effects.extend(self.answered(grant, lease_state, now)),
+            SlotEvent::Canceled(cancel) => effects.extend(self.canceled(cancel)),
+            SlotEvent::ClaimLost(attempt) => self.ask_again(attempt, now),
+            SlotEvent::NotStarted(attempt) => {
                 if let Some(Entry { phase: phase @ Phase::Started { .. }, .. }) =
                     self.entries.get_mut(&attempt)
                 {
                     *phase = Phase::Claiming { asked: now.checked_sub(CLAIM_AGAIN).unwrap_or(now) };
                 }
             }
-            Event::RunnerGone(attempt) => {
+            SlotEvent::RunnerGone(attempt) => {
                 if let Some(entry) = self.entries.get_mut(&attempt) {
                     entry.phase = Phase::Leaving;
                 }
             }
-            Event::Over(attempt) => {
+            SlotEvent::Over(attempt) => {
                 self.entries.remove(&attempt);
                 self.queue.retain(|&(waiting, _)| waiting != attempt);
             }
-            Event::Draining(draining) => self.draining = draining,
-            Event::Tick => {}
+            SlotEvent::Draining(draining) => self.draining = draining,
+            SlotEvent::Tick => {}
         }
         effects.extend(self.claims(now));
         effects
     }
 
-    /// When [`Event::Tick`] is due, if nothing else happens before.
+    /// When [`SlotEvent::Tick`] is due, if nothing else happens before.
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
         let asked = self.entries.values().filter_map(|entry| match entry.phase {
@@ -203,17 +203,17 @@ impl Slots {
 
     /// How many attempts are where.
     #[must_use]
-    pub fn census(&self) -> Census {
-        let mut census = Census { draining: self.draining, ..Census::default() };
+    pub fn occupancy(&self) -> Occupancy {
+        let mut occupancy = Occupancy { draining: self.draining, ..Occupancy::default() };
         for (&attempt, entry) in &self.entries {
             match entry.phase {
-                Phase::Waiting => census.waiting.push(attempt),
-                Phase::Claiming { .. } => census.claiming.push(attempt),
-                Phase::Started { .. } => census.running.push(attempt),
+                Phase::Waiting => occupancy.waiting.push(attempt),
+                Phase::Claiming { .. } => occupancy.claiming.push(attempt),
+                Phase::Started { .. } => occupancy.running.push(attempt),
                 Phase::Leaving => {}
             }
         }
-        census
+        occupancy
     }
 
     fn enter(&mut self, attempt: AttemptId, frontend: FrontendName, phase: Phase) -> bool {
@@ -224,27 +224,36 @@ impl Slots {
         new
     }
 
-    fn answered(&mut self, grant: Grant, term: Option<Term>, now: Instant) -> Option<Effect> {
+    fn answered(
+        &mut self,
+        grant: Grant,
+        lease_state: Option<LeaseState>,
+        now: Instant,
+    ) -> Option<SlotEffect> {
         let attempt = AttemptId { operation: grant.operation, attempt: grant.attempt };
         let entry = self.entries.get_mut(&attempt)?;
         match entry.phase {
             Phase::Claiming { .. } if !grant.granted => {
                 entry.phase = Phase::Leaving;
-                Some(Effect::Bury(attempt, grant.reason))
+                Some(SlotEffect::CloseRefused(attempt, grant.reason))
             }
             // The answer to a claim of long ago. relayd may have given the attempt up: it is asked again.
-            Phase::Claiming { .. } if term.is_some_and(|term| term.over) => {
+            Phase::Claiming { .. } if lease_state.is_some_and(|lease_state| lease_state.over) => {
                 self.ask_again(attempt, now);
                 None
             }
             Phase::Claiming { .. } => {
-                entry.phase = Phase::Started { renewal: Renewal::of(term, now) };
-                Some(Effect::Start(attempt, entry.frontend.clone(), term.map(|term| term.lease)))
+                entry.phase = Phase::Started { renewal: Renewal::of(lease_state, now) };
+                Some(SlotEffect::Start(
+                    attempt,
+                    entry.frontend.clone(),
+                    lease_state.map(|lease_state| lease_state.lease),
+                ))
             }
             // A refusal means that the attempt was given up; its runner stops when its lease is over.
             Phase::Started { .. } => {
-                let term = term.filter(|term| grant.granted && !term.over)?;
-                Some(Effect::Renew(attempt, term.lease))
+                let lease_state = lease_state.filter(|lease_state| grant.granted && !lease_state.over)?;
+                Some(SlotEffect::Renew(attempt, lease_state.lease))
             }
             // An answer that comes twice, or after the attempt was called off, changes nothing.
             Phase::Waiting | Phase::Leaving => None,
@@ -253,11 +262,11 @@ impl Slots {
 
     /// relayd has given up the attempts at an Operation before this one. What of them still runs here is ended
     /// first.
-    fn end_earlier(&self, attempt: AttemptId) -> Vec<Effect> {
+    fn end_earlier(&self, attempt: AttemptId) -> Vec<SlotEffect> {
         self.earlier(attempt)
             .map(|earlier| {
                 let requested_by = Some(format!("relayd, which has begun attempt {}", attempt.attempt));
-                Effect::CallOff(Cancel {
+                SlotEffect::Cancel(Cancel {
                     operation: earlier.operation,
                     attempt: earlier.attempt,
                     requested_by,
@@ -272,7 +281,7 @@ impl Slots {
         self.entries.range(first..attempt).filter(started).map(|(earlier, _)| *earlier)
     }
 
-    fn canceled(&mut self, cancel: Cancel) -> Option<Effect> {
+    fn canceled(&mut self, cancel: Cancel) -> Option<SlotEffect> {
         let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
         let entry = self.entries.get_mut(&attempt)?;
         match entry.phase {
@@ -281,9 +290,9 @@ impl Slots {
                 self.queue.retain(|&(waiting, _)| waiting != attempt);
                 let by = cancel.requested_by.map(|name| format!(" by {name}")).unwrap_or_default();
                 let reason = Code::CanceledByRequest.because(format!("canceled{by} before it started"));
-                Some(Effect::Report(attempt, entry.frontend.clone(), Outcome::Canceled, reason))
+                Some(SlotEffect::Report(attempt, entry.frontend.clone(), Outcome::Canceled, reason))
             }
-            Phase::Started { .. } => Some(Effect::CallOff(cancel)),
+            Phase::Started { .. } => Some(SlotEffect::Cancel(cancel)),
             Phase::Leaving => None,
         }
     }
@@ -297,7 +306,7 @@ impl Slots {
         }
     }
 
-    fn claims(&mut self, now: Instant) -> Vec<Effect> {
+    fn claims(&mut self, now: Instant) -> Vec<SlotEffect> {
         let mut effects = Vec::new();
         for (&attempt, entry) in &mut self.entries {
             let due = match &mut entry.phase {
@@ -312,7 +321,7 @@ impl Slots {
                 Phase::Claiming { .. } | Phase::Started { .. } | Phase::Waiting | Phase::Leaving => false,
             };
             if due {
-                effects.push(Effect::Claim(attempt, entry.frontend.clone()));
+                effects.push(SlotEffect::Claim(attempt, entry.frontend.clone()));
             }
         }
         while !self.draining
@@ -322,9 +331,9 @@ impl Slots {
             let (attempt, _) = self.queue.remove(next);
             if let Some(entry) = self.entries.get_mut(&attempt) {
                 entry.phase = Phase::Claiming { asked: now };
-                let turn = self.turns.values().max().map_or(0, |last| last + 1);
-                self.turns.insert(entry.frontend.clone(), turn);
-                effects.push(Effect::Claim(attempt, entry.frontend.clone()));
+                let served = self.last_served.values().max().map_or(0, |last| last + 1);
+                self.last_served.insert(entry.frontend.clone(), served);
+                effects.push(SlotEffect::Claim(attempt, entry.frontend.clone()));
             }
         }
         effects
@@ -335,8 +344,8 @@ impl Slots {
         let can_start =
             |(_, (attempt, _)): &(usize, &(AttemptId, u8))| self.earlier(*attempt).next().is_none();
         let rank = |(place, (attempt, priority)): &(usize, &(AttemptId, u8))| {
-            let last_turn = self.entries.get(attempt).and_then(|entry| self.turns.get(&entry.frontend));
-            (Reverse(*priority), last_turn.copied(), *place)
+            let served = self.entries.get(attempt).and_then(|entry| self.last_served.get(&entry.frontend));
+            (Reverse(*priority), served.copied(), *place)
         };
         self.queue.iter().enumerate().filter(can_start).min_by_key(rank).map(|(place, _)| place)
     }

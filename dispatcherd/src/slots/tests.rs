@@ -19,17 +19,17 @@ impl Bench {
         Self { slots: Slots::new(capacity), now: Instant::now() }
     }
 
-    fn on(&mut self, event: Event) -> Vec<Effect> {
+    fn on(&mut self, event: SlotEvent) -> Vec<SlotEffect> {
         self.slots.on(event, self.now)
     }
 
-    fn journaled(&mut self) -> (AttemptId, Vec<Effect>) {
+    fn journaled(&mut self) -> (AttemptId, Vec<SlotEffect>) {
         self.urgent(0, "main")
     }
 
-    fn urgent(&mut self, priority: u8, frontend: &str) -> (AttemptId, Vec<Effect>) {
+    fn urgent(&mut self, priority: u8, frontend: &str) -> (AttemptId, Vec<SlotEffect>) {
         let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
-        (attempt, self.on(Event::Journaled(attempt, frontend.parse().unwrap(), priority)))
+        (attempt, self.on(SlotEvent::Journaled(attempt, frontend.parse().unwrap(), priority)))
     }
 
     /// Lets what runs end, again and again: what is claimed after it.
@@ -37,8 +37,8 @@ impl Bench {
         let mut order = Vec::new();
         loop {
             self.on(answer(runs, true));
-            let effects = self.on(Event::RunnerGone(runs));
-            let [Effect::Claim(next, _)] = &effects[..] else { return order };
+            let effects = self.on(SlotEvent::RunnerGone(runs));
+            let [SlotEffect::Claim(next, _)] = &effects[..] else { return order };
             runs = *next;
             order.push(runs);
         }
@@ -49,27 +49,27 @@ fn frontend() -> FrontendName {
     "main".parse().unwrap()
 }
 
-fn claim(attempt: AttemptId) -> Effect {
-    Effect::Claim(attempt, frontend())
+fn claim(attempt: AttemptId) -> SlotEffect {
+    SlotEffect::Claim(attempt, frontend())
 }
 
-fn answer(attempt: AttemptId, granted: bool) -> Event {
+fn answer(attempt: AttemptId, granted: bool) -> SlotEvent {
     let AttemptId { operation, attempt } = attempt;
-    Event::Answered(Grant { operation, attempt, granted, reason: None, lease: None }, None)
+    SlotEvent::Answered(Grant { operation, attempt, granted, reason: None, lease: None }, None)
 }
 
-fn start(attempt: AttemptId) -> Effect {
-    Effect::Start(attempt, frontend(), None)
+fn start(attempt: AttemptId) -> SlotEffect {
+    SlotEffect::Start(attempt, frontend(), None)
 }
 
 /// A grant with a lease that is renewed each minute.
-fn leased(attempt: AttemptId, over: bool) -> (Event, Lease) {
+fn leased(attempt: AttemptId, over: bool) -> (SlotEvent, Lease) {
     let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 0 };
     let lease = Lease { asked_at, seconds: 900 };
     let AttemptId { operation, attempt } = attempt;
     let grant = Grant { operation, attempt, granted: true, reason: None, lease: Some(lease) };
-    let term = Term { lease, over, renew_after: Duration::from_secs(60) };
-    (Event::Answered(grant, Some(term)), lease)
+    let lease_state = LeaseState { lease, over, renew_after: Duration::from_secs(60) };
+    (SlotEvent::Answered(grant, Some(lease_state)), lease)
 }
 
 fn cancel(attempt: AttemptId) -> Cancel {
@@ -77,18 +77,18 @@ fn cancel(attempt: AttemptId) -> Cancel {
 }
 
 #[test]
-fn what_could_not_be_started_is_asked_for_again_and_can_be_called_off() {
+fn what_could_not_be_started_is_asked_for_again_and_can_be_canceled() {
     let mut bench = Bench::new(1);
     let (attempt, _) = bench.journaled();
     bench.now += Duration::from_secs(60);
     let (grant, lease) = leased(attempt, false);
     for _ in 0..2 {
-        assert_eq!(bench.on(grant.clone()), [Effect::Start(attempt, frontend(), Some(lease))]);
-        assert_eq!(bench.on(Event::NotStarted(attempt)), [claim(attempt)]);
+        assert_eq!(bench.on(grant.clone()), [SlotEffect::Start(attempt, frontend(), Some(lease))]);
+        assert_eq!(bench.on(SlotEvent::NotStarted(attempt)), [claim(attempt)]);
     }
-    let effects = bench.on(Event::Canceled(cancel(attempt)));
-    assert!(matches!(effects[..], [Effect::Report(_, _, Outcome::Canceled, _)]), "{effects:?}");
-    assert_eq!(bench.on(Event::NotStarted(attempt)), []);
+    let effects = bench.on(SlotEvent::Canceled(cancel(attempt)));
+    assert!(matches!(effects[..], [SlotEffect::Report(_, _, Outcome::Canceled, _)]), "{effects:?}");
+    assert_eq!(bench.on(SlotEvent::NotStarted(attempt)), []);
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn as_many_are_claimed_as_there_are_slots_the_oldest_first() {
     let (four, effects) = bench.journaled();
     assert_eq!(effects, []);
     assert_eq!(bench.on(answer(two, true)), [start(two)]);
-    assert_eq!(bench.on(Event::RunnerGone(two)), [claim(three)]);
-    assert_eq!(bench.on(answer(one, false)), [Effect::Bury(one, None), claim(four)]);
-    assert_eq!(bench.on(Event::Over(two)), []);
-    assert_eq!(bench.slots.census(), Census { claiming: vec![three, four], ..Census::default() });
+    assert_eq!(bench.on(SlotEvent::RunnerGone(two)), [claim(three)]);
+    assert_eq!(bench.on(answer(one, false)), [SlotEffect::CloseRefused(one, None), claim(four)]);
+    assert_eq!(bench.on(SlotEvent::Over(two)), []);
+    assert_eq!(bench.slots.occupancy(), Occupancy { claiming: vec![three, four], ..Occupancy::default() });
 }
 
 #[test]
@@ -133,16 +133,16 @@ fn frontends_take_turns_among_what_is_equally_urgent() {
 fn a_draining_node_claims_nothing_new_and_starts_what_it_is_granted() {
     let mut bench = Bench::new(1);
     let (one, _) = bench.journaled();
-    assert_eq!(bench.on(Event::Draining(true)), []);
+    assert_eq!(bench.on(SlotEvent::Draining(true)), []);
     let (two, effects) = bench.journaled();
     assert_eq!(effects, []);
     bench.now += CLAIM_AGAIN;
-    assert_eq!(bench.on(Event::Tick), [claim(one)], "what was asked for is asked for again");
+    assert_eq!(bench.on(SlotEvent::Tick), [claim(one)], "what was asked for is asked for again");
     assert_eq!(bench.on(answer(one, true)), [start(one)]);
-    assert_eq!(bench.on(Event::RunnerGone(one)), []);
-    let census = Census { waiting: vec![two], draining: true, ..Census::default() };
-    assert_eq!(bench.slots.census(), census);
-    assert_eq!(bench.on(Event::Draining(false)), [claim(two)]);
+    assert_eq!(bench.on(SlotEvent::RunnerGone(one)), []);
+    let occupancy = Occupancy { waiting: vec![two], draining: true, ..Occupancy::default() };
+    assert_eq!(bench.slots.occupancy(), occupancy);
+    assert_eq!(bench.on(SlotEvent::Draining(false)), [claim(two)]);
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn a_claim_is_repeated_until_it_is_answered() {
     let mut bench = Bench::new(1);
     let (one, _) = bench.journaled();
     assert_eq!(bench.slots.next_tick(), Some(bench.now + CLAIM_AGAIN));
-    assert_eq!(bench.on(Event::Tick), []);
+    assert_eq!(bench.on(SlotEvent::Tick), []);
     bench.now += CLAIM_AGAIN;
-    assert_eq!(bench.on(Event::Tick), [claim(one)]);
-    assert_eq!(bench.on(Event::ClaimLost(one)), []);
+    assert_eq!(bench.on(SlotEvent::Tick), [claim(one)]);
+    assert_eq!(bench.on(SlotEvent::ClaimLost(one)), []);
     bench.now += Duration::from_secs(1);
-    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    assert_eq!(bench.on(SlotEvent::Tick), [claim(one)]);
     assert_eq!(bench.on(answer(one, true)), [start(one)]);
     assert_eq!(bench.on(answer(one, true)), []);
     assert_eq!(bench.slots.next_tick(), None);
@@ -167,23 +167,24 @@ fn a_cancel_reaches_an_attempt_wherever_it_is() {
     let (one, _) = bench.journaled();
     let (two, _) = bench.journaled();
     let (three, _) = bench.journaled();
-    let reported = |effects: &[Effect]| matches!(effects[0], Effect::Report(_, _, Outcome::Canceled, _));
+    let reported =
+        |effects: &[SlotEffect]| matches!(effects[0], SlotEffect::Report(_, _, Outcome::Canceled, _));
     // Waiting.
-    let effects = bench.on(Event::Canceled(cancel(two)));
+    let effects = bench.on(SlotEvent::Canceled(cancel(two)));
     assert!(reported(&effects) && effects.len() == 1, "{effects:?}");
     // Claiming: its slot goes to the next, and an answer that comes later starts nothing.
-    let effects = bench.on(Event::Canceled(cancel(one)));
+    let effects = bench.on(SlotEvent::Canceled(cancel(one)));
     assert!(reported(&effects), "{effects:?}");
     assert_eq!(effects[1], claim(three));
     assert_eq!(bench.on(answer(one, true)), []);
     // Started.
     bench.on(answer(three, true));
-    assert_eq!(bench.on(Event::Canceled(cancel(three))), [Effect::CallOff(cancel(three))]);
+    assert_eq!(bench.on(SlotEvent::Canceled(cancel(three))), [SlotEffect::Cancel(cancel(three))]);
     // Over, or never heard of.
-    bench.on(Event::RunnerGone(three));
-    assert_eq!(bench.on(Event::Canceled(cancel(three))), []);
-    bench.on(Event::Over(three));
-    assert_eq!(bench.on(Event::Canceled(cancel(three))), []);
+    bench.on(SlotEvent::RunnerGone(three));
+    assert_eq!(bench.on(SlotEvent::Canceled(cancel(three))), []);
+    bench.on(SlotEvent::Over(three));
+    assert_eq!(bench.on(SlotEvent::Canceled(cancel(three))), []);
 }
 
 #[test]
@@ -193,15 +194,15 @@ fn a_lease_is_renewed_as_long_as_the_runner_lives() {
     // One that was over when it came starts nothing; the next claim is answered anew.
     assert_eq!(bench.on(leased(one, true).0), []);
     bench.now += Duration::from_secs(1);
-    assert_eq!(bench.on(Event::Tick), [claim(one)]);
+    assert_eq!(bench.on(SlotEvent::Tick), [claim(one)]);
     let (granted, lease) = leased(one, false);
-    assert_eq!(bench.on(granted.clone()), [Effect::Start(one, frontend(), Some(lease))]);
+    assert_eq!(bench.on(granted.clone()), [SlotEffect::Start(one, frontend(), Some(lease))]);
     assert_eq!(bench.slots.next_tick(), Some(bench.now + Duration::from_secs(60)));
     bench.now += Duration::from_secs(60);
-    assert_eq!(bench.on(Event::Tick), [claim(one)]);
-    assert_eq!(bench.on(granted), [Effect::Renew(one, lease)]);
+    assert_eq!(bench.on(SlotEvent::Tick), [claim(one)]);
+    assert_eq!(bench.on(granted), [SlotEffect::Renew(one, lease)]);
     assert_eq!(bench.on(answer(one, false)), [], "a refusal lets it run out");
-    bench.on(Event::RunnerGone(one));
+    bench.on(SlotEvent::RunnerGone(one));
     assert_eq!(bench.slots.next_tick(), None);
 }
 
@@ -211,23 +212,23 @@ fn a_later_attempt_waits_until_nothing_of_an_earlier_one_runs_here() {
     let (one, _) = bench.journaled();
     bench.on(answer(one, true));
     let two = AttemptId { attempt: one.attempt.next(), ..one };
-    let effects = bench.on(Event::Journaled(two, frontend(), 0));
+    let effects = bench.on(SlotEvent::Journaled(two, frontend(), 0));
     assert!(
-        matches!(&effects[..], [Effect::CallOff(cancel)] if cancel.attempt == one.attempt),
+        matches!(&effects[..], [SlotEffect::Cancel(cancel)] if cancel.attempt == one.attempt),
         "{effects:?}"
     );
     let (three, effects) = bench.journaled();
     assert_eq!(effects, [claim(three)], "others go past it");
-    assert_eq!(bench.on(Event::RunnerGone(one)), [claim(two)]);
+    assert_eq!(bench.on(SlotEvent::RunnerGone(one)), [claim(two)]);
 }
 
 #[test]
 fn what_was_found_running_holds_its_slot() {
     let mut bench = Bench::new(1);
     let adopted = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
-    bench.on(Event::Adopted(adopted, frontend(), None));
+    bench.on(SlotEvent::Adopted(adopted, frontend(), None));
     let (one, effects) = bench.journaled();
     assert_eq!(effects, []);
-    assert_eq!(bench.on(Event::Journaled(adopted, frontend(), 0)), []);
-    assert_eq!(bench.on(Event::RunnerGone(adopted)), [claim(one)]);
+    assert_eq!(bench.on(SlotEvent::Journaled(adopted, frontend(), 0)), []);
+    assert_eq!(bench.on(SlotEvent::RunnerGone(adopted)), [claim(one)]);
 }

@@ -8,7 +8,7 @@ use aegir_protocol::id::AttemptId;
 use aegir_service::terminal::one_line;
 use clap::Subcommand;
 
-use crate::journal::{AttemptDirectory, Journal, Lying};
+use crate::journal::{AttemptDirectory, Journal, SpoolState};
 use crate::launch::{Alive, alive};
 use crate::operator::{OperatorError, answered, daemon};
 
@@ -65,10 +65,15 @@ fn list(journal: &Journal, output: &mut impl Write) -> Result<(), OperatorError>
     }
     writeln!(output, "{:<38}  {:>12}  {:<10}  WHY", "ATTEMPT", "BYTES", "STATE").map_err(shown)?;
     for (attempt, directory) in found {
-        let lying = Lying::of(&directory)?;
+        let spool_state = SpoolState::of(&directory)?;
         let (bytes, attempt) = (bytes(&directory), attempt.to_string());
-        writeln!(output, "{attempt:<38}  {bytes:>12}  {:<10}  {}", lying.word(), one_line(&lying.why()))
-            .map_err(shown)?;
+        writeln!(
+            output,
+            "{attempt:<38}  {bytes:>12}  {:<10}  {}",
+            spool_state.word(),
+            one_line(&spool_state.why())
+        )
+        .map_err(shown)?;
     }
     output.flush().map_err(shown)
 }
@@ -122,12 +127,12 @@ fn forget(
     if alive(directory).map_err(OperatorError::file("read", &lock))? == Alive::Yes {
         return Err(OperatorError::Running(attempt.to_string()));
     }
-    let lying = Lying::of(directory)?;
-    if lying == Lying::Waiting {
+    let spool_state = SpoolState::of(directory)?;
+    if spool_state == SpoolState::Waiting {
         return Err(OperatorError::NotStarted(attempt.to_string()));
     }
     if !yes {
-        consent(attempt, directory, &lying, output)?;
+        consent(attempt, directory, &spool_state, output)?;
     }
     let path = directory.forget();
     // Empty, so that it finds room on a full disk.
@@ -150,7 +155,7 @@ fn forget(
 fn consent(
     attempt: AttemptId,
     directory: &AttemptDirectory,
-    lying: &Lying,
+    spool_state: &SpoolState,
     output: &mut impl Write,
 ) -> Result<(), OperatorError> {
     let input = io::stdin();
@@ -162,8 +167,8 @@ fn consent(
         "The transcript of {attempt} has {} bytes and is {}: {}.\nWhat of it relayd has not received is lost for \
          good, and the Operation, if it has no end yet, is `lost`.\nLet go of it? Type yes: ",
         bytes(directory),
-        lying.word(),
-        lying.why(),
+        spool_state.word(),
+        spool_state.why(),
     )
     .and_then(|()| output.flush())
     .map_err(shown)?;

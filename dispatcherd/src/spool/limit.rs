@@ -19,7 +19,7 @@ use super::Level;
 use crate::journal::AttemptDirectory;
 use crate::launch::{Alive, locked};
 use crate::node::Node;
-use crate::slots::Census;
+use crate::slots::Occupancy;
 
 /// How often the spool is measured: what children print between two looks comes on top of the limit.
 const LOOK: Duration = Duration::from_millis(250);
@@ -32,7 +32,7 @@ pub struct Limit {
     /// How many bytes may lie here.
     pub bytes: u64,
     /// What runs.
-    pub census: watch::Receiver<Census>,
+    pub occupancy: watch::Receiver<Occupancy>,
     /// How full the spool is.
     pub level: watch::Sender<Level>,
 }
@@ -45,7 +45,7 @@ impl Limit {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let bytes = self.node.ships.spool_bytes();
+            let bytes = self.node.uploads.spool_bytes();
             let before = *self.level.borrow();
             let level = before.next(bytes, self.bytes);
             if level != before {
@@ -53,7 +53,7 @@ impl Limit {
                 self.level.send_replace(level);
             }
             if level == Level::Full {
-                let running = self.census.borrow().running.clone();
+                let running = self.occupancy.borrow().running.clone();
                 holds.retain(|attempt, _| running.contains(attempt));
                 for attempt in running {
                     if !holds.contains_key(&attempt) {
@@ -67,7 +67,7 @@ impl Limit {
     }
 
     fn hold(&self, attempt: AttemptId) -> Option<File> {
-        match place(&self.node.journal.directory(attempt)) {
+        match create_locked(&self.node.journal.directory(attempt)) {
             Ok(hold) => Some(hold),
             Err(error) => {
                 tracing::error!(
@@ -95,7 +95,7 @@ fn say(level: Level, bytes: u64, limit: u64) {
 }
 
 /// Locks the file before it has its name, so that whoever sees the name finds it locked.
-fn place(directory: &AttemptDirectory) -> io::Result<File> {
+fn create_locked(directory: &AttemptDirectory) -> io::Result<File> {
     let new = directory.path().join("hold.new");
     let file = File::create(&new)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;

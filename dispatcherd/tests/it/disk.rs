@@ -73,7 +73,7 @@ async fn a_full_disk_closes_the_intake_and_loses_nothing() {
     disk.make_room().unwrap();
     for operation in &operations {
         world.relayd.until("the end", |state| state.complete(operation.attempt_id())).await;
-        assert_eq!(world.buried(operation.attempt_id()).await.outcome, Some(Outcome::Succeeded));
+        assert_eq!(world.wait_for_tombstone(operation.attempt_id()).await.outcome, Some(Outcome::Succeeded));
     }
     world.relayd.until("a heartbeat that takes it back", accepting).await;
 }
@@ -91,7 +91,7 @@ async fn a_disk_that_fills_up_under_a_task_is_shown_and_waited_for() {
     world.relayd.until("a heartbeat that says so", blocked).await;
     disk.make_room().unwrap();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Succeeded));
     let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
     assert!(written.windows(7).any(|window| window == b"300000\\"), "the last line is missing");
@@ -120,7 +120,7 @@ async fn a_node_without_room_for_a_changed_role_starts_and_takes_nothing() {
     world.relayd.until("the claim", claimed).await;
     let claim =
         Grant { operation: granted.id, attempt: granted.attempt, granted: true, reason: None, lease: None };
-    world.relayd.tell(&world.node, &claim).await;
+    world.relayd.send(&world.node, &claim).await;
     let shown = |state: &State| blocked(state, granted.attempt_id(), Code::DiskFull);
     world.relayd.until("a heartbeat that shows the granted one", shown).await;
     disk.make_room().unwrap();
@@ -149,7 +149,7 @@ async fn granted(world: &World, operation: &Operation) {
     world.relayd.state().grant = Some(true);
     let (operation, number) = (attempt.operation, attempt.attempt);
     let grant = Grant { operation, attempt: number, granted: true, reason: None, lease: None };
-    world.relayd.tell(&world.node, &grant).await;
+    world.relayd.send(&world.node, &grant).await;
     let directory = world.attempt_directory(attempt);
     let waits = || world.relayd.state().claims.len() > claims;
     let begun =
@@ -160,7 +160,7 @@ async fn granted(world: &World, operation: &Operation) {
 async fn succeeds(world: &World, operation: &Operation) {
     let attempt = operation.attempt_id();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Succeeded));
     assert_eq!(world.relayd.state().text(attempt).matches("task_started").count(), 1);
 }
 
@@ -187,7 +187,7 @@ async fn a_granted_attempt_waits_for_room_whatever_it_lacks_it_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_called_off_while_it_waits_for_room_never_begins() {
+async fn what_is_canceled_while_it_waits_for_room_never_begins() {
     let Some((disk, world)) = World::on_a_small_disk("4m", "").await else { return };
     world.relayd.until("a heartbeat", accepting).await;
     // Before it has a runner, and with room for that but not for its Task.
@@ -203,7 +203,7 @@ async fn what_is_called_off_while_it_waits_for_room_never_begins() {
         let called_off = || directory.cancel().exists() || directory.report().with_extension("new").exists();
         world.wait("the cancel", || called_off().then_some(())).await;
         disk.make_room().unwrap();
-        let tombstone = world.buried(attempt).await;
+        let tombstone = world.wait_for_tombstone(attempt).await;
         assert_eq!(tombstone.outcome, Some(Outcome::Canceled));
         assert!(!world.relayd.state().text(attempt).contains("task_started"));
     }
@@ -225,6 +225,6 @@ async fn too_many_open_files_are_waited_out() {
     world.relayd.until("a heartbeat that says so", closed_by(Code::StateDirectoryUnwritable)).await;
     limit("1024");
     world.relayd.until("the end", |state| state.complete(operation.attempt_id())).await;
-    assert_eq!(world.buried(operation.attempt_id()).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(operation.attempt_id()).await.outcome, Some(Outcome::Succeeded));
     world.relayd.until("a heartbeat that takes it back", accepting).await;
 }

@@ -15,7 +15,7 @@ async fn an_operation_is_carried_out_and_its_transcript_arrives_byte_for_byte() 
     let attempt = operation.attempt_id();
     world.relayd.submit(&operation).await;
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    let tombstone = world.buried(attempt).await;
+    let tombstone = world.wait_for_tombstone(attempt).await;
     assert_eq!(tombstone.outcome, Some(Outcome::Succeeded));
     let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
@@ -32,7 +32,7 @@ async fn chunks_that_get_lost_are_sent_again() {
     let attempt = operation.attempt_id();
     world.relayd.submit(&operation).await;
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    world.buried(attempt).await;
+    world.wait_for_tombstone(attempt).await;
     let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
     assert!(world.relayd.state().replays > 0);
@@ -44,7 +44,7 @@ async fn what_ends_leaves_a_tombstone_and_what_comes_again_is_ignored() {
     let failing = world.operation("example.fail", json!({}));
     world.relayd.submit(&failing).await;
     world.relayd.until("the end", |state| state.complete(failing.attempt_id())).await;
-    assert_eq!(world.buried(failing.attempt_id()).await.outcome, Some(Outcome::Failed));
+    assert_eq!(world.wait_for_tombstone(failing.attempt_id()).await.outcome, Some(Outcome::Failed));
     world.cleared(failing.attempt_id()).await;
 
     // Again, and after it another one: by the time that this is over, the first was looked at.
@@ -63,7 +63,7 @@ async fn what_is_refused_or_can_not_be_planned_never_runs() {
     world.relayd.state().grant = Some(false);
     let refused = world.operation("example.print", json!({}));
     world.relayd.submit(&refused).await;
-    let tombstone = world.buried(refused.attempt_id()).await;
+    let tombstone = world.wait_for_tombstone(refused.attempt_id()).await;
     assert!(tombstone.is_refusal());
     assert_eq!(tombstone.reason.unwrap().code, Code::ClaimRefused.as_str());
 
@@ -79,7 +79,7 @@ async fn what_is_refused_or_can_not_be_planned_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_message_is_buried_and_stops_nothing() {
+async fn a_bad_message_is_dead_lettered_and_stops_nothing() {
     let mut world = World::on(aegir_testkit::Broker::private().await.unwrap(), "").await;
     let mut other = world.operation("example.print", json!({}));
     other.backend = "other".parse().unwrap();
@@ -129,7 +129,7 @@ async fn a_cancel_reaches_what_waits_and_what_runs() {
 
     world.relayd.cancel(&world.node, running.attempt_id()).await;
     world.relayd.until("the end", |state| state.complete(running.attempt_id())).await;
-    let tombstone = world.buried(running.attempt_id()).await;
+    let tombstone = world.wait_for_tombstone(running.attempt_id()).await;
     assert_eq!(tombstone.outcome, Some(Outcome::Canceled));
     assert!(tombstone.reason.unwrap().message.contains("somebody"));
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aegir_amqp::topology::{CONTROL, OPERATIONS, status_queue, transcripts_queue};
-use aegir_amqp::{Builder, Config, Consume, Delivery, Link, Outgoing, Topology};
+use aegir_amqp::{BrokerConfig, BrokerSession, Consume, Delivery, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
@@ -58,7 +58,7 @@ impl State {
 pub(crate) struct Relayd {
     state: Arc<Mutex<State>>,
     news: watch::Receiver<u64>,
-    link: Link,
+    link: BrokerSession,
     pub(crate) frontend: FrontendName,
     backend: BackendName,
     cancel: CancellationToken,
@@ -78,7 +78,7 @@ fn finished(bytes: &[u8]) -> bool {
 
 struct Hand {
     state: Arc<Mutex<State>>,
-    link: Link,
+    link: BrokerSession,
     news: watch::Sender<u64>,
 }
 
@@ -86,7 +86,7 @@ impl Relayd {
     pub(crate) async fn start(url: &str, frontend: FrontendName, backend: BackendName) -> Self {
         let mut topology = Topology::of_frontend(&frontend);
         topology.add(Topology::of_backend(&backend));
-        let mut builder = Builder::new(Config::from_url(url), "relayd of a test", topology);
+        let mut builder = SessionBuilder::new(BrokerConfig::from_url(url), "relayd of a test", topology);
         let (mut told, _) = builder.consume(Consume::queue(transcripts_queue(&frontend), 64));
         let (mut beats, _) =
             builder.consume(Consume::queue(status_queue(&frontend), 64).settled_on_arrival());
@@ -119,7 +119,7 @@ impl Relayd {
                 let heartbeat = decode::<Heartbeat>(&delivery.body()).unwrap();
                 beaten.lock().unwrap().heartbeats.push(heartbeat);
                 news.send_modify(|count| *count += 1);
-                let _ = delivery.done().await;
+                let _ = delivery.ack().await;
             }
         });
         assert!(tokio::time::timeout(DEADLINE, link.up()).await.unwrap());
@@ -152,7 +152,7 @@ impl Relayd {
         self.publish(Outgoing::new(OPERATIONS, self.backend.as_str(), bytes)).await;
     }
 
-    pub(crate) async fn tell<M: Message>(&self, node: &NodeName, message: &M) {
+    pub(crate) async fn send<M: Message>(&self, node: &NodeName, message: &M) {
         self.publish(Outgoing::new(CONTROL, node.as_str(), encode(message))).await;
     }
 
@@ -162,11 +162,11 @@ impl Relayd {
             attempt: attempt.attempt,
             requested_by: Some("somebody".to_owned()),
         };
-        self.tell(node, &cancel).await;
+        self.send(node, &cancel).await;
     }
 
     pub(crate) async fn echo(&self, node: &NodeName, id: uuid::Uuid) {
-        self.tell(node, &Echo { id, frontend: self.frontend.clone() }).await;
+        self.send(node, &Echo { id, frontend: self.frontend.clone() }).await;
     }
 
     async fn publish(&self, outgoing: Outgoing) {
@@ -204,16 +204,16 @@ impl Hand {
                             offset,
                             complete,
                         };
-                        self.tell(&header.node, &receipt).await;
+                        self.send(&header.node, &receipt).await;
                     }
                     Some(Answer::Replay(offset)) => {
                         let replay = Replay { operation: header.operation, attempt: header.attempt, offset };
-                        self.tell(&header.node, &replay).await;
+                        self.send(&header.node, &replay).await;
                     }
                     Some(Answer::Unknown) => {
                         let (operation, attempt) = (header.operation, header.attempt);
                         let reason = Code::NoSuchOperation.because("a test says so");
-                        self.tell(&header.node, &Unknown { operation, attempt, reason }).await;
+                        self.send(&header.node, &Unknown { operation, attempt, reason }).await;
                     }
                     None => {}
                 }
@@ -227,7 +227,7 @@ impl Hand {
                 if let Some(granted) = grant {
                     let reason = (!granted).then(|| Code::ClaimRefused.because("another node has it"));
                     let (operation, attempt) = (claim.operation, claim.attempt);
-                    self.tell(&claim.node, &Grant { operation, attempt, granted, reason, lease: None }).await;
+                    self.send(&claim.node, &Grant { operation, attempt, granted, reason, lease: None }).await;
                 }
             }
             ToFrontend::Report(report) => self.state.lock().unwrap().reports.push(report),
@@ -236,11 +236,11 @@ impl Hand {
         }
         self.news.send_modify(|count| *count += 1);
         // With the broker away it comes again, as the real one's would.
-        let _ = delivery.done().await;
+        let _ = delivery.ack().await;
     }
 
     /// What gets lost with the broker is asked for again.
-    async fn tell<M: Message>(&self, node: &NodeName, message: &M) {
+    async fn send<M: Message>(&self, node: &NodeName, message: &M) {
         let outgoing = Outgoing::new(CONTROL, node.as_str(), encode(message));
         let _ = self.link.publisher().publish(outgoing).await;
     }

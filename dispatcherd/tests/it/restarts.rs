@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::code::Code;
 use aegir_protocol::operation::{Host, HostKey, Operation};
 use aegir_protocol::state::{Outcome, Reason};
-use aegir_testkit::Minion;
+use aegir_testkit::TestMinion;
 use dispatcherd::launch::{Alive, alive};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn a_running_attempt_does_not_notice_that_dispatcherd_is_killed() {
     world.restart();
     world.open_gate();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Succeeded));
     let text = world.relayd.state().text(attempt);
     assert_eq!((text.matches("before").count(), text.matches("after").count()), (1, 1), "{text}");
     let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
@@ -85,13 +85,13 @@ async fn a_runner_that_is_killed_is_reported_and_its_child_ended() {
     assert_eq!((report.operation, report.outcome), (operation.id, Outcome::Lost));
     assert_eq!(report.reason.code, Code::RunnerGone.as_str());
     assert!(!runs(child), "the child is still there");
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Lost));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Lost));
     let written = std::fs::read(directory.transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "what there was has arrived");
 }
 
 /// A world with a minion, and an Operation that sleeps on that.
-async fn lingering() -> (World, Minion, Operation) {
+async fn lingering() -> (World, TestMinion, Operation) {
     let (world, minion) = World::with_a_minion().await;
     let mut operation = world.operation("example.linger", json!({}));
     let mut host = Host::named("web1".parse().unwrap());
@@ -168,7 +168,7 @@ async fn a_broker_that_restarts_costs_nothing() {
     world.wait("the runner's end", || (alive(&directory).ok()? == Alive::No).then_some(())).await;
     world.broker.restart().await.unwrap();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    world.buried(attempt).await;
+    world.wait_for_tombstone(attempt).await;
     let written = std::fs::read(directory.transcript()).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
 }
@@ -232,7 +232,7 @@ async fn runs_over_an_upgrade(how: Signal) {
     world.open_gate();
     for attempt in [first, second] {
         world.relayd.until("the end", |state| state.complete(attempt)).await;
-        assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Failed));
+        assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Failed));
         let text = world.relayd.state().text(attempt);
         assert!(text.contains(r#""exit":{"code":3,"#), "{text}");
         assert_eq!((text.matches("before").count(), text.matches("after").count()), (1, 1), "{text}");

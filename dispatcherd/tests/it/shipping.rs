@@ -20,10 +20,10 @@ async fn a_transcript_that_relayd_does_not_know_is_kept_until_it_does() {
     world.kill().await;
     world.relayd.state().unknown = false;
     // An answer to what the dead process had sent is on its way still.
-    world.relayd.tell(&world.node, &unknown).await;
+    world.relayd.send(&world.node, &unknown).await;
     world.restart();
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Succeeded));
     world.cleared(attempt).await;
 }
 
@@ -41,7 +41,7 @@ async fn a_transcript_goes_on_as_soon_as_relayd_knows_it_again() {
     world.relayd.submit(&other).await;
     world.relayd.until("the other's end", |state| state.complete(other.attempt_id())).await;
     let replay = Replay { operation: unknown.id, attempt: unknown.attempt, offset: 0 };
-    world.relayd.tell(&world.node, &replay).await;
+    world.relayd.send(&world.node, &replay).await;
     world.relayd.until("its end", |state| state.complete(unknown.attempt_id())).await;
     world.cleared(unknown.attempt_id()).await;
 }
@@ -66,7 +66,7 @@ async fn attempts_that_all_wait_for_the_window_go_on_when_receipts_come() {
     for operation in &operations {
         let attempt = operation.attempt_id();
         world.relayd.until("the end", |state| state.complete(attempt)).await;
-        world.buried(attempt).await;
+        world.wait_for_tombstone(attempt).await;
         let written = std::fs::read(world.attempt_directory(attempt).transcript()).unwrap();
         assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
     }

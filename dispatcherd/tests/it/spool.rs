@@ -44,7 +44,7 @@ async fn a_full_spool_holds_everything_up_until_receipts_come() {
 
     world.relayd.state().receipts = true;
     world.relayd.until("the end", |state| state.complete(attempt)).await;
-    assert_eq!(world.buried(attempt).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(world.wait_for_tombstone(attempt).await.outcome, Some(Outcome::Succeeded));
     let written = std::fs::read(&transcript).unwrap();
     assert!(world.relayd.state().transcripts[&attempt] == written, "the copies differ");
     let open =
@@ -100,7 +100,7 @@ async fn what_lies_in_the_spool_is_listed_exported_and_let_go_of() {
     let report = world.relayd.state().reports[0].clone();
     assert_eq!((report.operation, report.outcome), (operation.id, Outcome::Lost));
     assert_eq!(report.reason.code, Code::SpoolForgotten.as_str());
-    world.buried(attempt).await;
+    world.wait_for_tombstone(attempt).await;
     assert!(!directory.transcript().exists(), "the bytes are still there");
     assert!(world.command(&["spool", "ls"]).1.contains("relayd has received everything"));
 
@@ -124,7 +124,7 @@ async fn what_lies_in_the_spool_is_listed_exported_and_let_go_of() {
     world.restart();
     world.relayd.until("the other report", |state| state.reports.len() == 2).await;
     assert_eq!(world.relayd.state().reports[1].reason.code, Code::SpoolForgotten.as_str());
-    world.buried(running.attempt_id()).await;
+    world.wait_for_tombstone(running.attempt_id()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +137,7 @@ async fn what_relayd_does_not_know_is_listed_and_let_go_of_without_a_report() {
     world.wait("the mark", listed).await;
     let (code, said) = world.command(&["spool", "forget", &operation.attempt_id().to_string(), "--yes"]);
     assert_eq!(code, Some(0), "{said}");
-    let tombstone = world.buried(operation.attempt_id()).await;
+    let tombstone = world.wait_for_tombstone(operation.attempt_id()).await;
     assert_eq!(tombstone.reason.unwrap().code, Code::SpoolForgotten.as_str());
     assert!(world.relayd.state().reports.is_empty());
 }

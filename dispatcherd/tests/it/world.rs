@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::operation::Operation;
-use aegir_testkit::{Broker, Minion, Process, SmallDisk};
+use aegir_testkit::{Broker, Process, SmallDisk, TestMinion};
 use dispatcherd::journal::{AttemptDirectory, Tombstone};
 use serde_json::{Value, json};
 
@@ -42,9 +42,9 @@ impl World {
     }
 
     /// With a minion that it can log in on.
-    pub(crate) async fn with_a_minion() -> (Self, Minion) {
+    pub(crate) async fn with_a_minion() -> (Self, TestMinion) {
         let directory = tempfile::tempdir().unwrap();
-        let minion = Minion::start(&directory.path().join("web1")).await.unwrap();
+        let minion = TestMinion::start(&directory.path().join("web1")).await.unwrap();
         let settings = format!("[ssh]\nidentity_file = {:?}", minion.identity_file);
         let broker = Broker::for_tests().await.unwrap();
         (Self::in_directory(directory, broker, &settings).await, minion)
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Waits until the attempt's tombstone says how it ended.
-    pub(crate) async fn buried(&self, attempt: AttemptId) -> Tombstone {
+    pub(crate) async fn wait_for_tombstone(&self, attempt: AttemptId) -> Tombstone {
         let directory = self.attempt_directory(attempt);
         self.wait("the tombstone", || Tombstone::read(&directory).ok()).await
     }

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use aegir_protocol::record::{Record, Remains, StepStatus, Stream};
-use aegir_testkit::Minion;
-use dispatcherd::plan::Action;
+use aegir_testkit::TestMinion;
+use dispatcherd::plan::TaskAction;
 use serde_json::json;
 
 use crate::case::{Case, runs, unique_seconds};
 
-pub(crate) async fn one() -> (Case, Minion) {
+pub(crate) async fn one() -> (Case, TestMinion) {
     let case = Case::new();
-    let minion = Minion::start(&case.path("web1")).await.unwrap();
+    let minion = TestMinion::start(&case.path("web1")).await.unwrap();
     (case.minion("web1", &minion), minion)
 }
 
@@ -256,7 +256,7 @@ async fn an_operators_own_playbook_runs_and_is_marked_too() {
     case.operation.hosts[0].services.insert("nginx".parse().unwrap(), Default::default());
     let attempt = case.operation.attempt_id().to_string();
     let ended = case
-        .task("own", Action::Playbook(playbook), &[("text", json!("{{ x }}"))])
+        .task("own", TaskAction::Playbook(playbook), &[("text", json!("{{ x }}"))])
         .run()
         .expect("succeeded", "completed");
     assert_eq!(ended.step("Say").message.as_deref(), Some(format!("{attempt} {{{{ x }}}} web1").as_str()));

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::message::{Cancel, Lease, encode};
 use aegir_protocol::operation::{DoneTask, Host, HostKey, Operation, Target};
-use aegir_protocol::record::{Document, Exit, Finished, Header, Record, Step, Stream, TaskFinished};
-use aegir_testkit::Minion;
+use aegir_protocol::record::{ChildExit, Document, Finished, Header, Record, Step, Stream, TaskFinished};
+use aegir_testkit::TestMinion;
 use dispatcherd::journal::{AttemptDirectory, Journal};
-use dispatcherd::plan::{Action, PLAN_SCHEMA, Plan, PlannedTask, Settings};
+use dispatcherd::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
 use serde_json::Value;
 
 /// How long an attempt of these tests may take.
@@ -25,7 +25,7 @@ pub(crate) struct Case {
     /// Everything of this test; short, because sockets are in it.
     root: tempfile::TempDir,
     pub(crate) operation: Operation,
-    pub(crate) plan: Plan,
+    pub(crate) plan: TaskPlan,
 }
 
 /// A runner that runs.
@@ -70,7 +70,7 @@ impl Case {
             traceparent: None,
         };
         let at = |name: &str| root.path().join(name);
-        let settings = Settings {
+        let settings = RunnerSettings {
             runtime_directory: at("run"),
             content_directory: at("content"),
             collections: Vec::new(),
@@ -88,7 +88,7 @@ impl Case {
             ansible_plugins: Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible"),
             output_limit_bytes: 1024 * 1024 * 1024,
         };
-        let plan = Plan {
+        let plan = TaskPlan {
             schema: PLAN_SCHEMA.to_owned(),
             attempt: operation.attempt_id(),
             node: "node1".parse().unwrap(),
@@ -108,7 +108,7 @@ impl Case {
         AttemptDirectory::of(&self.path("state"), self.operation.attempt_id())
     }
 
-    pub(crate) fn task(mut self, name: &str, action: Action, variables: &[(&str, Value)]) -> Self {
+    pub(crate) fn task(mut self, name: &str, action: TaskAction, variables: &[(&str, Value)]) -> Self {
         let variable = |(name, value): &(&str, Value)| {
             (name.parse().unwrap(), Resolved { value: value.clone(), from: "site".to_owned() })
         };
@@ -138,7 +138,7 @@ impl Case {
     /// A Task that runs a program beside dispatcherd.
     pub(crate) fn program(self, argv: &[&str]) -> Self {
         let argv = argv.iter().map(|&word| Argument::Text(word.to_owned())).collect();
-        self.task("run", Action::Program { argv, on: Place::Dispatcher }, &[])
+        self.task("run", TaskAction::Program { argv, on: RunsOn::Dispatcher }, &[])
     }
 
     /// The same with a script for a shell.
@@ -149,11 +149,11 @@ impl Case {
     /// A Task that runs a script on every minion.
     pub(crate) fn remote_script(self, script: &str) -> Self {
         let argv = ["sh", "-c", script].map(|word| Argument::Text(word.to_owned())).to_vec();
-        self.task("run", Action::Program { argv, on: Place::Minions }, &[])
+        self.task("run", TaskAction::Program { argv, on: RunsOn::Minions }, &[])
     }
 
     /// A minion of the Operation. Before the Tasks, which run on all of them.
-    pub(crate) fn minion(mut self, name: &str, minion: &Minion) -> Self {
+    pub(crate) fn minion(mut self, name: &str, minion: &TestMinion) -> Self {
         let mut host = Host::named(name.parse().unwrap());
         host.address = Some("127.0.0.1".parse().unwrap());
         host.port = Some(minion.port);
@@ -170,7 +170,7 @@ impl Case {
         std::fs::create_dir_all(&path).unwrap();
         let file = format!("{name}.yml");
         std::fs::write(path.join(&file), text).unwrap();
-        self.task(name, Action::TaskFile(file), variables)
+        self.task(name, TaskAction::TaskFile(file), variables)
     }
 
     /// What the last Task hands over, as its manifest says it.
@@ -308,7 +308,7 @@ impl Running {
         };
         // As dispatcherd does it, which knows what a full disk still takes.
         let journal = Journal::open(&self.case.path("state"), Duration::ZERO).unwrap();
-        journal.call_off(&cancel).unwrap();
+        journal.write_cancel(&cancel).unwrap();
     }
 
     #[track_caller]
@@ -411,7 +411,7 @@ impl Ended {
         last.expect("a Task ended")
     }
 
-    pub(crate) fn exit(&self) -> &Exit {
+    pub(crate) fn exit(&self) -> &ChildExit {
         &self.task_finished().exit
     }
 

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 
-use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, StepStatus, Stream};
-use aegir_testkit::{Minion, SmallDisk};
+use aegir_testkit::{SmallDisk, TestMinion};
 use dispatcherd::launch::{Alive, alive, locked};
-use dispatcherd::plan::Action;
+use dispatcherd::plan::TaskAction;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::case::{Case, Running, runs, unique_seconds};
@@ -121,7 +121,7 @@ fn a_runner_begins_its_transcript_when_there_is_room() {
 }
 
 #[test]
-fn what_is_called_off_before_there_is_room_begins_no_task() {
+fn what_is_canceled_before_there_is_room_begins_no_task() {
     let Some((disk, running)) = before_its_transcript(true) else { return };
     disk.make_room().unwrap();
     let ended = running.wait().expect("canceled", "canceled_by_request");
@@ -141,7 +141,7 @@ fn without_room_for_its_secret() -> Option<(SmallDisk, Case, usize)> {
     let password = case.seal(&secret);
     let argv = ["/bin/sh", "-c", "wc -c < \"$AEGIR_SECRETS/password\""];
     let argv = argv.map(|word| Argument::Text(word.to_owned())).to_vec();
-    let program = Action::Program { argv, on: Place::Dispatcher };
+    let program = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let case = case.task("run", program, &[("password", password)]);
     disk.fill(4096).unwrap();
     Some((disk, case, secret.len()))
@@ -174,7 +174,7 @@ fn the_time_of_a_task_that_waits_for_room_runs() {
 #[tokio::test]
 async fn a_task_file_is_run_when_there_is_room_for_its_variables() {
     let case = Case::new();
-    let minion = Minion::start(&case.path("web1")).await.unwrap();
+    let minion = TestMinion::start(&case.path("web1")).await.unwrap();
     let Some(disk) = SmallDisk::mount(&case.path("state"), "8m").unwrap() else { return };
     let tasks = "- name: Measure\n  ansible.builtin.assert:\n    that: example_text | length == 300000\n";
     let text = serde_json::json!("x".repeat(300_000));
@@ -194,7 +194,7 @@ async fn a_minion_is_reached_when_there_is_room_for_a_connection() {
     // The directory of sockets, the known hosts, the lock, the socket, its place.
     for files in 0..5 {
         let case = Case::new();
-        let minion = Minion::start(&case.path("web1")).await.unwrap();
+        let minion = TestMinion::start(&case.path("web1")).await.unwrap();
         let Some(disk) = SmallDisk::mount(&case.path("run"), "1m").unwrap() else { return };
         disk.fill_with_files(files).unwrap();
         let mut running = case.minion("web1", &minion).remote_script("echo there").start();

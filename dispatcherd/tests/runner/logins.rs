@@ -2,26 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, Stream};
-use aegir_testkit::Minion;
-use aegir_testkit::minion::Builder;
-use dispatcherd::plan::Action;
+use aegir_testkit::TestMinion;
+use aegir_testkit::minion::MinionBuilder;
+use dispatcherd::plan::TaskAction;
 use dispatcherd::runner::end_leftovers;
 
 use crate::case::{Case, Running, runs, unique_seconds};
 
 /// A case with one minion that is made so.
-async fn one(so: impl FnOnce(Builder, &Path) -> Builder) -> (Case, Minion) {
+async fn one(so: impl FnOnce(MinionBuilder, &Path) -> MinionBuilder) -> (Case, TestMinion) {
     let case = Case::new();
     let home = case.path("home");
     std::fs::create_dir(&home).unwrap();
-    let minion = so(Minion::builder(&case.path("web1")), &home).start().await.unwrap();
+    let minion = so(TestMinion::builder(&case.path("web1")), &home).start().await.unwrap();
     (case.minion("web1", &minion), minion)
 }
 
 /// One whose login has csh for its shell, and a `.cshrc` that prints on both streams, without an end of line.
-async fn csh() -> Option<(Case, Minion)> {
+async fn csh() -> Option<(Case, TestMinion)> {
     let tcsh = ["/bin/tcsh", "/usr/bin/tcsh"].into_iter().map(PathBuf::from).find(|path| path.exists());
     let Some(tcsh) = tcsh else {
         assert!(std::env::var_os("CI").is_none(), "there is no tcsh: install the package tcsh");
@@ -29,7 +29,7 @@ async fn csh() -> Option<(Case, Minion)> {
         return None;
     };
     let prints = "echo hello\nsh -c 'echo oh >&2; printf \"there is \"'\n";
-    let with = |builder: Builder, home: &Path| {
+    let with = |builder: MinionBuilder, home: &Path| {
         std::fs::write(home.join(".cshrc"), prints).unwrap();
         builder.login_shell(&tcsh, home)
     };
@@ -125,7 +125,7 @@ fn kept(case: &Case) -> Vec<PathBuf> {
 fn with_secret(case: Case, script: &str) -> Case {
     let sealed = case.seal("correct horse\nbattery staple");
     let argv = ["sh", "-c", script].map(|word| Argument::Text(word.to_owned())).to_vec();
-    case.task("run", Action::Program { argv, on: Place::Minions }, &[("password", sealed)])
+    case.task("run", TaskAction::Program { argv, on: RunsOn::Minions }, &[("password", sealed)])
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::operation::HostKey;
 use aegir_protocol::record::{Remains, Stream};
-use aegir_testkit::Minion;
-use dispatcherd::plan::Action;
+use aegir_testkit::TestMinion;
+use dispatcherd::plan::TaskAction;
 use dispatcherd::runner::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -15,9 +15,9 @@ use serde_json::json;
 use crate::case::{Case, end, runs, unique_seconds};
 
 /// A case with one minion.
-async fn one() -> (Case, Minion) {
+async fn one() -> (Case, TestMinion) {
     let case = Case::new();
-    let minion = Minion::start(&case.path("web1")).await.unwrap();
+    let minion = TestMinion::start(&case.path("web1")).await.unwrap();
     (case.minion("web1", &minion), minion)
 }
 
@@ -50,7 +50,7 @@ async fn exit_codes_and_signals_of_a_minion_are_true() {
 async fn a_program_that_a_minion_lacks_says_so() {
     let (case, _minion) = one().await;
     let argv = vec![Argument::Text("no-such-program".to_owned())];
-    let ended = case.task("run", Action::Program { argv, on: Place::Minions }, &[]).run();
+    let ended = case.task("run", TaskAction::Program { argv, on: RunsOn::Minions }, &[]).run();
     let ended = ended.expect("failed", "program_missing");
     assert!(ended.reason().contains("no-such-program") && ended.reason().contains("web1"));
 }
@@ -65,7 +65,7 @@ async fn values_arrive_on_a_minion_as_they_are() {
         Argument::Variable("text".parse().unwrap()),
     ];
     let ended = case
-        .task("run", Action::Program { argv, on: Place::Minions }, &[("text", json!(text))])
+        .task("run", TaskAction::Program { argv, on: RunsOn::Minions }, &[("text", json!(text))])
         .run()
         .expect("succeeded", "completed");
     assert_eq!(ended.printed_on(Some("web1"), Stream::Stdout), format!("[{text}]").as_bytes());
@@ -74,8 +74,8 @@ async fn values_arrive_on_a_minion_as_they_are() {
 #[tokio::test]
 async fn several_minions_work_at_the_same_time() {
     let case = Case::new();
-    let one = Minion::start(&case.path("web1")).await.unwrap();
-    let other = Minion::start(&case.path("web2")).await.unwrap();
+    let one = TestMinion::start(&case.path("web1")).await.unwrap();
+    let other = TestMinion::start(&case.path("web2")).await.unwrap();
     // The second has its own key; authorize the first's, which the Operation logs in with.
     let key = std::fs::read(one.identity_file.with_extension("pub")).unwrap();
     std::fs::write(other.directory().join("authorized_keys"), key).unwrap();
@@ -193,8 +193,8 @@ async fn what_a_program_is_to_leave_on_a_minion_lives_on_until_a_failure_or_a_la
 #[tokio::test]
 async fn what_a_program_is_to_leave_on_one_minion_ends_when_it_fails_on_another() {
     let case = Case::new();
-    let web = Minion::start(&case.path("web1")).await.unwrap();
-    let old = Minion::start(&case.path("old")).await.unwrap();
+    let web = TestMinion::start(&case.path("web1")).await.unwrap();
+    let old = TestMinion::start(&case.path("old")).await.unwrap();
     // Only one of them finds the program.
     let programs = case.path("programs");
     std::fs::create_dir(&programs).unwrap();
@@ -208,7 +208,7 @@ async fn what_a_program_is_to_leave_on_one_minion_ends_when_it_fails_on_another(
     let (alone, seconds) = (unique_seconds(), unique_seconds());
     let run = |seconds: &str| {
         let argv = ["begin-a-daemon", seconds].map(|word| Argument::Text(word.to_owned())).to_vec();
-        Action::Program { argv, on: Place::Minions }
+        TaskAction::Program { argv, on: RunsOn::Minions }
     };
     let one = Case::new().minion("web1", &web).task("run", run(&alone), &[]).leaves_processes();
     one.run().expect("succeeded", "completed");
@@ -281,7 +281,7 @@ async fn a_host_key_that_an_operator_trusted_is_believed() {
 #[tokio::test]
 async fn a_changed_host_key_is_refused() {
     let (mut case, minion) = one().await;
-    let other = Minion::start(&case.path("other")).await.unwrap();
+    let other = TestMinion::start(&case.path("other")).await.unwrap();
     // With the Operation: that one wins, although the operator trusts the true one.
     std::fs::write(&case.plan.settings.known_hosts_file, minion.known_hosts_line()).unwrap();
     case.operation.hosts[0].host_keys = vec![HostKey::try_from(other.host_key.clone()).unwrap()];
@@ -323,7 +323,7 @@ async fn a_connection_that_is_dead_is_made_anew() {
     let mut running = case.script(&script).remote_script("echo back").start();
     running.until("the first Task runs", |_| wait.exists());
     minion.kill().await.unwrap();
-    let _again = Minion::builder(minion.directory()).port(port).start().await.unwrap();
+    let _again = TestMinion::builder(minion.directory()).port(port).start().await.unwrap();
     std::fs::remove_file(&path).unwrap();
     let ended = running.wait().expect("succeeded", "completed");
     assert_eq!(ended.printed_on(Some("web1"), Stream::Stdout), b"back\n");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::Outcome;
-use dispatcherd::plan::Action;
+use dispatcherd::plan::TaskAction;
 
 use crate::ansible::one;
 
@@ -135,7 +135,7 @@ async fn a_playbook_that_runs_bare_runs_here() {
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
     case.plan.settings.vault_passwords.insert("prod".to_owned(), password);
     let playbook = root.canonicalize().unwrap().join("project/plays/site.yml");
-    let ended = case.task("site", Action::Playbook(playbook), &[]).run().expect("succeeded", "completed");
+    let ended = case.task("site", TaskAction::Playbook(playbook), &[]).run().expect("succeeded", "completed");
     let said = |step: &str| ended.step(step).message.clone().unwrap_or_default();
     assert_eq!(said("Say"), "True g h i 16 localhost,web1,web2");
     assert_eq!([said("near"), said("far"), said("packed")], ["near", "far", "packed"]);
@@ -164,7 +164,7 @@ async fn an_inventory_that_can_not_be_read_fails_the_task() {
         ],
     );
     let playbook = root.canonicalize().unwrap().join("project/site.yml");
-    let ended = case.task("site", Action::Playbook(playbook), &[]).run();
+    let ended = case.task("site", TaskAction::Playbook(playbook), &[]).run();
     assert_eq!(ended.finished().outcome, Outcome::Failed, "{}", ended.transcript());
     assert!(ended.text(Stream::Stderr).contains("hosts.yml"), "{}", ended.transcript());
 }

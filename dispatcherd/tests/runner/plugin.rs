@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
-use dispatcherd::plan::{Action, Plugin};
+use dispatcherd::plan::{PluginCommand, TaskAction};
 use serde_json::{Value, json};
 
 use crate::case::{Case, runs, unique_seconds};
 
-fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> Action {
-    let config = Plugin {
+fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> TaskAction {
+    let config = PluginCommand {
         command: command.iter().map(|&word| word.to_owned()).collect(),
         open_files: 64,
         memory_bytes: Some(1 << 30),
@@ -19,10 +19,10 @@ fn action(command: &[&str], verb: PluginVerb, settings: &Value) -> Action {
         grace_seconds: 60,
     };
     let settings = settings.as_object().unwrap().clone();
-    Action::Plugin { runner: "note".parse().unwrap(), config, verb, settings }
+    TaskAction::Plugin { runner: "note".parse().unwrap(), config, verb, settings }
 }
 
-fn note(verb: PluginVerb, case: &Case) -> Action {
+fn note(verb: PluginVerb, case: &Case) -> TaskAction {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/howto/runners/note.py");
     let directory = case.path("notes");
     std::fs::create_dir_all(&directory).unwrap();
@@ -37,7 +37,7 @@ fn script(case: Case, text: &str) -> Case {
 /// The same for one that has so many seconds to end after SIGINT.
 fn script_with_grace(case: Case, text: &str, seconds: u64) -> Case {
     let mut action = action(&["/bin/sh", "-c", text, "plugin"], PluginVerb::Apply, &json!({}));
-    if let Action::Plugin { config, .. } = &mut action {
+    if let TaskAction::Plugin { config, .. } = &mut action {
         config.grace_seconds = seconds;
     }
     case.task("note", action, &[])
@@ -120,7 +120,7 @@ async fn limits_hold_and_the_environment_is_cleared() {
 }
 
 #[tokio::test]
-async fn a_plug_in_that_is_called_off_is_asked_to_cancel() {
+async fn a_plug_in_that_is_canceled_is_asked_to_cancel() {
     for (cancel, remote) in [("echo canceling", Remains::Gone), ("exit 1", Remains::Unknown)] {
         let seconds = unique_seconds();
         let text = format!("{GREETING}; case $1 in cancel) {cancel};; *) echo begun; sleep {seconds};; esac");

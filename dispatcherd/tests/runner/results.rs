@@ -1,7 +1,7 @@
 //! What playbooks say of themselves, and how their Tasks end for it: the real ansible-playbook, over a real sshd.
 
 use aegir_protocol::record::StepStatus;
-use dispatcherd::plan::Action;
+use dispatcherd::plan::TaskAction;
 use serde_json::{Value, json};
 
 use crate::ansible::one;
@@ -146,7 +146,7 @@ async fn a_playbook_that_is_for_no_host_has_not_succeeded() {
         let (case, _minion) = one().await;
         let playbook = case.path("own.yml");
         std::fs::write(&playbook, text).unwrap();
-        let mut case = case.task("own", Action::Playbook(playbook), &[]);
+        let mut case = case.task("own", TaskAction::Playbook(playbook), &[]);
         case.plan.tasks[0].may_match_no_host = may;
         case.run()
     };

@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aegir_protocol::manifest::{Argument, Place};
+use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Record, Remains, Stream};
 use dispatcherd::launch::locked;
-use dispatcherd::plan::Action;
+use dispatcherd::plan::TaskAction;
 use dispatcherd::runner::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -70,7 +70,7 @@ fn values_are_single_words() {
         Argument::Variable("number".parse().unwrap()),
         Argument::Variable("missing".parse().unwrap()),
     ];
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let variables = [("text", json!(text)), ("number", json!({ "a": [1, true] }))];
     let ended = Case::new().task("run", action, &variables).run().expect("succeeded", "completed");
     assert_eq!(ended.text(Stream::Stdout), format!("[{text}][{{\"a\":[1,true]}}][]"));
@@ -84,12 +84,12 @@ fn what_earlier_tasks_have_handed_over_is_a_word_too() {
     let output = |name: &str| Argument::Output("run".parse().unwrap(), name.parse().unwrap());
     let argv = ["printf", "[%s]"].map(|word| Argument::Text(word.to_owned()));
     let argv = argv.into_iter().chain(["backup", "name", "missing"].map(output)).collect();
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let ended = case.task("show", action, &[]).run().expect("succeeded", "completed");
     assert_eq!(ended.text(Stream::Stdout), "[{\"path\":\"/a b\"}][x y][]");
 
     let argv = vec![Argument::Text("echo".to_owned()), output("backup")];
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let case = Case::new().program(&["true"]).done(json!({}));
     let ended = case.task("show", action, &[]).run().expect("failed", "output_invalid");
     assert!(ended.reason().contains("needs backup of task run"), "{}", ended.reason());
@@ -210,7 +210,7 @@ fn a_secret_is_masked_and_gone_afterwards() {
         "cat $AEGIR_SECRETS/password; echo; base64 $AEGIR_SECRETS/password; ls -l $AEGIR_SECRETS",
     ];
     let argv = argv.map(|word| Argument::Text(word.to_owned())).to_vec();
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let ended = case.task("run", action, &[("password", sealed)]).run().expect("succeeded", "completed");
     let printed = ended.text(Stream::Stdout);
     assert!(printed.starts_with("********\n********\n********"), "{printed}");
@@ -224,7 +224,7 @@ fn a_secret_is_masked_and_gone_afterwards() {
 fn a_secret_that_does_not_open_ends_the_attempt_before_any_task() {
     let case = Case::new().task(
         "run",
-        Action::Program { argv: vec![Argument::Text("true".to_owned())], on: Place::Dispatcher },
+        TaskAction::Program { argv: vec![Argument::Text("true".to_owned())], on: RunsOn::Dispatcher },
         &[("password", json!({ "sealed": "AAAA" }))],
     );
     case.seal("makes the key");
@@ -239,7 +239,7 @@ fn a_secret_is_no_argument() {
     let case = Case::new();
     let sealed = case.seal("correct horse");
     let argv = vec![Argument::Text("echo".to_owned()), Argument::Variable("password".parse().unwrap())];
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     case.task("run", action, &[("password", sealed)]).run().expect("failed", "not_allowed");
 }
 
@@ -350,7 +350,7 @@ async fn what_a_dead_runner_leaves_can_be_found_and_ended() {
     let sealed = case.seal("correct horse");
     let argv = ["/bin/sh", "-c", &format!("sleep {seconds} & echo ready; wait")];
     let argv = argv.map(|word| Argument::Text(word.to_owned())).to_vec();
-    let action = Action::Program { argv, on: Place::Dispatcher };
+    let action = TaskAction::Program { argv, on: RunsOn::Dispatcher };
     let mut running = case.task("run", action, &[("password", sealed)]).start();
     running.until_printed("ready");
     running.until("the sleep runs", |_| runs(&seconds));

@@ -2,15 +2,15 @@
 
 use aegir_protocol::id::Attempt;
 use aegir_protocol::record::{Remains, Step, StepStatus};
-use aegir_testkit::Minion;
+use aegir_testkit::TestMinion;
 
 use crate::case::{Case, Ended, runs, unique_seconds};
 
 /// A case with two minions, and both.
-async fn two() -> (Case, Minion, Minion) {
+async fn two() -> (Case, TestMinion, TestMinion) {
     let case = Case::new();
-    let web = Minion::start(&case.path("web1")).await.unwrap();
-    let old = Minion::start(&case.path("old")).await.unwrap();
+    let web = TestMinion::start(&case.path("web1")).await.unwrap();
+    let old = TestMinion::start(&case.path("old")).await.unwrap();
     // The Operation logs in with the key of the one that is named last.
     let key = std::fs::read(web.identity_file.with_extension("pub")).unwrap();
     std::fs::write(old.directory().join("authorized_keys"), key).unwrap();

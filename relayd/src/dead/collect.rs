@@ -8,9 +8,9 @@ use aegir_protocol::dead_letter::DeadLettersKept;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Room;
+use super::LetterLimit;
 use super::sort::sort;
-use crate::store::write::{KeepLetters, NewLetter};
+use crate::store::write::{InsertDeadLetters, NewDeadLetter};
 use crate::store::{Store, StoreError};
 
 /// The most letters that are held unsettled. The limits are exceeded by twice as many at most: those that were taken
@@ -34,10 +34,10 @@ impl Collector {
     /// Takes letters until `cancel`. What is not settled by then is delivered again after the next start. The
     /// consumer is to be paused: it starts when it is known that there is room.
     pub async fn run(self, mut deliveries: Deliveries, cancel: CancellationToken) {
-        let mut room = Room::default();
+        let mut limit = LetterLimit::default();
         while let Some(kept) = self.kept(&cancel).await {
-            room = room.after(&kept);
-            self.regulate(room, &kept);
+            limit = limit.after(&kept);
+            self.regulate(limit, &kept);
             let first = tokio::select! {
                 () = cancel.cancelled() => return,
                 () = self.removed.notified() => continue,
@@ -54,15 +54,15 @@ impl Collector {
         }
     }
 
-    fn regulate(&self, room: Room, kept: &DeadLettersKept) {
-        if room.closed && !self.control.is_paused() {
+    fn regulate(&self, limit: LetterLimit, kept: &DeadLettersKept) {
+        if limit.closed && !self.control.is_paused() {
             tracing::warn!(
                 count = kept.count,
                 bytes = kept.bytes,
                 "no more dead letters are kept: look at them with `aegir dead ls`, then replay or drop them"
             );
             self.control.pause();
-        } else if !room.closed && self.control.is_paused() {
+        } else if !limit.closed && self.control.is_paused() {
             self.control.resume();
         }
     }
@@ -76,7 +76,7 @@ impl Collector {
         for letter in letters.iter() {
             tracing::debug!(code = letter.code, queue = letter.queue, "dead letter kept");
         }
-        if let Err(error) = Delivery::done_all(taken).await {
+        if let Err(error) = Delivery::ack_all(taken).await {
             // They come again, and are known then.
             tracing::debug!(%error, "dead letters could not be settled");
         }
@@ -84,9 +84,9 @@ impl Collector {
 
     /// Stores letters, however long the disk is full, for they have nowhere else to go. `None` when it was
     /// cancelled before that.
-    async fn store(&self, letters: &Arc<[NewLetter]>, cancel: &CancellationToken) -> Option<()> {
+    async fn store(&self, letters: &Arc<[NewDeadLetter]>, cancel: &CancellationToken) -> Option<()> {
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = self.store.write(KeepLetters(Arc::clone(letters))).await {
+        while let Err(error) = self.store.write(InsertDeadLetters(Arc::clone(letters))).await {
             wait(&error, &mut pause, cancel).await?;
         }
         Some(())

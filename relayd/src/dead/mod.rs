@@ -8,8 +8,8 @@
 //! [`MAX_DEAD_LETTER_BYTES`]: aegir_protocol::limits::MAX_DEAD_LETTER_BYTES
 
 mod collect;
-mod room;
+mod limit;
 mod sort;
 
 pub use collect::{Collector, PREFETCH};
-pub use room::{Room, is_full};
+pub use limit::{LetterLimit, is_full};

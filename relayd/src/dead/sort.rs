@@ -6,11 +6,11 @@ use aegir_protocol::code::Code;
 use aegir_protocol::dead_letter::KeptBody;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::write::NewLetter;
+use crate::store::write::NewDeadLetter;
 
 /// What is stored of a letter. Whoever buried it should have taken its secrets out; what the broker moved has them
 /// all, so every letter is searched.
-pub(super) fn sort(letter: Letter, redelivered: bool) -> NewLetter {
+pub(super) fn sort(letter: Letter, redelivered: bool) -> NewDeadLetter {
     let fingerprint = fingerprint(&letter);
     let (code, reason) = cause(&letter.cause);
     let from_frontend = letter.queue.strip_prefix(REQUESTS).is_some_and(|rest| rest.starts_with('.'));
@@ -21,7 +21,7 @@ pub(super) fn sort(letter: Letter, redelivered: bool) -> NewLetter {
         Kept::Whole => (searched.kept, searched.length),
         Kept::Redacted | Kept::Removed => (letter.kept, letter.length),
     };
-    NewLetter {
+    NewDeadLetter {
         code,
         reason,
         queue: letter.queue,
@@ -47,7 +47,7 @@ pub(super) fn sort(letter: Letter, redelivered: bool) -> NewLetter {
 
 fn cause(cause: &Cause) -> (String, String) {
     match cause {
-        Cause::Buried { code, reason } => (code.clone(), reason.clone()),
+        Cause::ByConsumer { code, reason } => (code.clone(), reason.clone()),
         Cause::Moved(why) => {
             let reason = format!("the broker moved it by itself and says {why:?}: nobody settled it");
             (Code::MovedByBroker.as_str().to_owned(), reason)

@@ -11,22 +11,22 @@ pub(super) const PROBLEM: HeaderValue = HeaderValue::from_static("application/pr
 
 /// A request that is refused.
 #[derive(Debug)]
-pub(super) struct Refusal(pub(super) Problem);
+pub(super) struct ProblemResponse(pub(super) Problem);
 
-impl Refusal {
+impl ProblemResponse {
     /// The refusal with this code.
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Problem::new(code, detail))
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
         Self(problem)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let status = status(&self.0);
         if status.is_server_error() {
@@ -60,7 +60,7 @@ pub(super) async fn as_problem(response: Response) -> Response {
         Some(reason) => format!("the request can't be answered: {reason}"),
         None => "the request can't be answered".to_owned(),
     };
-    let mut problem = Refusal::new(code, detail).into_response();
+    let mut problem = ProblemResponse::new(code, detail).into_response();
     if let Some(allowed) = response.headers().get(ALLOW) {
         problem.headers_mut().insert(ALLOW, allowed.clone());
     }
@@ -77,7 +77,7 @@ pub(super) fn status(problem: &Problem) -> StatusCode {
 }
 
 /// What a handler gives.
-pub(super) type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, ProblemResponse>;
 
 #[cfg(test)]
 mod tests {

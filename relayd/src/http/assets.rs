@@ -8,7 +8,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
-use super::answer::Refusal;
+use super::answer::ProblemResponse;
 use super::extract::InPath;
 
 /// A file.
@@ -53,6 +53,8 @@ pub(super) async fn asset(InPath(name): InPath<String>) -> Response {
                 [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
             (headers, asset.content).into_response()
         }
-        None => Refusal::new(Code::NotFound, "there is no such file; reload the page").into_response(),
+        None => {
+            ProblemResponse::new(Code::NotFound, "there is no such file; reload the page").into_response()
+        }
     }
 }

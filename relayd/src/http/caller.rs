@@ -10,14 +10,14 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Site;
-use super::answer::Refusal;
+use super::HttpState;
+use super::answer::ProblemResponse;
 
 /// The name of the page's cookie.
 pub(super) const COOKIE_NAME: &str = "aegir_session";
 
 /// Lets only those pass who may use the API.
-pub(super) async fn api(State(site): State<Site>, request: Request, next: Next) -> Response {
+pub(super) async fn api(State(site): State<HttpState>, request: Request, next: Next) -> Response {
     match check(&site, request.method(), request.headers()).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -25,7 +25,7 @@ pub(super) async fn api(State(site): State<Site>, request: Request, next: Next) 
 }
 
 /// Lets only those pass who may see the page; the others are told how to sign in.
-pub(super) async fn page(State(site): State<Site>, request: Request, next: Next) -> Response {
+pub(super) async fn page(State(site): State<HttpState>, request: Request, next: Next) -> Response {
     match check(&site, request.method(), request.headers()).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => super::pages::refused(&refusal.0),
@@ -33,12 +33,12 @@ pub(super) async fn page(State(site): State<Site>, request: Request, next: Next)
 }
 
 /// Whether a request may be answered.
-async fn check(site: &Site, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+async fn check(site: &HttpState, method: &Method, headers: &HeaderMap) -> Result<(), ProblemResponse> {
     if let Some(shown) = bearer(headers) {
         return if site.relay.is_token(shown) {
             Ok(())
         } else {
-            Err(Refusal::new(
+            Err(ProblemResponse::new(
                 Code::Unauthorized,
                 "the token is not this relayd's: it stands in the file api-token in relayd's state directory",
             ))
@@ -51,13 +51,13 @@ async fn check(site: &Site, method: &Method, headers: &HeaderMap) -> Result<(), 
         return if reads || is_same_origin(headers) {
             Ok(())
         } else {
-            Err(Refusal::new(
+            Err(ProblemResponse::new(
                 Code::CrossSite,
                 "the request comes from another site: use the buttons of relayd's own page, or the API's token",
             ))
         };
     }
-    Err(Refusal::new(
+    Err(ProblemResponse::new(
         Code::Unauthorized,
         "the request shows no token: send `Authorization: Bearer TOKEN` with the token from the file api-token \
          in relayd's state directory, or sign in to the page with `aegir sign-in`",
@@ -78,7 +78,7 @@ pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether a browser says that the request comes from this site's own page. Every browser of today sends
-/// `Sec-Fetch-Site` to a trustworthy address and `Origin` with what is not a plain read; a request with neither
+/// `Sec-Fetch-HttpState` to a trustworthy address and `Origin` with what is not a plain read; a request with neither
 /// is not from a page, and whoever is not a browser has the token.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());

@@ -30,7 +30,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// How many connections there are at once, on each listener. Further ones wait until one ends.
     pub connections: usize,
     /// How long a request's head may take, from the end of the answer before it: so it is also how long a
@@ -40,7 +40,7 @@ pub struct Limits {
     pub stall: Duration,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Those of a relayd, with so many connections at once.
     #[must_use]
     pub fn new(connections: usize) -> Self {
@@ -49,7 +49,7 @@ impl Limits {
 }
 
 /// Answers the requests of one connection until it ends. After `stop` the request in progress is the last.
-pub(super) async fn answer<T>(stream: T, router: Router, limits: Limits, stop: CancellationToken)
+pub(super) async fn answer<T>(stream: T, router: Router, limits: ConnectionLimits, stop: CancellationToken)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

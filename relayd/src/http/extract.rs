@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answer::Refusal;
+use super::answer::ProblemResponse;
 
 /// How much of a body that is too large is read and thrown away before it is refused, and for how long.
 const DISCARDED: usize = 16 * 1024 * 1024;
@@ -28,17 +28,17 @@ const BODY: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(15);
 /// How many bytes of bodies may be on their way at once: each counts as long as it says that it is, or as the longest.
 /// Further ones wait. So slow clients cost no more than this, however many they are.
-static ROOM: Semaphore = Semaphore::const_new(32 * MAX_MESSAGE);
+static BODY_BYTES: Semaphore = Semaphore::const_new(32 * MAX_MESSAGE);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ProblemResponse> {
         let bytes = body(request).await?;
-        from_json(&bytes).map(Self).map_err(Refusal)
+        from_json(&bytes).map(Self).map_err(ProblemResponse)
     }
 }
 
@@ -46,20 +46,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 pub(super) struct OptionalJson<T>(pub(super) T);
 
 impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ProblemResponse> {
         let bytes = body(request).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        from_json(&bytes).map(Self).map_err(Refusal)
+        from_json(&bytes).map(Self).map_err(ProblemResponse)
     }
 }
 
 /// The whole body, if it is no larger than any message may be. A larger one is read to its end all the same, as far
 /// as that is bearable: who is still sending when the connection closes does not get to read the answer.
-pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
+pub(super) async fn body(request: Request) -> Result<Bytes, ProblemResponse> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     // What has no body takes no room, whether it says so or not.
@@ -68,7 +68,7 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let mut pieces = request.into_body().into_data_stream();
     let mut body = BytesMut::new();
     let mut too_much = announced.is_some_and(|length| length > MAX_MESSAGE as u64);
-    let _room = timeout(BODY, ROOM.acquire_many(length))
+    let _room = timeout(BODY, BODY_BYTES.acquire_many(length))
         .await
         .map_err(|_| too_late("there was no room for the body: others are on their way, and slow"))?;
     let end = Instant::now() + BODY;
@@ -79,7 +79,7 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
             break;
         };
         let piece = piece.map_err(|error| {
-            Refusal::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
+            ProblemResponse::new(Code::RequestMalformed, format!("the body did not arrive whole: {error}"))
         })?;
         too_much = body.len() + piece.len() > MAX_MESSAGE;
         if !too_much {
@@ -103,13 +103,13 @@ async fn discard(pieces: &mut BodyDataStream) {
     }
 }
 
-fn too_late(why: &str) -> Refusal {
+fn too_late(why: &str) -> ProblemResponse {
     let detail = format!("{why}. It may take {BODY:?}, and stop for {SILENCE:?}: send the request again");
-    Refusal::new(Code::RequestTimeout, detail)
+    ProblemResponse::new(Code::RequestTimeout, detail)
 }
 
-fn too_large() -> Refusal {
-    Refusal::new(
+fn too_large() -> ProblemResponse {
+    ProblemResponse::new(
         Code::BodyTooLarge,
         format!("the body is larger than the {MAX_MESSAGE} bytes that a request may have"),
     )
@@ -134,12 +134,15 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 pub(super) struct InPath<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
         path.map(|Path(path)| Self(path)).map_err(|error| {
-            Refusal::new(Code::NotFound, format!("there is nothing at this path: {}", error.body_text()))
+            ProblemResponse::new(
+                Code::NotFound,
+                format!("there is nothing at this path: {}", error.body_text()),
+            )
         })
     }
 }
@@ -148,16 +151,17 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
 pub(super) struct Id(pub(super) OperationId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
         let text = path.map(|Path(text)| text).unwrap_or_default();
         match text.parse() {
             Ok(id) => Ok(Self(id)),
-            Err(error) => {
-                Err(Refusal::new(Code::NoSuchOperation, format!("there is no such Operation: {error}")))
-            }
+            Err(error) => Err(ProblemResponse::new(
+                Code::NoSuchOperation,
+                format!("there is no such Operation: {error}"),
+            )),
         }
     }
 }
@@ -166,12 +170,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 pub(super) struct LetterId(pub(super) u64);
 
 impl<S: Send + Sync> FromRequestParts<S> for LetterId {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemResponse> {
         let path: Result<Path<u64>, PathRejection> = Path::from_request_parts(parts, state).await;
         path.map(|Path(id)| Self(id)).map_err(|_| {
-            Refusal::new(Code::NoSuchDeadLetter, "there is no such dead letter: its id is a number")
+            ProblemResponse::new(Code::NoSuchDeadLetter, "there is no such dead letter: its id is a number")
         })
     }
 }

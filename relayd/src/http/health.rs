@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::Site;
+use super::HttpState;
 use super::answer::Answer;
 
 /// `GET /healthz`: the process answers.
@@ -14,7 +14,7 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 /// `GET /readyz`: what relayd needs is there; the body says what is not.
-pub(super) async fn readyz(State(site): State<Site>) -> Response {
+pub(super) async fn readyz(State(site): State<HttpState>) -> Response {
     let readiness = site.relay.readiness().await;
     if readiness.is_ready() {
         return "ready\n".into_response();
@@ -24,7 +24,7 @@ pub(super) async fn readyz(State(site): State<Site>) -> Response {
 }
 
 /// `GET /metrics`: OpenMetrics.
-pub(super) async fn metrics(State(site): State<Site>) -> Answer<Response> {
+pub(super) async fn metrics(State(site): State<HttpState>) -> Answer<Response> {
     let text = site.relay.metrics().await?;
     Ok(([(CONTENT_TYPE, aegir_service::metrics::CONTENT_TYPE)], text).into_response())
 }

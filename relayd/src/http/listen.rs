@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Limits};
+use super::connection::{self, ConnectionLimits};
 use crate::relay::Relay;
 
 /// How long requests that are in progress may take once relayd stops.
@@ -94,7 +94,7 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until `stop`, and then for a second more what was in progress.
-pub async fn serve(listeners: Listeners, relay: Relay, limits: Limits, stop: CancellationToken) {
+pub async fn serve(listeners: Listeners, relay: Relay, limits: ConnectionLimits, stop: CancellationToken) {
     let router = super::router(relay, stop.clone());
     let Listeners { tcp, unix } = listeners;
     // An event must not wait for the one before it to be acknowledged.
@@ -125,12 +125,17 @@ pub async fn serve(listeners: Listeners, relay: Relay, limits: Limits, stop: Can
 
 /// Accepts connections until `stop`, and waits for those that are open. When there are as many as there may be, further
 /// ones wait in the system's queue: who holds the others up is a slow client, and its time is limited.
-async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits, stop: CancellationToken) {
-    let room = Arc::new(Semaphore::new(limits.connections));
+async fn accept<L: Listener>(
+    mut listener: L,
+    router: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
     let mut open = JoinSet::new();
     let mut was_full = false;
     loop {
-        let is_full = room.available_permits() == 0;
+        let is_full = permits.available_permits() == 0;
         if is_full && !was_full {
             tracing::warn!(
                 connections = limits.connections,
@@ -140,7 +145,7 @@ async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits, st
         was_full = is_full;
         let permit = tokio::select! {
             () = stop.cancelled() => break,
-            permit = Arc::clone(&room).acquire_owned() => permit.expect("nobody closes it"),
+            permit = Arc::clone(&permits).acquire_owned() => permit.expect("nobody closes it"),
         };
         let (stream, _) = tokio::select! {
             () = stop.cancelled() => break,

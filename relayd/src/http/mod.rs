@@ -35,13 +35,13 @@ use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
 use crate::relay::Relay;
-use answer::Refusal;
-pub use connection::Limits;
+use answer::ProblemResponse;
+pub use connection::ConnectionLimits;
 pub use listen::{ListenError, Listeners, serve};
 
 /// What every handler has.
 #[derive(Clone)]
-struct Site {
+struct HttpState {
     relay: Relay,
     /// Streams end with it, for they would go on for ever.
     stop: CancellationToken,
@@ -57,7 +57,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Everything that relayd answers. Streams end when `stop` is cancelled.
 fn router(relay: Relay, stop: CancellationToken) -> Router {
-    let site = Site { relay, stop };
+    let site = HttpState { relay, stop };
     let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let no_store = HeaderValue::from_static("no-store");
     Router::new()
@@ -95,16 +95,16 @@ fn span(request: &Request) -> tracing::Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), request_id = id)
 }
 
-async fn no_such_path(uri: Uri) -> Refusal {
+async fn no_such_path(uri: Uri) -> ProblemResponse {
     let path: String = uri.path().chars().take(200).collect();
-    Refusal::new(
+    ProblemResponse::new(
         Code::NotFound,
         format!("there is nothing at {path}: docs/reference/http-api.md lists the paths"),
     )
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+async fn no_such_method(method: Method, uri: Uri) -> ProblemResponse {
     let path: String = uri.path().chars().take(200).collect();
     let detail = format!("{path} does not take {method}: the header Allow lists what it takes");
-    Refusal::new(Code::MethodNotAllowed, detail)
+    ProblemResponse::new(Code::MethodNotAllowed, detail)
 }

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, ProblemResponse};
 
 /// The most things on a page of a list.
 pub(super) const PAGE: RangeInclusive<u32> = 1..=500;
@@ -27,17 +27,17 @@ pub(super) trait FromQuery: Sized {
     const PARAMETERS: &'static [(&'static str, &'static str)];
 
     /// Reads them.
-    fn read(given: &Given) -> Answer<Self>;
+    fn read(given: &QueryParameters) -> Answer<Self>;
 }
 
 /// The parameters that were sent. Each is known, is there once and is not empty.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct QueryParameters {
     parameters: &'static [(&'static str, &'static str)],
     pairs: Vec<(String, String)>,
 }
 
-impl Given {
+impl QueryParameters {
     /// The query of a route with these parameters. `drop_empty` leaves out what a form sends of fields that nobody
     /// has filled in.
     fn read(
@@ -46,7 +46,7 @@ impl Given {
         drop_empty: bool,
     ) -> Answer<Self> {
         let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|error| {
-            Refusal::new(Code::ParameterInvalid, format!("the query is not valid: {error}"))
+            ProblemResponse::new(Code::ParameterInvalid, format!("the query is not valid: {error}"))
         })?;
         if drop_empty {
             pairs.retain(|(_, value)| !value.is_empty());
@@ -57,14 +57,14 @@ impl Given {
                 return Err(given.unknown(name));
             }
             if given.pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Refusal::new(
+                return Err(ProblemResponse::new(
                     Code::ParameterInvalid,
                     format!("parameter {name} is there twice: send it once"),
                 ));
             }
             if value.is_empty() {
                 let detail = format!("parameter {name} is empty: leave it out, or send {}", given.says(name));
-                return Err(Refusal::new(Code::ParameterInvalid, detail));
+                return Err(ProblemResponse::new(Code::ParameterInvalid, detail));
             }
         }
         Ok(given)
@@ -74,11 +74,11 @@ impl Given {
         self.parameters.iter().find(|(known, _)| *known == name).map_or("nothing", |(_, says)| says)
     }
 
-    fn unknown(&self, name: &str) -> Refusal {
+    fn unknown(&self, name: &str) -> ProblemResponse {
         let known: Vec<_> = self.parameters.iter().map(|(known, _)| *known).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let name = cut(name);
-        Refusal::new(
+        ProblemResponse::new(
             Code::ParameterInvalid,
             format!("there is no parameter {name:?} here; there are: {known}"),
         )
@@ -136,9 +136,9 @@ impl Given {
 }
 
 /// The refusal of a parameter's value.
-pub(super) fn invalid(name: &str, value: &str, expected: &str) -> Refusal {
+pub(super) fn invalid(name: &str, value: &str, expected: &str) -> ProblemResponse {
     let detail = format!("parameter {name} can't be {:?}: {expected} is expected", cut(value));
-    Refusal::new(Code::ParameterInvalid, detail)
+    ProblemResponse::new(Code::ParameterInvalid, detail)
 }
 
 /// Enough of a text to recognise it by.
@@ -150,10 +150,10 @@ fn cut(text: &str) -> String {
 pub(super) struct Parameters<T>(pub(super) T);
 
 impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
-        T::read(&Given::read(&parts.uri, T::PARAMETERS, false)?).map(Self)
+        T::read(&QueryParameters::read(&parts.uri, T::PARAMETERS, false)?).map(Self)
     }
 }
 
@@ -161,16 +161,16 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
 pub(super) struct FormParameters<T>(pub(super) T);
 
 impl<S: Sync, T: FromQuery> FromRequestParts<S> for FormParameters<T> {
-    type Rejection = Refusal;
+    type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
-        T::read(&Given::read(&parts.uri, T::PARAMETERS, true)?).map(Self)
+        T::read(&QueryParameters::read(&parts.uri, T::PARAMETERS, true)?).map(Self)
     }
 }
 
 /// Lets only those pass who send no parameter: before routes that take none.
 pub(super) async fn none(request: Request, next: Next) -> Response {
-    match Given::read(request.uri(), &[], false) {
+    match QueryParameters::read(request.uri(), &[], false) {
         Ok(_) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
@@ -183,7 +183,7 @@ mod tests {
     const PARAMETERS: &[(&str, &str)] = &[("limit", PAGE_SAYS), ("attempt", FROM_ONE)];
 
     fn detail(query: &str) -> String {
-        let given = Given::read(&format!("/x?{query}").parse().unwrap(), PARAMETERS, false);
+        let given = QueryParameters::read(&format!("/x?{query}").parse().unwrap(), PARAMETERS, false);
         let read = given.and_then(|given| Ok((given.limit()?, given.attempt()?)));
         read.map_or_else(|refusal| refusal.0.detail, |read| format!("{read:?}"))
     }
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_form_sends_empty_fields() {
-        let given = Given::read(&"/x?limit=&other=".parse().unwrap(), PARAMETERS, true).unwrap();
+        let given = QueryParameters::read(&"/x?limit=&other=".parse().unwrap(), PARAMETERS, true).unwrap();
         assert_eq!(given.limit().unwrap(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 /// Where a chunk belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ChunkPosition {
     /// From this byte of the payload on, it follows what is stored.
     Append(usize),
     /// All of it is stored already.
@@ -11,23 +11,27 @@ pub enum Place {
     Gap,
     /// It can't be a piece of what is stored: it does not hold whole records, or overlaps without a common
     /// boundary.
-    Misfit,
+    Invalid,
 }
 
 /// Where a chunk that starts at `offset` belongs, when everything before `end` is stored.
 #[must_use]
-pub fn place(end: u64, offset: u64, payload: &[u8]) -> Place {
+pub fn position_of(end: u64, offset: u64, payload: &[u8]) -> ChunkPosition {
     if payload.last() != Some(&b'\n') {
-        return Place::Misfit;
+        return ChunkPosition::Invalid;
     }
-    let Some(overlap) = end.checked_sub(offset) else { return Place::Gap };
+    let Some(overlap) = end.checked_sub(offset) else { return ChunkPosition::Gap };
     match usize::try_from(overlap) {
-        Ok(0) => Place::Append(0),
+        Ok(0) => ChunkPosition::Append(0),
         Ok(overlap) if overlap < payload.len() => {
             // What is stored ends with a record, so the same bytes have a record's end there too.
-            if payload[overlap - 1] == b'\n' { Place::Append(overlap) } else { Place::Misfit }
+            if payload[overlap - 1] == b'\n' {
+                ChunkPosition::Append(overlap)
+            } else {
+                ChunkPosition::Invalid
+            }
         }
-        Ok(_) | Err(_) => Place::Known,
+        Ok(_) | Err(_) => ChunkPosition::Known,
     }
 }
 
@@ -38,14 +42,14 @@ mod tests {
 
     #[test]
     fn each_place() {
-        assert_eq!(place(0, 0, b"a\n"), Place::Append(0));
-        assert_eq!(place(2, 0, b"a\nb\n"), Place::Append(2));
-        assert_eq!(place(4, 0, b"a\nb\n"), Place::Known);
-        assert_eq!(place(9, 0, b"a\nb\n"), Place::Known);
-        assert_eq!(place(0, 2, b"a\n"), Place::Gap);
-        assert_eq!(place(1, 0, b"ab\n"), Place::Misfit);
-        assert_eq!(place(0, 0, b"a"), Place::Misfit);
-        assert_eq!(place(0, 0, b""), Place::Misfit);
+        assert_eq!(position_of(0, 0, b"a\n"), ChunkPosition::Append(0));
+        assert_eq!(position_of(2, 0, b"a\nb\n"), ChunkPosition::Append(2));
+        assert_eq!(position_of(4, 0, b"a\nb\n"), ChunkPosition::Known);
+        assert_eq!(position_of(9, 0, b"a\nb\n"), ChunkPosition::Known);
+        assert_eq!(position_of(0, 2, b"a\n"), ChunkPosition::Gap);
+        assert_eq!(position_of(1, 0, b"ab\n"), ChunkPosition::Invalid);
+        assert_eq!(position_of(0, 0, b"a"), ChunkPosition::Invalid);
+        assert_eq!(position_of(0, 0, b""), ChunkPosition::Invalid);
     }
 
     proptest! {
@@ -64,11 +68,11 @@ mod tests {
                 let first = first % records.len();
                 let last = (first + count).min(records.len());
                 let payload = &whole[starts[first]..starts[last]];
-                match place(copy.len() as u64, starts[first] as u64, payload) {
-                    Place::Append(from) => copy.extend_from_slice(&payload[from..]),
-                    Place::Known => prop_assert!(starts[last] <= copy.len()),
-                    Place::Gap => prop_assert!(starts[first] > copy.len()),
-                    Place::Misfit => prop_assert!(false, "true pieces fit"),
+                match position_of(copy.len() as u64, starts[first] as u64, payload) {
+                    ChunkPosition::Append(from) => copy.extend_from_slice(&payload[from..]),
+                    ChunkPosition::Known => prop_assert!(starts[last] <= copy.len()),
+                    ChunkPosition::Gap => prop_assert!(starts[first] > copy.len()),
+                    ChunkPosition::Invalid => prop_assert!(false, "true pieces fit"),
                 }
                 prop_assert_eq!(&copy[..], &whole[..copy.len()]);
             }

@@ -9,25 +9,25 @@ use uuid::Uuid;
 
 /// The questions that were asked.
 #[derive(Default)]
-pub struct Echoes(Mutex<HashMap<Uuid, oneshot::Sender<Echoed>>>);
+pub struct PendingEchoes(Mutex<HashMap<Uuid, oneshot::Sender<Echoed>>>);
 
 /// A question; forgotten when this goes.
-pub struct Asked<'a> {
+pub struct PendingEcho<'a> {
     /// Its id.
     pub id: Uuid,
     /// The answer.
     pub answer: oneshot::Receiver<Echoed>,
-    echoes: &'a Echoes,
+    echoes: &'a PendingEchoes,
 }
 
-impl Echoes {
+impl PendingEchoes {
     /// A new question.
     #[must_use]
-    pub fn ask(&self) -> Asked<'_> {
+    pub fn ask(&self) -> PendingEcho<'_> {
         let (sender, answer) = oneshot::channel();
         let id = Uuid::new_v4();
         self.lock().insert(id, sender);
-        Asked { id, answer, echoes: self }
+        PendingEcho { id, answer, echoes: self }
     }
 
     /// An answer has come. To a question that nobody waits for any more it means nothing.
@@ -42,7 +42,7 @@ impl Echoes {
     }
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingEcho<'_> {
     fn drop(&mut self) {
         self.echoes.lock().remove(&self.id);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aegir_protocol::api::{Blocked, NodeDetail};
+use aegir_protocol::api::{BlockedDetail, NodeDetail};
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::SILENT_AFTER;
 use aegir_protocol::message::Heartbeat;
@@ -12,7 +12,7 @@ use aegir_protocol::name::{BackendName, NodeName};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::deliver::room::Taker;
+use crate::dispatch::quota::NodeCapacity;
 
 /// The most nodes that are remembered. Names come from messages, so their number must have an end.
 const MAX_NODES: usize = 10_000;
@@ -23,12 +23,12 @@ const MAX_LEFT: usize = 100_000;
 pub struct Nodes {
     /// When relayd began to listen: before that nobody can have been silent.
     since: Instant,
-    heard: Mutex<BTreeMap<NodeName, Heard>>,
+    heard: Mutex<BTreeMap<NodeName, LastHeartbeat>>,
     /// What waited on a node and waits there no more, until it is written down that others may have it.
     left: Mutex<BTreeSet<AttemptId>>,
 }
 
-struct Heard {
+struct LastHeartbeat {
     heartbeat: Heartbeat,
     at: Timestamp,
     when: Instant,
@@ -45,7 +45,7 @@ impl Default for Nodes {
 impl Nodes {
     /// Takes a heartbeat. Whether the node has let go of anything: what waited there before it was closed, and others may
     /// have ([`left`](Self::left)).
-    pub fn hear(&self, heartbeat: Heartbeat) -> bool {
+    pub fn observe(&self, heartbeat: Heartbeat) -> bool {
         let mut heard = self.lock();
         if heard.len() >= MAX_NODES && !heard.contains_key(&heartbeat.node) {
             heard.retain(|_, node| node.when.elapsed() <= SILENT_AFTER);
@@ -56,7 +56,7 @@ impl Nodes {
         let (node, accepting) = (heartbeat.node.clone(), heartbeat.accepting);
         let has: HashSet<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
         let (at, when) = (Timestamp::now(), Instant::now());
-        let before = heard.insert(node, Heard { heartbeat, at, when, left: false });
+        let before = heard.insert(node, LastHeartbeat { heartbeat, at, when, left: false });
         let waited = before.filter(|_| !accepting).map(|before| before.heartbeat.waiting).unwrap_or_default();
         self.leave(waited.into_iter().filter(|attempt| !has.contains(attempt))) > 0
     }
@@ -64,7 +64,7 @@ impl Nodes {
     /// Every node that was heard of since relayd started.
     #[must_use]
     pub fn list(&self) -> Vec<NodeDetail> {
-        let detail = |node: &Heard| NodeDetail {
+        let detail = |node: &LastHeartbeat| NodeDetail {
             heartbeat: node.heartbeat.clone(),
             heard_at: node.at,
             silent: is_silent(node.when.elapsed()),
@@ -81,13 +81,13 @@ impl Nodes {
 
     /// Why a node that is alive holds an attempt up, if it does.
     #[must_use]
-    pub fn blocked(&self, node: &NodeName, attempt: AttemptId) -> Option<Blocked> {
+    pub fn blocked(&self, node: &NodeName, attempt: AttemptId) -> Option<BlockedDetail> {
         let heard = self.lock();
         let heard = heard.get(node).filter(|heard| !is_silent(heard.when.elapsed()))?;
         let mut blocked = heard.heartbeat.blocked.iter();
         let found =
             blocked.find(|one| (one.operation, one.attempt) == (attempt.operation, attempt.attempt))?;
-        Some(Blocked { node: node.clone(), since: found.since, reason: found.reason.clone() })
+        Some(BlockedDetail { node: node.clone(), since: found.since, reason: found.reason.clone() })
     }
 
     /// The nodes of a backend that are alive.
@@ -102,9 +102,9 @@ impl Nodes {
 
     /// The nodes of a backend that are alive, as far as they take Operations.
     #[must_use]
-    pub fn takers(&self, backend: &BackendName) -> Vec<Taker> {
+    pub fn capacities(&self, backend: &BackendName) -> Vec<NodeCapacity> {
         let heard = self.lock();
-        let taker = |heartbeat: &Heartbeat| Taker {
+        let taker = |heartbeat: &Heartbeat| NodeCapacity {
             slots: heartbeat.slots as usize,
             accepting: heartbeat.accepting,
             waiting: heartbeat.waiting.clone(),
@@ -177,18 +177,18 @@ impl Nodes {
         self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeName, Heard>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeName, LastHeartbeat>> {
         // An insert is all or nothing, so a panic of another holder does no harm.
         self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-fn open(heard: &BTreeMap<NodeName, Heard>) -> BTreeSet<BackendName> {
+fn open(heard: &BTreeMap<NodeName, LastHeartbeat>) -> BTreeSet<BackendName> {
     let open = alive(heard).filter(|heartbeat| heartbeat.accepting);
     open.map(|heartbeat| heartbeat.backend.clone()).collect()
 }
 
-fn alive(heard: &BTreeMap<NodeName, Heard>) -> impl Iterator<Item = &Heartbeat> {
+fn alive(heard: &BTreeMap<NodeName, LastHeartbeat>) -> impl Iterator<Item = &Heartbeat> {
     heard.values().filter(|node| !is_silent(node.when.elapsed())).map(|node| &node.heartbeat)
 }
 
@@ -236,7 +236,7 @@ pub(crate) mod tests {
         let (a, b): (NodeName, NodeName) = ("a".parse().unwrap(), "b".parse().unwrap());
         assert!(!nodes.silent(&a));
         tokio::time::advance(SILENT_AFTER / 2).await;
-        nodes.hear(heartbeat("a"));
+        nodes.observe(heartbeat("a"));
         tokio::time::advance(SILENT_AFTER * 3 / 4).await;
         assert!(!nodes.silent(&a), "it was heard");
         assert!(nodes.silent(&b), "it was never heard");
@@ -256,14 +256,14 @@ pub(crate) mod tests {
     fn what_waits_on_a_node_that_drains_is_let_go_of() {
         let nodes = Nodes::default();
         let all = attempts(3);
-        nodes.hear(Heartbeat { waiting: all.clone(), ..heartbeat("a") });
+        nodes.observe(Heartbeat { waiting: all.clone(), ..heartbeat("a") });
         let busy = Heartbeat { waiting: all[1..].to_vec(), running: all[..1].to_vec(), ..heartbeat("a") };
-        assert!(!nodes.hear(busy));
+        assert!(!nodes.observe(busy));
         assert_eq!(nodes.left(), []);
         let drains = Heartbeat { running: all[..2].to_vec(), accepting: false, ..heartbeat("a") };
-        assert!(nodes.hear(drains.clone()));
+        assert!(nodes.observe(drains.clone()));
         assert_eq!(nodes.left(), all[2..]);
-        assert!(!nodes.hear(drains));
+        assert!(!nodes.observe(drains));
         assert_eq!(nodes.left(), all[2..], "it is said until it is written down");
         nodes.published_again(&all[2..]);
         assert_eq!(nodes.left(), []);
@@ -274,16 +274,16 @@ pub(crate) mod tests {
         let nodes = Nodes::default();
         let all = attempts(2);
         let dead = Heartbeat { waiting: all.clone(), ..heartbeat("a") };
-        nodes.hear(dead.clone());
+        nodes.observe(dead.clone());
         assert_eq!(nodes.left(), []);
         tokio::time::advance(SILENT_AFTER * 2).await;
         assert_eq!(nodes.left(), [], "there are no others");
-        nodes.hear(heartbeat("b"));
+        nodes.observe(heartbeat("b"));
         assert_eq!(nodes.left(), all);
         assert_eq!(nodes.left(), all, "it is said until it is written down");
         nodes.published_again(&all);
         assert_eq!(nodes.left(), []);
-        assert_eq!(nodes.takers(&"main".parse().unwrap()).len(), 1);
+        assert_eq!(nodes.capacities(&"main".parse().unwrap()).len(), 1);
     }
 
     #[test]
@@ -291,11 +291,11 @@ pub(crate) mod tests {
         let nodes = Nodes::default();
         let all = attempts(6);
         let full = Heartbeat { waiting: all[..2].to_vec(), running: all[2..].to_vec(), ..heartbeat("a") };
-        nodes.hear(full);
+        nodes.observe(full);
         assert_eq!(nodes.attempts().len(), 6);
-        nodes.hear(heartbeat("b"));
+        nodes.observe(heartbeat("b"));
         assert_eq!(nodes.attempts(), all[2..].iter().copied().collect(), "the other one has nothing to do");
-        nodes.hear(Heartbeat { waiting: attempts(1), ..heartbeat("b") });
+        nodes.observe(Heartbeat { waiting: attempts(1), ..heartbeat("b") });
         assert_eq!(nodes.attempts().len(), 7);
 
         // Its slots are held by what has been granted and can't be started.
@@ -306,8 +306,8 @@ pub(crate) mod tests {
             reason: Code::DiskFull.because("no room"),
         };
         let blocked = all[2..].iter().map(held_up).collect();
-        nodes.hear(Heartbeat { waiting: all, blocked, ..heartbeat("a") });
-        nodes.hear(heartbeat("b"));
+        nodes.observe(Heartbeat { waiting: all, blocked, ..heartbeat("a") });
+        nodes.observe(heartbeat("b"));
         assert!(nodes.attempts().is_empty());
     }
 }

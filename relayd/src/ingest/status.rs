@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::Nodes;
 use crate::catalogs::Catalogs;
-use crate::deliver::{Control, hand_out_again};
-use crate::ledger::Event;
-use crate::store::write::Happened;
+use crate::dispatch::{Control, republish};
+use crate::ledger::LedgerEvent;
+use crate::store::write::ApplyEvents;
 use crate::store::{Store, StoreError};
 
 /// The most heartbeats that wait to be read.
@@ -33,14 +33,14 @@ pub struct Heartbeats {
     /// The way to the nodes.
     pub control: Control,
     /// There may be room for Operations.
-    pub room: Arc<Notify>,
+    pub outbox: Arc<Notify>,
 }
 
 /// What a heartbeat lists, waiting or running, and whether its node has let go of anything.
 struct Listed {
     node: NodeName,
     attempts: Vec<AttemptId>,
-    let_go: bool,
+    released: bool,
 }
 
 impl Heartbeats {
@@ -48,21 +48,22 @@ impl Heartbeats {
     /// silent.
     pub async fn run(self, deliveries: Deliveries, cancel: CancellationToken) {
         let (listed, look_ups) = mpsc::channel(LOOK_UPS);
-        let work = async { tokio::join!(self.hear_all(deliveries, listed), self.look_up_all(look_ups)) };
+        let work = async { tokio::join!(self.observe_all(deliveries, listed), self.look_up_all(look_ups)) };
         let _ = cancel.run_until_cancelled(work).await;
     }
 
-    async fn hear_all(&self, mut deliveries: Deliveries, listed: mpsc::Sender<Listed>) {
+    async fn observe_all(&self, mut deliveries: Deliveries, listed: mpsc::Sender<Listed>) {
         while let Some(delivery) = deliveries.recv().await {
             match decode::<Heartbeat>(&delivery.body()) {
                 Ok(heartbeat) => {
                     // It was settled on arrival.
-                    let _ = delivery.done().await;
-                    self.hear(heartbeat, &listed);
+                    let _ = delivery.ack().await;
+                    self.observe(heartbeat, &listed);
                 }
                 Err(error) => {
-                    if let Err(error) = delivery.bury(error.code().as_str(), &error.to_string()).await {
-                        tracing::debug!(error = %error, "a heartbeat that can't be read could not be buried");
+                    if let Err(error) = delivery.dead_letter(error.code().as_str(), &error.to_string()).await
+                    {
+                        tracing::debug!(error = %error, "a heartbeat that can't be read could not be dead-lettered");
                     }
                 }
             }
@@ -70,18 +71,18 @@ impl Heartbeats {
     }
 
     /// Nothing here waits for anything.
-    fn hear(&self, heartbeat: Heartbeat, listed: &mpsc::Sender<Listed>) {
+    fn observe(&self, heartbeat: Heartbeat, listed: &mpsc::Sender<Listed>) {
         if self.lacks_catalog(&heartbeat) {
             let wanted = CatalogWanted { backend: heartbeat.backend.clone() };
-            self.control.tell(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
+            self.control.send(heartbeat.node.clone(), ToNode::CatalogWanted(wanted));
         }
         let attempts: Vec<_> = heartbeat.waiting.iter().chain(&heartbeat.running).copied().collect();
         let node = heartbeat.node.clone();
-        let let_go = self.nodes.hear(heartbeat);
-        self.room.notify_one();
-        if !attempts.is_empty() || let_go {
+        let released = self.nodes.observe(heartbeat);
+        self.outbox.notify_one();
+        if !attempts.is_empty() || released {
             // Left out when the store is far behind. What was let go of is remembered.
-            let _ = listed.try_send(Listed { node, attempts, let_go });
+            let _ = listed.try_send(Listed { node, attempts, released });
         }
     }
 
@@ -90,8 +91,8 @@ impl Heartbeats {
             if let Err(error) = self.repeat_cancels(&listed).await {
                 tracing::warn!(error = %error, "nodes can't be told again what to stop");
             }
-            if listed.let_go
-                && let Err(error) = hand_out_again(&self.store, &self.nodes, Vec::new()).await
+            if listed.released
+                && let Err(error) = republish(&self.store, &self.nodes, Vec::new()).await
             {
                 tracing::warn!(error = %error, "what a node has let go of is not handed out again yet");
             }
@@ -101,10 +102,11 @@ impl Heartbeats {
     /// A cancel may get lost, and a node that was given up may come back. If a node has what it should have
     /// stopped, it is told again.
     async fn repeat_cancels(&self, Listed { node, attempts, .. }: &Listed) -> Result<(), StoreError> {
-        let seen =
-            |attempt: AttemptId| (attempt, Event::Seen { attempt: attempt.attempt, node: node.clone() });
+        let seen = |attempt: AttemptId| {
+            (attempt, LedgerEvent::Seen { attempt: attempt.attempt, node: node.clone() })
+        };
         let seen: Vec<_> = self.store.to_stop(attempts).await?.into_iter().map(seen).collect();
-        if seen.is_empty() { Ok(()) } else { self.store.write(Happened(seen)).await }
+        if seen.is_empty() { Ok(()) } else { self.store.write(ApplyEvents(seen)).await }
     }
 
     /// A store that is new, or came back from an old copy, has not what the node has told. Nodes of one backend may have
@@ -135,13 +137,13 @@ mod tests {
             store,
             catalogs: Arc::default(),
             control: Control::new().0,
-            room: Arc::default(),
+            outbox: Arc::default(),
         };
         let (listed, _look_ups) = mpsc::channel(1);
         for number in 0..PREFETCH {
             let attempt = AttemptId { operation: OperationId::generate(), attempt: Attempt::FIRST };
             let heartbeat = Heartbeat { running: vec![attempt], ..heartbeat(&format!("n{number}")) };
-            heartbeats.hear(heartbeat, &listed);
+            heartbeats.observe(heartbeat, &listed);
         }
         let alive = heartbeats.nodes.alive(&"main".parse().unwrap());
         assert_eq!(alive.len(), usize::from(PREFETCH));

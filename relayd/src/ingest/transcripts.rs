@@ -9,8 +9,8 @@ use aegir_protocol::message::{ToFrontend, decode_to_frontend};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::echoes::Echoes;
-use crate::store::write::{Ingest, Settled};
+use super::echoes::PendingEchoes;
+use crate::store::write::{Ingest, Settlement};
 use crate::store::{Store, StoreError};
 
 /// The most unsettled deliveries. Their bytes are bounded by the nodes' windows.
@@ -26,7 +26,7 @@ pub struct Transcripts {
     /// Where it is stored.
     pub store: Store,
     /// Who waits for an answer.
-    pub echoes: Arc<Echoes>,
+    pub echoes: Arc<PendingEchoes>,
 }
 
 impl Transcripts {
@@ -63,11 +63,11 @@ impl Transcripts {
                 Ok(ToFrontend::Catalog(catalog, document)) => Ingest::Catalog(catalog, document),
                 Ok(ToFrontend::Echoed(echoed)) => {
                     self.echoes.answered(echoed);
-                    settled.push((delivery, Settled::Done));
+                    settled.push((delivery, Settlement::Acknowledge));
                     continue;
                 }
                 Err(error) => {
-                    settled.push((delivery, Settled::Bury(error.code(), error.to_string())));
+                    settled.push((delivery, Settlement::DeadLetter(error.code(), error.to_string())));
                     continue;
                 }
             };
@@ -83,7 +83,7 @@ impl Transcripts {
 
     /// Stores messages in their order, however long the disk is full. Nothing is acknowledged meanwhile, and the
     /// broker delivers no more than the prefetch. `None` when it was cancelled before that.
-    async fn keep_at_it(&self, messages: Vec<Ingest>, cancel: &CancellationToken) -> Option<Vec<Settled>> {
+    async fn keep_at_it(&self, messages: Vec<Ingest>, cancel: &CancellationToken) -> Option<Vec<Settlement>> {
         let messages: Arc<[Ingest]> = messages.into();
         if let Ok(settled) = self.store_when_possible(&messages, cancel).await? {
             return Some(settled);
@@ -94,7 +94,7 @@ impl Transcripts {
             let alone: Arc<[Ingest]> = Arc::new([message.clone()]);
             match self.store_when_possible(&alone, cancel).await? {
                 Ok(verdict) => settled.extend(verdict),
-                Err(error) => settled.push(Settled::Bury(Code::Internal, error.to_string())),
+                Err(error) => settled.push(Settlement::DeadLetter(Code::Internal, error.to_string())),
             }
         }
         Some(settled)
@@ -104,11 +104,11 @@ impl Transcripts {
         &self,
         messages: &Arc<[Ingest]>,
         cancel: &CancellationToken,
-    ) -> Option<Result<Vec<Settled>, StoreError>> {
+    ) -> Option<Result<Vec<Settlement>, StoreError>> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.store.write(Arc::clone(messages)).await {
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     tracing::warn!(error = %error, ?pause, "what nodes sent can't be stored; it is tried again");
                     tokio::select! {
                         () = cancel.cancelled() => return None,
@@ -122,10 +122,10 @@ impl Transcripts {
     }
 }
 
-async fn settle(delivery: Delivery, verdict: Settled) {
+async fn settle(delivery: Delivery, verdict: Settlement) {
     let result = match verdict {
-        Settled::Done => delivery.done().await,
-        Settled::Bury(code, reason) => delivery.bury(code.as_str(), &reason).await,
+        Settlement::Acknowledge => delivery.ack().await,
+        Settlement::DeadLetter(code, reason) => delivery.dead_letter(code.as_str(), &reason).await,
     };
     if let Err(error) = result {
         // It comes again, and is known then.

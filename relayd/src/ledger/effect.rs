@@ -7,7 +7,7 @@ use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Reason, State};
 
-use super::machine::Standing;
+use super::machine::OperationStatus;
 
 /// Who a ledger row names when relayd itself moved an Operation.
 pub const RELAYD: &str = "relayd";
@@ -16,7 +16,7 @@ pub const FRONTEND: &str = "frontend";
 
 /// What has to be done about it. Rows are written in the same transaction, messages go after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum LedgerEffect {
     /// Hand the current attempt to the broker.
     Publish,
     /// Tell a node that it may start the current attempt, or go on with it.
@@ -47,11 +47,11 @@ pub enum Effect {
     /// Let go of every lock, held or waited for.
     ReleaseLocks,
     /// Wait for every lock, and take them if they are free.
-    LineUp,
+    RequestLocks,
     /// Let go of what earlier attempts have finished, so that the next one does it again.
     ForgetDone,
-    /// Let [`Event::RetryDue`] happen next, in the same transaction.
-    TryAgain {
+    /// Let [`LedgerEvent::RetryDue`] happen next, in the same transaction.
+    ScheduleRetry {
         /// How long to wait.
         after: Duration,
     },
@@ -87,9 +87,9 @@ pub enum Refusal {
 
 /// What an event leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct Transition {
     /// Where the Operation stands now.
-    pub standing: Standing,
+    pub status: OperationStatus,
     /// What has to be done.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<LedgerEffect>,
 }

@@ -6,8 +6,8 @@ use aegir_protocol::code::Code;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, Reason, State};
 
-use super::effect::{Effect, FRONTEND, LedgerRow, RELAYD, Refusal, Step};
-use super::machine::{Phase, Standing, Terms, phase};
+use super::effect::{FRONTEND, LedgerEffect, LedgerRow, RELAYD, Refusal, Transition};
+use super::machine::{OperationStatus, Phase, RetryPolicy, phase};
 
 /// How often what was lost under a lease is tried at most: a backend that loses everything is not to be given
 /// the same for ever.
@@ -15,29 +15,29 @@ const LOST_ATTEMPTS: u32 = 5;
 /// The longest wait before a further attempt.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn end(standing: &Standing, outcome: Outcome, reason: &Reason, source: &str) -> Step {
+pub(super) fn end(status: &OperationStatus, outcome: Outcome, reason: &Reason, source: &str) -> Transition {
     let state = State::from(outcome);
     let row = LedgerRow { state, reason: Some(reason.clone()), source: source.to_owned() };
-    let effects = [Effect::Record(row), Effect::ReleaseLocks];
-    let retry = retry_after(standing, outcome, reason).map(|after| Effect::TryAgain { after });
-    Step {
-        standing: Standing { state, published: true, backoff: None, ..standing.clone() },
+    let effects = [LedgerEffect::Record(row), LedgerEffect::ReleaseLocks];
+    let retry = retry_after(status, outcome, reason).map(|after| LedgerEffect::ScheduleRetry { after });
+    Transition {
+        status: OperationStatus { state, published: true, backoff: None, ..status.clone() },
         effects: effects.into_iter().chain(retry).collect(),
     }
 }
 
 /// How long after this end a further attempt begins by itself, if one does. What somebody has called off stays
 /// where it is, and what somebody must look at.
-fn retry_after(standing: &Standing, outcome: Outcome, reason: &Reason) -> Option<Duration> {
-    let terms = standing.terms;
+fn retry_after(status: &OperationStatus, outcome: Outcome, reason: &Reason) -> Option<Duration> {
+    let retry_policy = status.retry_policy;
     let (attempts, first) = match outcome {
-        Outcome::Lost => (terms.lease.map(|_| LOST_ATTEMPTS)?, Duration::ZERO),
+        Outcome::Lost => (retry_policy.lease.map(|_| LOST_ATTEMPTS)?, Duration::ZERO),
         Outcome::Failed if waits_for_somebody(reason) => return None,
-        Outcome::Failed => terms.retries?,
+        Outcome::Failed => retry_policy.retries?,
         Outcome::Succeeded | Outcome::Canceled | Outcome::Rejected => return None,
     };
-    let attempt = standing.attempt.get();
-    if standing.cancel.is_some() || attempt >= attempts {
+    let attempt = status.attempt.get();
+    if status.cancel.is_some() || attempt >= attempts {
         return None;
     }
     let doubled = first.saturating_mul(1 << (attempt - 1).min(31));
@@ -49,52 +49,55 @@ fn waits_for_somebody(reason: &Reason) -> bool {
     [Code::AttentionNeeded, Code::PlanChanged].iter().any(|code| reason.code == code.as_str())
 }
 
-pub(super) fn lease_over(standing: &Standing) -> Step {
-    if phase(standing.state) != Phase::Held {
-        return Step { standing: standing.clone(), effects: Vec::new() };
+pub(super) fn lease_over(status: &OperationStatus) -> Transition {
+    if phase(status.state) != Phase::Held {
+        return Transition { status: status.clone(), effects: Vec::new() };
     }
-    let node = standing.node.as_ref().map_or("its node", NodeName::as_str);
+    let node = status.node.as_ref().map_or("its node", NodeName::as_str);
     let message = format!(
         "{node} has been silent for longer than the lease of attempt {}, which can't act any more",
-        standing.attempt
+        status.attempt
     );
-    end(standing, Outcome::Lost, &Code::LeaseExpired.because(message), RELAYD)
+    end(status, Outcome::Lost, &Code::LeaseExpired.because(message), RELAYD)
 }
 
-pub(super) fn declare_lost(standing: &Standing, by: Option<&str>) -> Result<Step, Refusal> {
-    match phase(standing.state) {
-        Phase::Ended => Err(Refusal::AlreadyEnded(standing.state)),
-        Phase::Open => Err(Refusal::NotStarted(standing.state)),
+pub(super) fn declare_lost(status: &OperationStatus, by: Option<&str>) -> Result<Transition, Refusal> {
+    match phase(status.state) {
+        Phase::Ended => Err(Refusal::AlreadyEnded(status.state)),
+        Phase::Open => Err(Refusal::NotStarted(status.state)),
         Phase::Held => {
             let message =
-                format!("{} said that attempt {} is lost", by.unwrap_or("an operator"), standing.attempt);
+                format!("{} said that attempt {} is lost", by.unwrap_or("an operator"), status.attempt);
             // Whoever says so decides, too, whether it is tried again.
-            let terms = Terms { lease: None, ..standing.terms };
-            let told = Standing { terms, ..standing.clone() };
+            let retry_policy = RetryPolicy { lease: None, ..status.retry_policy };
+            let told = OperationStatus { retry_policy, ..status.clone() };
             let step = end(&told, Outcome::Lost, &Code::DeclaredLost.because(message), FRONTEND);
-            Ok(Step { standing: Standing { terms: standing.terms, ..step.standing }, ..step })
+            Ok(Transition {
+                status: OperationStatus { retry_policy: status.retry_policy, ..step.status },
+                ..step
+            })
         }
     }
 }
 
 pub(super) fn retry_requested(
-    standing: &Standing,
+    status: &OperationStatus,
     by: Option<&str>,
     from_start: bool,
-) -> Result<Step, Refusal> {
-    match standing.state {
+) -> Result<Transition, Refusal> {
+    match status.state {
         State::Waiting | State::Queued | State::Claimed | State::Running => {
-            Err(Refusal::NotEnded(standing.state))
+            Err(Refusal::NotEnded(status.state))
         }
         State::Succeeded => Err(Refusal::NothingToRetry),
         State::Failed | State::Canceled | State::Rejected | State::Lost => {
             let asked = by.map_or("a further attempt was asked for".to_owned(), |by| {
                 format!("{by} asked for a further attempt")
             });
-            let message = format!("{asked}; attempt {} ended as {}", standing.attempt, standing.state);
-            let mut step = again(standing, Code::TriedAgain.because(message), FRONTEND, None);
+            let message = format!("{asked}; attempt {} ended as {}", status.attempt, status.state);
+            let mut step = next_attempt(status, Code::TriedAgain.because(message), FRONTEND, None);
             if from_start {
-                step.effects.insert(0, Effect::ForgetDone);
+                step.effects.insert(0, LedgerEffect::ForgetDone);
             }
             Ok(step)
         }
@@ -102,13 +105,22 @@ pub(super) fn retry_requested(
 }
 
 /// The next attempt, with the same input.
-pub(super) fn again(standing: &Standing, reason: Reason, source: &str, backoff: Option<Duration>) -> Step {
+pub(super) fn next_attempt(
+    status: &OperationStatus,
+    reason: Reason,
+    source: &str,
+    backoff: Option<Duration>,
+) -> Transition {
     let row = LedgerRow { state: State::Waiting, reason: Some(reason), source: source.to_owned() };
     let backoff = backoff.filter(|after| !after.is_zero());
-    let line_up = backoff.is_none().then_some(Effect::LineUp);
-    Step {
-        standing: Standing { attempt: standing.attempt.next(), backoff, ..Standing::new(standing.terms) },
-        effects: std::iter::once(Effect::Record(row)).chain(line_up).collect(),
+    let line_up = backoff.is_none().then_some(LedgerEffect::RequestLocks);
+    Transition {
+        status: OperationStatus {
+            attempt: status.attempt.next(),
+            backoff,
+            ..OperationStatus::new(status.retry_policy)
+        },
+        effects: std::iter::once(LedgerEffect::Record(row)).chain(line_up).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use aegir_protocol::state::{Outcome, Reason};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum LedgerEvent {
     /// Every lock that it needs is held for it.
     LocksTaken,
     /// The broker has confirmed an attempt.

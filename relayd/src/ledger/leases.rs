@@ -15,7 +15,7 @@ use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, State};
 use proptest::prelude::*;
 
-use super::{Effect, Event, Standing, Terms, step};
+use super::{LedgerEffect, LedgerEvent, OperationStatus, RetryPolicy, step};
 
 const LEASE: u64 = 10;
 const MARGIN: u64 = 2;
@@ -58,8 +58,8 @@ enum Broken {
 struct World {
     broken: Broken,
     now: u64,
-    relayd: Standing,
-    deadlines: BTreeMap<Attempt, (u64, Event)>,
+    relayd: OperationStatus,
+    deadlines: BTreeMap<Attempt, (u64, LedgerEvent)>,
     network: Vec<Message>,
     nodes: [BTreeMap<Attempt, Held>; 2],
     starts: BTreeMap<Attempt, u32>,
@@ -75,33 +75,33 @@ fn moment(seconds: u64) -> BootTime {
 
 impl World {
     fn new(broken: Broken) -> Self {
-        let terms = Terms { lease: Some(Duration::from_secs(LEASE)), retries: None };
+        let retry_policy = RetryPolicy { lease: Some(Duration::from_secs(LEASE)), retries: None };
         let mut world = Self {
             broken,
             now: 0,
-            relayd: Standing::new(terms),
+            relayd: OperationStatus::new(retry_policy),
             deadlines: BTreeMap::new(),
             network: Vec::new(),
             nodes: [BTreeMap::new(), BTreeMap::new()],
             starts: BTreeMap::new(),
         };
-        world.happen(&Event::LocksTaken);
+        world.apply_event(&LedgerEvent::LocksTaken);
         world
     }
 
     /// Lets an event happen in relayd, and sends what follows from it.
-    fn happen(&mut self, event: &Event) {
+    fn apply_event(&mut self, event: &LedgerEvent) {
         let Ok(step) = step(&self.relayd, event) else { return };
-        let changed = step.standing != self.relayd;
-        self.relayd = step.standing;
+        let changed = step.status != self.relayd;
+        self.relayd = step.status;
         if changed && let Some((after, event)) = self.relayd.deadline() {
             let at = self.now + after.as_secs() + MARGIN;
             let first = self.deadlines.contains_key(&self.relayd.attempt);
             match (self.broken, event) {
-                (Broken::RenewalsForgotten, Event::LeaseOver { attempt, .. }) if first => {
+                (Broken::RenewalsForgotten, LedgerEvent::LeaseOver { attempt, .. }) if first => {
                     let grants = self.relayd.grants;
                     if let Some((_, event)) = self.deadlines.get_mut(&attempt) {
-                        *event = Event::LeaseOver { attempt, grants };
+                        *event = LedgerEvent::LeaseOver { attempt, grants };
                     }
                 }
                 (_, event) => drop(self.deadlines.insert(self.relayd.attempt, (at, event))),
@@ -110,24 +110,26 @@ impl World {
         let mut next = Vec::new();
         for effect in step.effects {
             match effect {
-                Effect::Publish => self.network.push(Message::Operation { attempt: self.relayd.attempt }),
-                Effect::Grant { node, asked_at } => {
+                LedgerEffect::Publish => {
+                    self.network.push(Message::Operation { attempt: self.relayd.attempt });
+                }
+                LedgerEffect::Grant { node, asked_at } => {
                     let node = usize::from(node == name(1));
                     let (attempt, asked_at) = (self.relayd.attempt, asked_at.milliseconds);
                     self.network.push(Message::Grant { attempt, node, asked_at });
                 }
-                Effect::TryAgain { after } => next.push(Event::RetryDue { after }),
-                Effect::LineUp => next.push(Event::LocksTaken),
+                LedgerEffect::ScheduleRetry { after } => next.push(LedgerEvent::RetryDue { after }),
+                LedgerEffect::RequestLocks => next.push(LedgerEvent::LocksTaken),
                 // A refusal or a cancel could only make a node stop earlier.
-                Effect::Refuse { .. }
-                | Effect::SendCancel { .. }
-                | Effect::ReleaseLocks
-                | Effect::ForgetDone
-                | Effect::Record(_) => {}
+                LedgerEffect::Refuse { .. }
+                | LedgerEffect::SendCancel { .. }
+                | LedgerEffect::ReleaseLocks
+                | LedgerEffect::ForgetDone
+                | LedgerEffect::Record(_) => {}
             }
         }
         for event in next {
-            self.happen(&event);
+            self.apply_event(&event);
         }
     }
 
@@ -140,17 +142,22 @@ impl World {
             }
             Message::Claim { attempt, node, asked_at } => {
                 let asked_at = moment(asked_at);
-                self.happen(&Event::Claimed { attempt, node: name(node), asked_at, paused: false });
+                self.apply_event(&LedgerEvent::Claimed {
+                    attempt,
+                    node: name(node),
+                    asked_at,
+                    paused: false,
+                });
             }
             Message::Grant { attempt, node, asked_at } => self.granted(attempt, node, asked_at),
             Message::Finished { attempt, node } => {
                 let (outcome, reason) = (Outcome::Succeeded, Code::Completed.because("done"));
-                self.happen(&Event::Started { attempt, node: name(node) });
-                self.happen(&Event::Finished { attempt, node: name(node), outcome, reason });
+                self.apply_event(&LedgerEvent::Started { attempt, node: name(node) });
+                self.apply_event(&LedgerEvent::Finished { attempt, node: name(node), outcome, reason });
             }
             Message::Gone { attempt, node } => {
                 let (outcome, reason) = (Outcome::Lost, Code::RunnerGone.because("gone"));
-                self.happen(&Event::Reported { attempt, node: name(node), outcome, reason });
+                self.apply_event(&LedgerEvent::Reported { attempt, node: name(node), outcome, reason });
             }
         }
     }
@@ -190,7 +197,7 @@ impl World {
                         self.deadlines.values().filter(|(at, _)| *at <= self.now).cloned().collect();
                     self.deadlines.retain(|_, (at, _)| *at > self.now);
                     for (_, event) in due {
-                        self.happen(&event);
+                        self.apply_event(&event);
                     }
                 }
             }

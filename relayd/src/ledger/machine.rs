@@ -12,13 +12,13 @@ use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, Reason, State};
 
-use super::effect::{Effect, FRONTEND, LedgerRow, RELAYD, Refusal, Step};
-use super::ends::{again, canceled, declare_lost, end, lease_over, retry_requested};
-use super::event::Event;
+use super::effect::{FRONTEND, LedgerEffect, LedgerRow, RELAYD, Refusal, Transition};
+use super::ends::{canceled, declare_lost, end, lease_over, next_attempt, retry_requested};
+use super::event::LedgerEvent;
 
 /// Where an Operation stands: all that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct OperationStatus {
     /// The current attempt.
     pub attempt: Attempt,
     /// Its state.
@@ -34,12 +34,12 @@ pub struct Standing {
     /// Set while it waits for its time, and not yet for its locks.
     pub backoff: Option<Duration>,
     /// What its manifest says about trying again. Never changes.
-    pub terms: Terms,
+    pub retry_policy: RetryPolicy,
 }
 
 /// What an Operation's manifest says about trying again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct RetryPolicy {
     /// How long an attempt may go on without word from relayd. Only what can be tried again without harm has one.
     pub lease: Option<Duration>,
     /// How often it is tried at most when attempts fail, and how long after the first failure.
@@ -53,10 +53,10 @@ pub struct CancelRequested {
     pub by: Option<String>,
 }
 
-impl Standing {
+impl OperationStatus {
     /// Where a new Operation stands, before its locks were looked at.
     #[must_use]
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(retry_policy: RetryPolicy) -> Self {
         Self {
             attempt: Attempt::FIRST,
             state: State::Waiting,
@@ -65,18 +65,20 @@ impl Standing {
             cancel: None,
             grants: 0,
             backoff: None,
-            terms,
+            retry_policy,
         }
     }
 
     /// What is going to happen if nothing else happens before, and how long after it was last granted or began to
     /// wait.
     #[must_use]
-    pub fn deadline(&self) -> Option<(Duration, Event)> {
+    pub fn deadline(&self) -> Option<(Duration, LedgerEvent)> {
         let attempt = self.attempt;
-        match (phase(self.state), self.backoff, self.terms.lease) {
-            (Phase::Open, Some(after), _) => Some((after, Event::BackoffOver { attempt })),
-            (Phase::Held, _, Some(lease)) => Some((lease, Event::LeaseOver { attempt, grants: self.grants })),
+        match (phase(self.state), self.backoff, self.retry_policy.lease) {
+            (Phase::Open, Some(after), _) => Some((after, LedgerEvent::BackoffOver { attempt })),
+            (Phase::Held, _, Some(lease)) => {
+                Some((lease, LedgerEvent::LeaseOver { attempt, grants: self.grants }))
+            }
             (Phase::Open | Phase::Held | Phase::Ended, _, _) => None,
         }
     }
@@ -106,12 +108,12 @@ pub(super) fn phase(state: State) -> Phase {
 /// # Errors
 /// When the event is a person's wish that can't be met. Events from nodes are never refused in this way: what
 /// comes too late, twice or from the wrong node changes nothing, and a claim gets its answer as an effect.
-pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
-    let same = || Ok(Step { standing: standing.clone(), effects: Vec::new() });
-    let current = |attempt: &Attempt| *attempt == standing.attempt;
+pub fn step(status: &OperationStatus, event: &LedgerEvent) -> Result<Transition, Refusal> {
+    let same = || Ok(Transition { status: status.clone(), effects: Vec::new() });
+    let current = |attempt: &Attempt| *attempt == status.attempt;
     match event {
-        Event::LocksTaken => match standing.state {
-            State::Waiting => Ok(queue(standing)),
+        LedgerEvent::LocksTaken => match status.state {
+            State::Waiting => Ok(queue(status)),
             State::Queued
             | State::Claimed
             | State::Running
@@ -121,86 +123,93 @@ pub fn step(standing: &Standing, event: &Event) -> Result<Step, Refusal> {
             | State::Rejected
             | State::Lost => same(),
         },
-        Event::Published { attempt } if current(attempt) => {
-            Ok(Step { standing: Standing { published: true, ..standing.clone() }, effects: Vec::new() })
-        }
-        Event::Unclaimed { attempt } if current(attempt) && standing.state == State::Queued => Ok(Step {
-            standing: Standing { published: false, ..standing.clone() },
-            effects: vec![Effect::Publish],
+        LedgerEvent::Published { attempt } if current(attempt) => Ok(Transition {
+            status: OperationStatus { published: true, ..status.clone() },
+            effects: Vec::new(),
         }),
-        Event::Claimed { attempt, node, asked_at, paused } => {
-            Ok(claim(standing, *attempt, node, *asked_at, *paused))
+        LedgerEvent::Unclaimed { attempt } if current(attempt) && status.state == State::Queued => {
+            Ok(Transition {
+                status: OperationStatus { published: false, ..status.clone() },
+                effects: vec![LedgerEffect::Publish],
+            })
         }
-        Event::PlanOvertaken { attempt, other } if current(attempt) && standing.state == State::Queued => {
-            let message = format!("Operation {other} on the same target has come after the plan: plan again");
-            Ok(end(standing, Outcome::Rejected, &Code::PlanChanged.because(message), RELAYD))
+        LedgerEvent::Claimed { attempt, node, asked_at, paused } => {
+            Ok(claim(status, *attempt, node, *asked_at, *paused))
         }
-        Event::Started { attempt, node } if current(attempt) && may_speak(standing, node) => {
-            Ok(start(standing, node))
-        }
-        Event::Finished { attempt, node, outcome, reason }
-            if current(attempt) && may_speak(standing, node) =>
+        LedgerEvent::PlanOvertaken { attempt, other }
+            if current(attempt) && status.state == State::Queued =>
         {
-            Ok(end(standing, *outcome, reason, node.as_str()))
+            let message = format!("Operation {other} on the same target has come after the plan: plan again");
+            Ok(end(status, Outcome::Rejected, &Code::PlanChanged.because(message), RELAYD))
+        }
+        LedgerEvent::Started { attempt, node } if current(attempt) && may_speak(status, node) => {
+            Ok(start(status, node))
+        }
+        LedgerEvent::Finished { attempt, node, outcome, reason }
+            if current(attempt) && may_speak(status, node) =>
+        {
+            Ok(end(status, *outcome, reason, node.as_str()))
         }
         #[cfg(feature = "chaos-bugs")]
-        Event::LeaseOver { attempt, .. }
+        LedgerEvent::LeaseOver { attempt, .. }
             if current(attempt) && crate::bugs::Bug::ForgetTheLease.is_awake() =>
         {
-            Ok(lease_over(standing))
+            Ok(lease_over(status))
         }
-        Event::LeaseOver { attempt, grants }
-            if current(attempt) && *grants == standing.grants && standing.terms.lease.is_some() =>
+        LedgerEvent::LeaseOver { attempt, grants }
+            if current(attempt) && *grants == status.grants && status.retry_policy.lease.is_some() =>
         {
-            Ok(lease_over(standing))
+            Ok(lease_over(status))
         }
-        Event::BackoffOver { attempt } if current(attempt) && standing.backoff.is_some() => Ok(Step {
-            standing: Standing { backoff: None, ..standing.clone() },
-            effects: vec![Effect::LineUp],
-        }),
-        Event::RetryRequested { by, from_start } => retry_requested(standing, by.as_deref(), *from_start),
-        Event::RetryDue { after } if phase(standing.state) == Phase::Ended => {
-            let (attempt, next) = (standing.attempt, standing.attempt.next());
+        LedgerEvent::BackoffOver { attempt } if current(attempt) && status.backoff.is_some() => {
+            Ok(Transition {
+                status: OperationStatus { backoff: None, ..status.clone() },
+                effects: vec![LedgerEffect::RequestLocks],
+            })
+        }
+        LedgerEvent::RetryRequested { by, from_start } => retry_requested(status, by.as_deref(), *from_start),
+        LedgerEvent::RetryDue { after } if phase(status.state) == Phase::Ended => {
+            let (attempt, next) = (status.attempt, status.attempt.next());
             let when = match after.as_secs() {
                 0 => "follows".to_owned(),
                 seconds => format!("begins in {seconds} s at the earliest"),
             };
-            let message = format!("attempt {attempt} ended as {}; attempt {next} {when}", standing.state);
-            Ok(again(standing, Code::TriedAgain.because(message), RELAYD, Some(*after)))
+            let message = format!("attempt {attempt} ended as {}; attempt {next} {when}", status.state);
+            Ok(next_attempt(status, Code::TriedAgain.because(message), RELAYD, Some(*after)))
         }
-        Event::DeclaredLost { by } => declare_lost(standing, by.as_deref()),
+        LedgerEvent::DeclaredLost { by } => declare_lost(status, by.as_deref()),
         // Only a transcript can say that everything went well.
-        Event::Reported { outcome: Outcome::Succeeded, .. } => same(),
-        Event::Reported { attempt, node, outcome, reason }
-            if current(attempt) && may_speak(standing, node) =>
+        LedgerEvent::Reported { outcome: Outcome::Succeeded, .. } => same(),
+        LedgerEvent::Reported { attempt, node, outcome, reason }
+            if current(attempt) && may_speak(status, node) =>
         {
-            Ok(end(standing, *outcome, reason, node.as_str()))
+            Ok(end(status, *outcome, reason, node.as_str()))
         }
-        Event::Seen { attempt, node } => Ok(Step {
-            effects: should_stop(standing, *attempt, node).into_iter().collect(),
-            standing: standing.clone(),
+        LedgerEvent::Seen { attempt, node } => Ok(Transition {
+            effects: should_stop(status, *attempt, node).into_iter().collect(),
+            status: status.clone(),
         }),
-        Event::CancelRequested { by } => cancel(standing, by.as_deref()),
+        LedgerEvent::CancelRequested { by } => cancel(status, by.as_deref()),
         // About an attempt that is not the current one, or from a node that does not have it.
-        Event::Published { .. }
-        | Event::Unclaimed { .. }
-        | Event::PlanOvertaken { .. }
-        | Event::Started { .. }
-        | Event::Finished { .. }
-        | Event::Reported { .. }
-        | Event::LeaseOver { .. }
-        | Event::BackoffOver { .. }
-        | Event::RetryDue { .. } => same(),
+        LedgerEvent::Published { .. }
+        | LedgerEvent::Unclaimed { .. }
+        | LedgerEvent::PlanOvertaken { .. }
+        | LedgerEvent::Started { .. }
+        | LedgerEvent::Finished { .. }
+        | LedgerEvent::Reported { .. }
+        | LedgerEvent::LeaseOver { .. }
+        | LedgerEvent::BackoffOver { .. }
+        | LedgerEvent::RetryDue { .. } => same(),
     }
 }
 
 /// Whether what a node says about the current attempt counts. Of a queued one any node may say that it can't
 /// make Tasks of it; and should relayd's store be an older copy that does not know of the claim, then a runner
 /// that is alive is a fact, and granting the attempt to somebody else would run it twice.
-fn may_speak(standing: &Standing, node: &NodeName) -> bool {
-    match standing.state {
+fn may_speak(status: &OperationStatus, node: &NodeName) -> bool {
+    match status.state {
         State::Queued => true,
-        State::Claimed | State::Running => standing.node.as_ref() == Some(node),
+        State::Claimed | State::Running => status.node.as_ref() == Some(node),
         State::Waiting
         | State::Succeeded
         | State::Failed
@@ -210,124 +219,138 @@ fn may_speak(standing: &Standing, node: &NodeName) -> bool {
     }
 }
 
-fn queue(standing: &Standing) -> Step {
+fn queue(status: &OperationStatus) -> Transition {
     let row = LedgerRow { state: State::Queued, reason: None, source: RELAYD.to_owned() };
-    Step {
-        standing: Standing { state: State::Queued, published: false, ..standing.clone() },
-        effects: vec![Effect::Record(row), Effect::Publish],
+    Transition {
+        status: OperationStatus { state: State::Queued, published: false, ..status.clone() },
+        effects: vec![LedgerEffect::Record(row), LedgerEffect::Publish],
     }
 }
 
-fn claim(standing: &Standing, attempt: Attempt, node: &NodeName, asked_at: BootTime, paused: bool) -> Step {
-    let refuse = |reason: Reason| Effect::Refuse { node: node.clone(), attempt, reason };
-    let unchanged = |effects| Step { standing: standing.clone(), effects };
-    if attempt != standing.attempt {
-        let message = format!("attempt {attempt} is not the current one, which is {}", standing.attempt);
+fn claim(
+    status: &OperationStatus,
+    attempt: Attempt,
+    node: &NodeName,
+    asked_at: BootTime,
+    paused: bool,
+) -> Transition {
+    let refuse = |reason: Reason| LedgerEffect::Refuse { node: node.clone(), attempt, reason };
+    let unchanged = |effects| Transition { status: status.clone(), effects };
+    if attempt != status.attempt {
+        let message = format!("attempt {attempt} is not the current one, which is {}", status.attempt);
         return unchanged(vec![refuse(Code::ClaimRefused.because(message))]);
     }
-    match standing.state {
+    match status.state {
         State::Waiting => {
             let message = "the Operation waits for its locks and was not handed out".to_owned();
             unchanged(vec![refuse(Code::ClaimRefused.because(message))])
         }
         // The node lets go of it without a report; it is published again when the pause is over.
-        State::Queued if paused => Step {
-            standing: Standing { published: false, ..standing.clone() },
+        State::Queued if paused => Transition {
+            status: OperationStatus { published: false, ..status.clone() },
             effects: vec![refuse(
                 Code::BackendPaused.because("the backend is paused; it is handed out again later"),
             )],
         },
         State::Queued => {
             let row = LedgerRow { state: State::Claimed, reason: None, source: node.to_string() };
-            Step {
-                standing: Standing {
+            Transition {
+                status: OperationStatus {
                     state: State::Claimed,
                     node: Some(node.clone()),
                     published: true,
-                    grants: standing.grants + 1,
-                    ..standing.clone()
+                    grants: status.grants + 1,
+                    ..status.clone()
                 },
-                effects: vec![Effect::Record(row), Effect::Grant { node: node.clone(), asked_at }],
+                effects: vec![
+                    LedgerEffect::Record(row),
+                    LedgerEffect::Grant { node: node.clone(), asked_at },
+                ],
             }
         }
-        State::Claimed | State::Running => match (&standing.node, &standing.cancel) {
-            (Some(holder), None) if holder == node => Step {
-                standing: Standing { grants: standing.grants.saturating_add(1), ..standing.clone() },
-                effects: vec![Effect::Grant { node: node.clone(), asked_at }],
+        State::Claimed | State::Running => match (&status.node, &status.cancel) {
+            (Some(holder), None) if holder == node => Transition {
+                status: OperationStatus { grants: status.grants.saturating_add(1), ..status.clone() },
+                effects: vec![LedgerEffect::Grant { node: node.clone(), asked_at }],
             },
             // The node may have started it after all, if this claim has crossed our grant. So it stays the
             // node's until the node says how it ended, and the answer is the cancel alone: a node that is
             // refused lets go of the attempt without a report, and the Operation would never end.
-            (Some(holder), Some(cancel)) if holder == node => {
-                unchanged(vec![Effect::SendCancel { node: node.clone(), attempt, by: cancel.by.clone() }])
-            }
+            (Some(holder), Some(cancel)) if holder == node => unchanged(vec![LedgerEffect::SendCancel {
+                node: node.clone(),
+                attempt,
+                by: cancel.by.clone(),
+            }]),
             #[cfg(feature = "chaos-bugs")]
             (Some(_), None) if crate::bugs::Bug::GrantTwice.is_awake() => {
-                unchanged(vec![Effect::Grant { node: node.clone(), asked_at }])
+                unchanged(vec![LedgerEffect::Grant { node: node.clone(), asked_at }])
             }
             (Some(_) | None, _) => {
-                let holder = standing.node.as_ref().map_or("another node", NodeName::as_str);
+                let holder = status.node.as_ref().map_or("another node", NodeName::as_str);
                 unchanged(vec![refuse(Code::ClaimRefused.because(format!("{holder} has this attempt")))])
             }
         },
         State::Canceled => unchanged(vec![refuse(canceled(None, ""))]),
         State::Succeeded | State::Failed | State::Rejected | State::Lost => {
-            let message = format!("the Operation has ended: {}", standing.state);
+            let message = format!("the Operation has ended: {}", status.state);
             unchanged(vec![refuse(Code::AlreadyEnded.because(message))])
         }
     }
 }
 
-fn start(standing: &Standing, node: &NodeName) -> Step {
-    if standing.state == State::Running {
-        return Step { standing: standing.clone(), effects: Vec::new() };
+fn start(status: &OperationStatus, node: &NodeName) -> Transition {
+    if status.state == State::Running {
+        return Transition { status: status.clone(), effects: Vec::new() };
     }
     let row = LedgerRow { state: State::Running, reason: None, source: node.to_string() };
-    Step {
-        standing: Standing {
+    Transition {
+        status: OperationStatus {
             state: State::Running,
             node: Some(node.clone()),
             published: true,
-            ..standing.clone()
+            ..status.clone()
         },
-        effects: vec![Effect::Record(row)],
+        effects: vec![LedgerEffect::Record(row)],
     }
 }
 
-fn cancel(standing: &Standing, by: Option<&str>) -> Result<Step, Refusal> {
-    match phase(standing.state) {
-        Phase::Ended => Err(Refusal::AlreadyEnded(standing.state)),
+fn cancel(status: &OperationStatus, by: Option<&str>) -> Result<Transition, Refusal> {
+    match phase(status.state) {
+        Phase::Ended => Err(Refusal::AlreadyEnded(status.state)),
         // A node may have it in its journal by now. It is going to ask before it starts, and be refused.
         Phase::Open => {
             let reason = canceled(by, " before it was started");
-            Ok(end(standing, Outcome::Canceled, &reason, FRONTEND))
+            Ok(end(status, Outcome::Canceled, &reason, FRONTEND))
         }
-        Phase::Held if standing.cancel.is_some() => Err(Refusal::AlreadyCanceled),
+        Phase::Held if status.cancel.is_some() => Err(Refusal::AlreadyCanceled),
         Phase::Held => {
             let by = by.map(str::to_owned);
             let row = LedgerRow {
-                state: standing.state,
+                state: status.state,
                 reason: Some(canceled(by.as_deref(), "; the node is told to stop it")),
                 source: FRONTEND.to_owned(),
             };
-            let attempt = standing.attempt;
-            let send = standing.node.clone().map(|node| Effect::SendCancel { node, attempt, by: by.clone() });
-            let standing = Standing { cancel: Some(CancelRequested { by }), ..standing.clone() };
-            Ok(Step { standing, effects: std::iter::once(Effect::Record(row)).chain(send).collect() })
+            let attempt = status.attempt;
+            let send =
+                status.node.clone().map(|node| LedgerEffect::SendCancel { node, attempt, by: by.clone() });
+            let status = OperationStatus { cancel: Some(CancelRequested { by }), ..status.clone() };
+            Ok(Transition {
+                status,
+                effects: std::iter::once(LedgerEffect::Record(row)).chain(send).collect(),
+            })
         }
     }
 }
 
 /// The order to stop, for a node that still has what it should not have: what was called off, of which the first
 /// order may be lost, or an attempt that was given up while the node was silent.
-fn should_stop(standing: &Standing, attempt: Attempt, node: &NodeName) -> Option<Effect> {
-    let stop = |by| Some(Effect::SendCancel { node: node.clone(), attempt, by });
-    if attempt < standing.attempt || (attempt == standing.attempt && standing.state == State::Lost) {
+fn should_stop(status: &OperationStatus, attempt: Attempt, node: &NodeName) -> Option<LedgerEffect> {
+    let stop = |by| Some(LedgerEffect::SendCancel { node: node.clone(), attempt, by });
+    if attempt < status.attempt || (attempt == status.attempt && status.state == State::Lost) {
         return stop(Some(format!("{RELAYD}, which has given this attempt up")));
     }
-    let held = attempt == standing.attempt
-        && phase(standing.state) == Phase::Held
-        && standing.node.as_ref() == Some(node);
-    let cancel = standing.cancel.as_ref().filter(|_| held)?;
+    let held =
+        attempt == status.attempt && phase(status.state) == Phase::Held && status.node.as_ref() == Some(node);
+    let cancel = status.cancel.as_ref().filter(|_| held)?;
     stop(cancel.by.clone())
 }

@@ -12,6 +12,6 @@ mod leases;
 #[cfg(test)]
 mod orders;
 
-pub use effect::{Effect, FRONTEND, LedgerRow, RELAYD, Refusal, Step};
-pub use event::Event;
-pub use machine::{Standing, Terms, step};
+pub use effect::{FRONTEND, LedgerEffect, LedgerRow, RELAYD, Refusal, Transition};
+pub use event::LedgerEvent;
+pub use machine::{OperationStatus, RetryPolicy, step};

@@ -10,10 +10,10 @@ use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Outcome, State};
 use proptest::prelude::*;
 
-use super::{Effect, Event, Refusal, Standing, Terms, step};
+use super::{LedgerEffect, LedgerEvent, OperationStatus, Refusal, RetryPolicy, step};
 
-const SAFE: Terms =
-    Terms { lease: Some(Duration::from_secs(900)), retries: Some((3, Duration::from_secs(60))) };
+const SAFE: RetryPolicy =
+    RetryPolicy { lease: Some(Duration::from_secs(900)), retries: Some((3, Duration::from_secs(60))) };
 
 fn node(name: &str) -> NodeName {
     name.parse().expect("a node's name")
@@ -27,26 +27,26 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     proptest::sample::select(Outcome::ALL)
 }
 
-fn events() -> impl Strategy<Value = Event> {
+fn events() -> impl Strategy<Value = LedgerEvent> {
     let attempts = (1..5_u32).prop_map(|number| Attempt::new(number).expect("not 0"));
     let nodes = prop_oneof![Just(node("a")), Just(node("b"))];
     (attempts, nodes, outcomes(), 0..4_u32, 0..15).prop_map(move |(attempt, node, outcome, grants, which)| {
         let reason = Code::Completed.because("x");
         match which {
-            0 | 1 => Event::LocksTaken,
-            2 => Event::Published { attempt },
-            3 => Event::Unclaimed { attempt },
-            4 => Event::Started { attempt, node },
-            5 => Event::Finished { attempt, node, outcome, reason },
-            6 => Event::Reported { attempt, node, outcome, reason },
-            7 => Event::Seen { attempt, node },
-            8 => Event::CancelRequested { by: None },
-            9 => Event::LeaseOver { attempt, grants },
-            10 => Event::BackoffOver { attempt },
-            11 => Event::RetryRequested { by: None, from_start: false },
-            12 => Event::DeclaredLost { by: None },
-            13 => Event::PlanOvertaken { attempt, other: OperationId::generate() },
-            _ => Event::Claimed { attempt, node, asked_at: asked_at(), paused: grants == 0 },
+            0 | 1 => LedgerEvent::LocksTaken,
+            2 => LedgerEvent::Published { attempt },
+            3 => LedgerEvent::Unclaimed { attempt },
+            4 => LedgerEvent::Started { attempt, node },
+            5 => LedgerEvent::Finished { attempt, node, outcome, reason },
+            6 => LedgerEvent::Reported { attempt, node, outcome, reason },
+            7 => LedgerEvent::Seen { attempt, node },
+            8 => LedgerEvent::CancelRequested { by: None },
+            9 => LedgerEvent::LeaseOver { attempt, grants },
+            10 => LedgerEvent::BackoffOver { attempt },
+            11 => LedgerEvent::RetryRequested { by: None, from_start: false },
+            12 => LedgerEvent::DeclaredLost { by: None },
+            13 => LedgerEvent::PlanOvertaken { attempt, other: OperationId::generate() },
+            _ => LedgerEvent::Claimed { attempt, node, asked_at: asked_at(), paused: grants == 0 },
         }
     })
 }
@@ -54,7 +54,7 @@ fn events() -> impl Strategy<Value = Event> {
 /// An Operation, and what was promised of it so far.
 #[derive(Debug)]
 struct Watched {
-    standing: Standing,
+    status: OperationStatus,
     /// Whether its locks are held or waited for.
     lined_up: bool,
     granted: BTreeMap<Attempt, NodeName>,
@@ -63,9 +63,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(terms: Terms) -> Self {
+    fn new(retry_policy: RetryPolicy) -> Self {
         Self {
-            standing: Standing::new(terms),
+            status: OperationStatus::new(retry_policy),
             lined_up: true,
             granted: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -74,91 +74,99 @@ impl Watched {
     }
 
     /// Lets an event happen, and what the store lets follow from it.
-    fn happen(&mut self, event: &Event) -> Result<(), TestCaseError> {
+    fn apply_event(&mut self, event: &LedgerEvent) -> Result<(), TestCaseError> {
         // The store only says so of what has lined up.
-        if matches!(event, Event::LocksTaken) && !self.lined_up {
+        if matches!(event, LedgerEvent::LocksTaken) && !self.lined_up {
             return Ok(());
         }
-        let before = self.standing.clone();
+        let before = self.status.clone();
         let step = match step(&before, event) {
             Ok(step) => step,
             Err(refusal) => return self.refused(event, &refusal),
         };
-        if matches!(event, Event::CancelRequested { .. }) {
+        if matches!(event, LedgerEvent::CancelRequested { .. }) {
             self.canceled.insert(before.attempt, ());
         }
-        self.standing = step.standing;
+        self.status = step.status;
         let mut follows = None;
         for effect in &step.effects {
             self.check(effect)?;
             match effect {
-                Effect::TryAgain { after } => follows = Some(Event::RetryDue { after: *after }),
-                Effect::LineUp => {
+                LedgerEffect::ScheduleRetry { after } => {
+                    follows = Some(LedgerEvent::RetryDue { after: *after });
+                }
+                LedgerEffect::RequestLocks => {
                     prop_assert!(!self.lined_up, "lined up twice");
                     self.lined_up = true;
                 }
-                Effect::ReleaseLocks => self.lined_up = false,
+                LedgerEffect::ReleaseLocks => self.lined_up = false,
                 _ => {}
             }
         }
         self.compare(&before, event, &step.effects)?;
         match follows {
-            Some(event) => self.happen(&event),
+            Some(event) => self.apply_event(&event),
             None => Ok(()),
         }
     }
 
-    fn refused(&self, event: &Event, refusal: &Refusal) -> Result<(), TestCaseError> {
+    fn refused(&self, event: &LedgerEvent, refusal: &Refusal) -> Result<(), TestCaseError> {
         let wish = matches!(
             event,
-            Event::CancelRequested { .. } | Event::RetryRequested { .. } | Event::DeclaredLost { .. }
+            LedgerEvent::CancelRequested { .. }
+                | LedgerEvent::RetryRequested { .. }
+                | LedgerEvent::DeclaredLost { .. }
         );
         prop_assert!(wish, "only a person's wish is refused: {:?}", event);
-        let ended = self.ended.get(&self.standing.attempt).copied();
+        let ended = self.ended.get(&self.status.attempt).copied();
         match refusal {
             Refusal::AlreadyEnded(state) => prop_assert_eq!(Some(*state), ended),
-            Refusal::AlreadyCanceled => prop_assert!(self.canceled.contains_key(&self.standing.attempt)),
+            Refusal::AlreadyCanceled => prop_assert!(self.canceled.contains_key(&self.status.attempt)),
             Refusal::NotEnded(_) => prop_assert_eq!(ended, None),
             Refusal::NothingToRetry => prop_assert_eq!(ended, Some(State::Succeeded)),
-            Refusal::NotStarted(_) => prop_assert!(!self.granted.contains_key(&self.standing.attempt)),
+            Refusal::NotStarted(_) => prop_assert!(!self.granted.contains_key(&self.status.attempt)),
         }
         Ok(())
     }
 
-    fn check(&mut self, effect: &Effect) -> Result<(), TestCaseError> {
-        let attempt = self.standing.attempt;
+    fn check(&mut self, effect: &LedgerEffect) -> Result<(), TestCaseError> {
+        let attempt = self.status.attempt;
         match effect {
-            Effect::Grant { node, .. } => {
+            LedgerEffect::Grant { node, .. } => {
                 prop_assert!(!self.ended.contains_key(&attempt), "granted after the end");
                 prop_assert!(!self.canceled.contains_key(&attempt), "granted after it was called off");
                 let first = self.granted.entry(attempt).or_insert_with(|| node.clone());
                 prop_assert_eq!(&*first, node, "two nodes granted");
             }
-            Effect::Record(row) => {
+            LedgerEffect::Record(row) => {
                 prop_assert!(!self.ended.contains_key(&attempt), "a row after the end");
-                prop_assert_eq!(row.state, self.standing.state);
+                prop_assert_eq!(row.state, self.status.state);
                 if row.state.outcome().is_some() {
                     self.ended.insert(attempt, row.state);
                 }
             }
-            Effect::SendCancel { node, attempt: which, .. } => {
-                let given_up = *which < attempt || self.standing.state == State::Lost;
-                let called_off =
-                    self.canceled.contains_key(which) && Some(node) == self.standing.node.as_ref();
+            LedgerEffect::SendCancel { node, attempt: which, .. } => {
+                let given_up = *which < attempt || self.status.state == State::Lost;
+                let called_off = self.canceled.contains_key(which) && Some(node) == self.status.node.as_ref();
                 prop_assert!(given_up || called_off, "{:?} is to stop attempt {}", node, which);
             }
-            Effect::Publish => prop_assert_eq!(self.standing.state, State::Queued),
-            Effect::Refuse { .. }
-            | Effect::ReleaseLocks
-            | Effect::LineUp
-            | Effect::ForgetDone
-            | Effect::TryAgain { .. } => {}
+            LedgerEffect::Publish => prop_assert_eq!(self.status.state, State::Queued),
+            LedgerEffect::Refuse { .. }
+            | LedgerEffect::ReleaseLocks
+            | LedgerEffect::RequestLocks
+            | LedgerEffect::ForgetDone
+            | LedgerEffect::ScheduleRetry { .. } => {}
         }
         Ok(())
     }
 
-    fn compare(&self, before: &Standing, event: &Event, effects: &[Effect]) -> Result<(), TestCaseError> {
-        let after = &self.standing;
+    fn compare(
+        &self,
+        before: &OperationStatus,
+        event: &LedgerEvent,
+        effects: &[LedgerEffect],
+    ) -> Result<(), TestCaseError> {
+        let after = &self.status;
         if after.attempt != before.attempt {
             prop_assert_eq!(after.attempt, before.attempt.next());
             prop_assert!(before.state.outcome().is_some(), "the next attempt before the end of this one");
@@ -171,15 +179,20 @@ impl Watched {
             }
         }
         if after.state != before.state || after.attempt != before.attempt {
-            let rows = effects.iter().filter(|effect| matches!(effect, Effect::Record(_))).count();
+            let rows = effects.iter().filter(|effect| matches!(effect, LedgerEffect::Record(_))).count();
             prop_assert_eq!(rows, 1, "each change of state has its row");
         }
-        let releases = effects.contains(&Effect::ReleaseLocks);
+        let releases = effects.contains(&LedgerEffect::ReleaseLocks);
         let ends = before.state.outcome().is_none() && after.state.outcome().is_some();
         prop_assert_eq!(releases, ends, "locks go with the end and not before");
-        if matches!(event, Event::Claimed { .. }) {
-            let is_answer = |effect: &&Effect| {
-                matches!(effect, Effect::Grant { .. } | Effect::Refuse { .. } | Effect::SendCancel { .. })
+        if matches!(event, LedgerEvent::Claimed { .. }) {
+            let is_answer = |effect: &&LedgerEffect| {
+                matches!(
+                    effect,
+                    LedgerEffect::Grant { .. }
+                        | LedgerEffect::Refuse { .. }
+                        | LedgerEffect::SendCancel { .. }
+                )
             };
             prop_assert_eq!(effects.iter().filter(is_answer).count(), 1, "each claim gets one answer");
         }
@@ -195,101 +208,104 @@ proptest! {
         safe in any::<bool>(),
         events in proptest::collection::vec(events(), 0..60),
     ) {
-        let mut watched = Watched::new(if safe { SAFE } else { Terms::default() });
+        let mut watched = Watched::new(if safe { SAFE } else { RetryPolicy::default() });
         for event in &events {
-            watched.happen(event)?;
+            watched.apply_event(event)?;
         }
     }
 }
 
 /// Where an Operation stands after these events; refused wishes are passed over.
-fn after(events: &[Event]) -> Standing {
+fn after(events: &[LedgerEvent]) -> OperationStatus {
     let mut watched = Watched::new(SAFE);
     for event in events {
-        watched.happen(event).expect("no promise is broken");
+        watched.apply_event(event).expect("no promise is broken");
     }
-    watched.standing
+    watched.status
 }
 
-fn claimed(name: &str) -> Event {
-    Event::Claimed { attempt: Attempt::FIRST, node: node(name), asked_at: asked_at(), paused: false }
+fn claimed(name: &str) -> LedgerEvent {
+    LedgerEvent::Claimed { attempt: Attempt::FIRST, node: node(name), asked_at: asked_at(), paused: false }
 }
 
-fn reported(outcome: Outcome) -> Event {
+fn reported(outcome: Outcome) -> LedgerEvent {
     let reason = Code::Completed.because("x");
-    Event::Reported { attempt: Attempt::FIRST, node: node("a"), outcome, reason }
+    LedgerEvent::Reported { attempt: Attempt::FIRST, node: node("a"), outcome, reason }
 }
 
 #[test]
 fn a_claim_that_crosses_a_cancel_of_what_is_queued_is_refused() {
-    let standing = after(&[Event::LocksTaken, Event::CancelRequested { by: None }]);
-    assert_eq!(standing.state, State::Canceled);
-    let effects = step(&standing, &claimed("a")).expect("an answer").effects;
-    let [Effect::Refuse { reason, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let status = after(&[LedgerEvent::LocksTaken, LedgerEvent::CancelRequested { by: None }]);
+    assert_eq!(status.state, State::Canceled);
+    let effects = step(&status, &claimed("a")).expect("an answer").effects;
+    let [LedgerEffect::Refuse { reason, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(reason.code, Code::CanceledByRequest.as_str());
 }
 
 #[test]
-fn a_repeated_claim_of_what_was_called_off_is_answered_by_the_cancel_alone() {
-    let cancel = Event::CancelRequested { by: None };
-    let standing = after(&[Event::LocksTaken, claimed("a"), cancel]);
+fn a_repeated_claim_of_what_was_canceled_is_answered_by_the_cancel_alone() {
+    let cancel = LedgerEvent::CancelRequested { by: None };
+    let status = after(&[LedgerEvent::LocksTaken, claimed("a"), cancel]);
     // A refusal would make the node let go without a report: the Operation would stay claimed for ever.
-    let effects = step(&standing, &claimed("a")).expect("an answer").effects;
-    assert_eq!(effects, [Effect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by: None }]);
+    let effects = step(&status, &claimed("a")).expect("an answer").effects;
+    assert_eq!(effects, [LedgerEffect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by: None }]);
 }
 
 #[test]
 fn a_cancel_of_what_runs_waits_for_the_node() {
-    let cancel = Event::CancelRequested { by: Some("ann".to_owned()) };
-    let started = Event::Started { attempt: Attempt::FIRST, node: node("a") };
-    let standing = after(&[Event::LocksTaken, claimed("a"), started, cancel]);
-    assert_eq!(standing.state, State::Running);
-    let seen = Event::Seen { attempt: Attempt::FIRST, node: node("a") };
-    let again = step(&standing, &seen).expect("no wish").effects;
+    let cancel = LedgerEvent::CancelRequested { by: Some("ann".to_owned()) };
+    let started = LedgerEvent::Started { attempt: Attempt::FIRST, node: node("a") };
+    let status = after(&[LedgerEvent::LocksTaken, claimed("a"), started, cancel]);
+    assert_eq!(status.state, State::Running);
+    let seen = LedgerEvent::Seen { attempt: Attempt::FIRST, node: node("a") };
+    let again = step(&status, &seen).expect("no wish").effects;
     let by = Some("ann".to_owned());
-    assert_eq!(again, [Effect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by }]);
+    assert_eq!(again, [LedgerEffect::SendCancel { node: node("a"), attempt: Attempt::FIRST, by }]);
 }
 
 #[test]
 fn the_first_claim_wins_and_may_be_repeated() {
-    let standing = after(&[Event::LocksTaken, claimed("a")]);
-    let grant = Effect::Grant { node: node("a"), asked_at: asked_at() };
-    assert_eq!(step(&standing, &claimed("a")).expect("an answer").effects, [grant]);
-    let other = step(&standing, &claimed("b")).expect("an answer").effects;
-    assert!(matches!(&other[..], [Effect::Refuse { .. }]), "{other:?}");
+    let status = after(&[LedgerEvent::LocksTaken, claimed("a")]);
+    let grant = LedgerEffect::Grant { node: node("a"), asked_at: asked_at() };
+    assert_eq!(step(&status, &claimed("a")).expect("an answer").effects, [grant]);
+    let other = step(&status, &claimed("b")).expect("an answer").effects;
+    assert!(matches!(&other[..], [LedgerEffect::Refuse { .. }]), "{other:?}");
 }
 
 #[test]
 fn a_report_never_turns_green() {
-    assert_eq!(after(&[Event::LocksTaken, claimed("a"), reported(Outcome::Succeeded)]).state, State::Claimed);
+    assert_eq!(
+        after(&[LedgerEvent::LocksTaken, claimed("a"), reported(Outcome::Succeeded)]).state,
+        State::Claimed
+    );
 }
 
 #[test]
 fn a_lease_that_is_over_leads_to_the_next_attempt_and_the_late_end_of_the_old_one_to_nothing() {
-    let over = Event::LeaseOver { attempt: Attempt::FIRST, grants: 1 };
-    let events = [Event::LocksTaken, claimed("a"), over, reported(Outcome::Failed)];
-    let standing = after(&events);
-    assert_eq!((standing.attempt.get(), standing.state), (2, State::Waiting));
+    let over = LedgerEvent::LeaseOver { attempt: Attempt::FIRST, grants: 1 };
+    let events = [LedgerEvent::LocksTaken, claimed("a"), over, reported(Outcome::Failed)];
+    let status = after(&events);
+    assert_eq!((status.attempt.get(), status.state), (2, State::Waiting));
     // A grant that came in between is another lease.
-    let renewed = [Event::LocksTaken, claimed("a"), claimed("a"), events[2].clone()];
+    let renewed = [LedgerEvent::LocksTaken, claimed("a"), claimed("a"), events[2].clone()];
     assert_eq!(after(&renewed).state, State::Claimed);
 }
 
 #[test]
 fn what_somebody_calls_off_or_declares_lost_is_not_tried_again_by_itself() {
-    let cancel = Event::CancelRequested { by: None };
-    let standing = after(&[Event::LocksTaken, claimed("a"), cancel, reported(Outcome::Failed)]);
-    assert_eq!((standing.attempt.get(), standing.state), (1, State::Failed));
-    let lost = Event::DeclaredLost { by: None };
-    let standing = after(&[Event::LocksTaken, claimed("a"), lost.clone()]);
-    assert_eq!((standing.attempt.get(), standing.state), (1, State::Lost));
-    let standing = after(&[
-        Event::LocksTaken,
+    let cancel = LedgerEvent::CancelRequested { by: None };
+    let status = after(&[LedgerEvent::LocksTaken, claimed("a"), cancel, reported(Outcome::Failed)]);
+    assert_eq!((status.attempt.get(), status.state), (1, State::Failed));
+    let lost = LedgerEvent::DeclaredLost { by: None };
+    let status = after(&[LedgerEvent::LocksTaken, claimed("a"), lost.clone()]);
+    assert_eq!((status.attempt.get(), status.state), (1, State::Lost));
+    let status = after(&[
+        LedgerEvent::LocksTaken,
         claimed("a"),
         lost,
-        Event::RetryRequested { by: None, from_start: false },
+        LedgerEvent::RetryRequested { by: None, from_start: false },
     ]);
-    assert_eq!((standing.attempt.get(), standing.state), (2, State::Waiting));
+    assert_eq!((status.attempt.get(), status.state), (2, State::Waiting));
 }
 
 #[test]
@@ -299,32 +315,36 @@ fn retries_come_to_an_end_and_wait_longer_each_time() {
     for number in 1..=3 {
         let attempt = Attempt::new(number).expect("not 0");
         for event in [
-            Event::BackoffOver { attempt },
-            Event::LocksTaken,
-            Event::Claimed { attempt, node: node("a"), asked_at: asked_at(), paused: false },
-            Event::Finished {
+            LedgerEvent::BackoffOver { attempt },
+            LedgerEvent::LocksTaken,
+            LedgerEvent::Claimed { attempt, node: node("a"), asked_at: asked_at(), paused: false },
+            LedgerEvent::Finished {
                 attempt,
                 node: node("a"),
                 outcome: Outcome::Failed,
                 reason: Code::TaskFailed.because("x"),
             },
         ] {
-            watched.happen(&event).expect("no promise is broken");
+            watched.apply_event(&event).expect("no promise is broken");
         }
-        waits.push(watched.standing.backoff.map(|wait| wait.as_secs()));
+        waits.push(watched.status.backoff.map(|wait| wait.as_secs()));
     }
     assert_eq!(waits, [Some(60), Some(120), None]);
-    assert_eq!((watched.standing.attempt.get(), watched.standing.state), (3, State::Failed));
+    assert_eq!((watched.status.attempt.get(), watched.status.state), (3, State::Failed));
 }
 
 #[test]
 fn what_somebody_must_look_at_is_not_tried_again_by_itself() {
     let ended = |code: Code| {
         let outcome = Outcome::Failed;
-        let finished =
-            Event::Finished { attempt: Attempt::FIRST, node: node("a"), outcome, reason: code.because("x") };
-        let standing = after(&[Event::LocksTaken, claimed("a"), finished]);
-        (standing.attempt.get(), standing.state)
+        let finished = LedgerEvent::Finished {
+            attempt: Attempt::FIRST,
+            node: node("a"),
+            outcome,
+            reason: code.because("x"),
+        };
+        let status = after(&[LedgerEvent::LocksTaken, claimed("a"), finished]);
+        (status.attempt.get(), status.state)
     };
     assert_eq!(ended(Code::TaskFailed), (2, State::Waiting));
     for code in [Code::AttentionNeeded, Code::PlanChanged] {

@@ -8,7 +8,7 @@ use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList, 
 
 use super::Relay;
 use crate::store::DeadLetterFilter;
-use crate::store::write::DropLetter;
+use crate::store::write::DeleteDeadLetter;
 
 impl Relay {
     /// A page of dead letters, newest first.
@@ -63,7 +63,7 @@ impl Relay {
     }
 
     async fn remove(&self, id: u64) -> Result<bool, Problem> {
-        let removed = self.0.store.write(DropLetter { id }).await?;
+        let removed = self.0.store.write(DeleteDeadLetter { id }).await?;
         self.0.dead_removed.notify_one();
         Ok(removed)
     }
@@ -98,7 +98,7 @@ fn not_published(letter: &DeadLetter, error: &ReplayError) -> Problem {
     let id = letter.id;
     let code = match error {
         ReplayError::Publish(PublishError::Unroutable { .. }) => Code::DeadLetterUnroutable,
-        ReplayError::Publish(error) if error.may_pass() => Code::BrokerUnavailable,
+        ReplayError::Publish(error) if error.is_transient() => Code::BrokerUnavailable,
         ReplayError::Publish(_) | ReplayError::Properties => Code::Internal,
     };
     Problem::new(code, format!("dead letter {id} was not replayed and is still here: {error}"))

@@ -5,7 +5,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::name::{DocumentName, Kind, TargetId};
 use aegir_protocol::request::Accepted;
 
-use super::again::same_again;
+use super::repeat::repeat_request;
 use super::{Relay, no_such_operation};
 
 impl Relay {
@@ -53,6 +53,6 @@ impl Relay {
                 "comes of {name}, which is dangerous: ask for that yourself (`aegir run {name} …`)"
             )));
         }
-        self.submit(same_again(operation, requested_by), None).await
+        self.submit(repeat_request(operation, requested_by), None).await
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Relay;
-use crate::store::write::Keep;
+use crate::store::write::PutSetting;
 use crate::store::{Counters, StoreError};
 
 /// How long the store may take.
@@ -125,7 +125,7 @@ impl Relay {
     /// Writes something and reads it back.
     pub(super) async fn probe_store(&self) -> Result<(), String> {
         let value = sign(jiff::Timestamp::now().as_microsecond());
-        let keep = Keep { name: "probe", value: value.clone(), first_wins: false };
+        let keep = PutSetting { name: "probe", value: value.clone(), first_wins: false };
         let probe = async {
             self.0.store.write(keep).await?;
             self.0.store.setting("probe").await

@@ -1,15 +1,15 @@
 //! The handle that everything which talks to people uses: the API, the page, submissions by AMQP.
 
-mod again;
-mod check;
 mod dead;
+mod diagnosis;
 mod documents;
 mod health;
+mod repeat;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aegir_amqp::Link;
+use aegir_amqp::BrokerSession;
 use aegir_protocol::api::{
     BackendDetail, BackendList, CatalogList, FieldProblem, NodeList, OperationDetail, OperationList,
     OperationSummary, PauseRequest, Problem, SignInLink,
@@ -24,24 +24,27 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::catalogs::Catalogs;
-use crate::deliver::Control;
-use crate::ingest::echoes::Echoes;
+use crate::changes::ChangeNotifier;
+use crate::dispatch::Control;
+use crate::ingest::echoes::PendingEchoes;
 use crate::ingest::nodes::Nodes;
-use crate::ledger::{Event, Refusal};
+use crate::ledger::{LedgerEvent, Refusal};
 use crate::sign_in::{self, Token};
-use crate::store::write::{AddCode, Ask, Asked, EndSession, Pause, RedeemCode, Resume, Submit, Submitted};
+use crate::store::write::{
+    ActionOutcome, AddCode, ApplyAction, EndSession, PauseBackend, RedeemCode, ResumeBackend, Submit,
+    Submitted,
+};
 use crate::store::{OperationFilter, Store, TranscriptPiece};
 use crate::submit::{MacKey, accept, check_key};
-use crate::watchers::Watchers;
 
 pub use health::{Readiness, RelayMetrics};
 
 /// relayd, as those who talk to people have it. Cheap to clone.
 #[derive(Clone)]
-pub struct Relay(pub(crate) Arc<Parts>);
+pub struct Relay(pub(crate) Arc<RelayParts>);
 
 /// What it is made of.
-pub struct Parts {
+pub struct RelayParts {
     /// The frontend that this relayd works for.
     pub frontend: FrontendName,
     /// Who carries out what names no backend.
@@ -51,15 +54,15 @@ pub struct Parts {
     /// What backends can do.
     pub catalogs: Arc<Catalogs>,
     /// Who watches.
-    pub watchers: Arc<Watchers>,
+    pub changes: Arc<ChangeNotifier>,
     /// Who is alive.
     pub nodes: Arc<Nodes>,
     /// Who waits for the answer to an echo.
-    pub echoes: Arc<Echoes>,
+    pub echoes: Arc<PendingEchoes>,
     /// For telling nodes.
     pub control: Control,
     /// The way to the broker.
-    pub link: Link,
+    pub link: BrokerSession,
     /// What requests are compared with.
     pub mac_key: MacKey,
     /// The API's token.
@@ -75,7 +78,7 @@ pub struct Parts {
 impl Relay {
     /// The handle over its parts.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: RelayParts) -> Self {
         Self(Arc::new(parts))
     }
 
@@ -116,12 +119,12 @@ impl Relay {
         let accepted = tokio::task::spawn_blocking(move || {
             accept(&request, &catalog, &frontend, approved, Timestamp::now())
         });
-        let (operation, terms) = accepted.await.map_err(|error| {
+        let (operation, retry_policy) = accepted.await.map_err(|error| {
             Problem::new(Code::Internal, format!("the request broke its check: {error}"))
         })??;
         let (id, name) = (operation.id, operation.name.clone());
         let submitted =
-            parts.store.write(Submit { operation, terms, idempotency_key: key, request_mac }).await?;
+            parts.store.write(Submit { operation, retry_policy, idempotency_key: key, request_mac }).await?;
         if matches!(&submitted, Submitted::Accepted(accepted) if !accepted.repeated) {
             tracing::info!(operation_id = %id, name = %name, backend = %backend, "Operation stored");
         }
@@ -151,7 +154,7 @@ impl Relay {
     /// # Errors
     /// When there is none, it has ended, or this was asked for before.
     pub async fn cancel(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
-        self.ask(id, Event::CancelRequested { by: by.map(row_text) }).await
+        self.ask(id, LedgerEvent::CancelRequested { by: by.map(row_text) }).await
     }
 
     /// Begins a further attempt at an Operation, with the same input. The earlier ones stay as they are. Tasks that they
@@ -160,7 +163,7 @@ impl Relay {
     /// # Errors
     /// When there is none, it has not ended, or it has succeeded.
     pub async fn retry(&self, id: OperationId, by: Option<String>, from_start: bool) -> Result<(), Problem> {
-        self.ask(id, Event::RetryRequested { by: by.map(row_text), from_start }).await
+        self.ask(id, LedgerEvent::RetryRequested { by: by.map(row_text), from_start }).await
     }
 
     /// Gives up an attempt of whose node nobody is going to hear again. Should it be heard of all the same, it is
@@ -169,14 +172,14 @@ impl Relay {
     /// # Errors
     /// When there is none, it has ended, or no node has it.
     pub async fn lost(&self, id: OperationId, by: Option<String>) -> Result<(), Problem> {
-        self.ask(id, Event::DeclaredLost { by: by.map(row_text) }).await
+        self.ask(id, LedgerEvent::DeclaredLost { by: by.map(row_text) }).await
     }
 
-    async fn ask(&self, id: OperationId, event: Event) -> Result<(), Problem> {
-        match self.0.store.write(Ask { id, event }).await? {
-            Asked::Accepted => Ok(()),
-            Asked::Unknown => Err(no_such_operation(id)),
-            Asked::Refused(refusal) => Err(refused(id, &refusal)),
+    async fn ask(&self, id: OperationId, event: LedgerEvent) -> Result<(), Problem> {
+        match self.0.store.write(ApplyAction { id, event }).await? {
+            ActionOutcome::Accepted => Ok(()),
+            ActionOutcome::Unknown => Err(no_such_operation(id)),
+            ActionOutcome::Refused(refusal) => Err(refused(id, &refusal)),
         }
     }
 
@@ -209,7 +212,7 @@ impl Relay {
             reason: request.reason.map(row_text),
         };
         tracing::info!(backend = %backend, requested_by = request.requested_by, "backend paused");
-        Ok(self.0.store.write(Pause { backend, request }).await?)
+        Ok(self.0.store.write(PauseBackend { backend, request }).await?)
     }
 
     /// Lets things start on a backend again.
@@ -221,7 +224,7 @@ impl Relay {
             return Err(self.no_such_backend(&backend));
         }
         tracing::info!(backend = %backend, "backend resumed");
-        Ok(self.0.store.write(Resume { backend }).await?)
+        Ok(self.0.store.write(ResumeBackend { backend }).await?)
     }
 
     /// A page of Operations, newest first.
@@ -309,13 +312,13 @@ impl Relay {
     /// that there is something new.
     #[must_use]
     pub fn watch(&self, id: OperationId) -> watch::Receiver<u64> {
-        self.0.watchers.watch(id)
+        self.0.changes.watch(id)
     }
 
     /// Changes whenever anything about any Operation was committed.
     #[must_use]
     pub fn watch_all(&self) -> watch::Receiver<u64> {
-        self.0.watchers.watch_all()
+        self.0.changes.watch_all()
     }
 
     /// Whether this is the API's token.

@@ -6,13 +6,13 @@ use aegir_protocol::id::AttemptId;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::effects::Effects;
+use super::effects::CommitEffects;
 use super::tails::{Tail, Tails};
 
 /// A transaction in progress. Commands write through it and add to its effects.
 pub struct Batch {
     pub(super) connection: SqliteConnection,
-    pub(super) effects: Effects,
+    pub(super) effects: CommitEffects,
     /// When, in microseconds: the same for all that is committed together.
     pub(super) now: i64,
     /// Transcript bytes added.
@@ -25,7 +25,7 @@ impl Batch {
     pub(super) fn new(connection: SqliteConnection, tails: Tails) -> Self {
         Self {
             connection,
-            effects: Effects::default(),
+            effects: CommitEffects::default(),
             now: Timestamp::now().as_microsecond(),
             transcript_bytes: 0,
             tails,
@@ -43,7 +43,9 @@ impl Batch {
         self.touched.insert(attempt, tail);
     }
 
-    pub(super) fn into_parts(self) -> (SqliteConnection, Tails, HashMap<AttemptId, Tail>, Effects, u64) {
+    pub(super) fn into_parts(
+        self,
+    ) -> (SqliteConnection, Tails, HashMap<AttemptId, Tail>, CommitEffects, u64) {
         (self.connection, self.tails, self.touched, self.effects, self.transcript_bytes)
     }
 }

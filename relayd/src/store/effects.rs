@@ -9,11 +9,11 @@ use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Receipt, ToNode};
 use aegir_protocol::name::NodeName;
 
-use crate::ledger::Event;
+use crate::ledger::LedgerEvent;
 
 /// What a commit leads to. Done after it, and only if it succeeds.
 #[derive(Debug, Default)]
-pub struct Effects {
+pub struct CommitEffects {
     /// Whether there may be something to publish, or room for it.
     pub publish: bool,
     /// What nodes are to be told, in order.
@@ -25,11 +25,11 @@ pub struct Effects {
     /// Catalogs that replace earlier ones.
     pub catalogs: Vec<Arc<Catalog>>,
     /// What is going to happen to attempts if nothing else happens before, and how long from now.
-    pub deadlines: Vec<(AttemptId, Duration, Event)>,
+    pub deadlines: Vec<(AttemptId, Duration, LedgerEvent)>,
 }
 
 /// Takes what commits lead to. Called from the writer, so it must not wait for anything.
 pub trait AfterCommit: Send + Sync + 'static {
     /// A commit has succeeded.
-    fn committed(&self, effects: Effects);
+    fn committed(&self, effects: CommitEffects);
 }

@@ -48,7 +48,7 @@ impl From<sqlx::Error> for StoreError {
 impl StoreError {
     /// Whether the same may work later.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Closed => true,
             Self::Refused(_) | Self::Unreadable(_) => false,

@@ -25,7 +25,7 @@ const FIRSTS: &str = "\
 
 impl Batch {
     /// Puts an Operation in the lines for its locks.
-    pub(super) async fn line_up(
+    pub(super) async fn request_locks(
         &mut self,
         number: i64,
         priority: u8,
@@ -47,13 +47,13 @@ impl Batch {
     }
 
     /// The same for a further attempt, which wants the same locks. Says whether it has got them.
-    pub(super) async fn line_up_again(&mut self, number: i64) -> Result<bool, StoreError> {
+    pub(super) async fn request_locks_again(&mut self, number: i64) -> Result<bool, StoreError> {
         let text: String = sqlx::query_scalar("SELECT document FROM operations WHERE number = ?1")
             .bind(number)
             .fetch_one(&mut self.connection)
             .await?;
         let operation = document(&text)?;
-        self.line_up(number, operation.priority, &operation.locks).await?;
+        self.request_locks(number, operation.priority, &operation.locks).await?;
         self.take_locks(number).await
     }
 

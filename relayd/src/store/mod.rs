@@ -1,7 +1,7 @@
 //! relayd's store: one SQLite database, and the only place that knows so.
 //!
-//! One task writes ([`Writer`]), taking all that waits into one transaction; readers work beside it. A command
-//! is answered once it is committed, and only then does what follows from it happen ([`Effects`]).
+//! One task writes ([`StoreWriter`]), taking all that waits into one transaction; readers work beside it. A command
+//! is answered once it is committed, and only then does what follows from it happen ([`CommitEffects`]).
 
 mod batch;
 mod effects;
@@ -12,7 +12,7 @@ mod locks;
 mod open;
 mod read;
 mod rows;
-mod standing;
+mod status;
 mod tails;
 pub mod write;
 mod writer;
@@ -26,11 +26,11 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::mpsc;
 
 pub use batch::Batch;
-pub use effects::{AfterCommit, Effects};
+pub use effects::{AfterCommit, CommitEffects};
 pub use error::StoreError;
 pub use open::OpenError;
-pub use read::{DeadLetterFilter, OperationFilter, Planned, TargetFilter, TranscriptPiece};
-pub use writer::{Command, Counters, Writer};
+pub use read::{DeadLetterFilter, DryRunPlan, OperationFilter, TargetFilter, TranscriptPiece};
+pub use writer::{Counters, StoreWriter, WriteCommand};
 
 /// How many commands wait for the writer before callers wait themselves.
 const QUEUE: usize = 1024;
@@ -39,32 +39,32 @@ const QUEUE: usize = 1024;
 #[derive(Clone)]
 pub struct Store {
     readers: SqlitePool,
-    jobs: mpsc::Sender<Box<dyn writer::Job>>,
+    jobs: mpsc::Sender<Box<dyn writer::QueuedWrite>>,
     counters: Counters,
 }
 
 impl Store {
     /// Opens the database at this path, makes it if there is none, and brings its tables up to date. The
-    /// writer is to be [run](Writer::run).
+    /// writer is to be [run](StoreWriter::run).
     ///
     /// # Errors
     /// When the file can't be used, or holds what a newer version has written.
-    pub async fn open(path: &Path) -> Result<(Self, Writer), OpenError> {
+    pub async fn open(path: &Path) -> Result<(Self, StoreWriter), OpenError> {
         let (connection, readers) = open::open(path).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
         let counters = Counters::default();
         let store = Self { readers, jobs: sender, counters: counters.clone() };
         let path = path.to_owned();
         let tails = tails::Tails::default();
-        Ok((store, Writer { path, connection: Some(connection), jobs, tails, counters }))
+        Ok((store, StoreWriter { path, connection: Some(connection), jobs, tails, counters }))
     }
 
     /// Writes, and answers once that is committed.
     ///
     /// # Errors
     /// When it is not stored.
-    pub async fn write<C: Command + Sync>(&self, command: C) -> Result<C::Answer, StoreError> {
-        let (job, answer) = writer::job(command);
+    pub async fn write<C: WriteCommand + Sync>(&self, command: C) -> Result<C::Answer, StoreError> {
+        let (job, answer) = writer::queue_write(command);
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }

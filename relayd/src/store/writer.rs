@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Something to write. It may be applied more than once, each time in a transaction of its own, if an earlier
 /// one was rolled back.
-pub trait Command: Send + 'static {
+pub trait WriteCommand: Send + 'static {
     /// What the caller gets once it is committed.
     type Answer: Send + 'static;
 
@@ -39,19 +39,19 @@ pub trait Command: Send + 'static {
 }
 
 /// A command on its way to the writer.
-pub(super) trait Job: Send {
+pub(super) trait QueuedWrite: Send {
     fn size(&self) -> usize;
     fn apply<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), StoreError>>;
     fn settle(self: Box<Self>, result: Result<(), StoreError>);
 }
 
-struct Waiting<C: Command> {
+struct Waiting<C: WriteCommand> {
     command: C,
     answer: Option<C::Answer>,
     caller: oneshot::Sender<Result<C::Answer, StoreError>>,
 }
 
-impl<C: Command + Sync> Job for Waiting<C> {
+impl<C: WriteCommand + Sync> QueuedWrite for Waiting<C> {
     fn size(&self) -> usize {
         self.command.size()
     }
@@ -74,7 +74,7 @@ impl<C: Command + Sync> Job for Waiting<C> {
 /// What a caller waits for.
 pub(super) type Answered<A> = oneshot::Receiver<Result<A, StoreError>>;
 
-pub(super) fn job<C: Command + Sync>(command: C) -> (Box<dyn Job>, Answered<C::Answer>) {
+pub(super) fn queue_write<C: WriteCommand + Sync>(command: C) -> (Box<dyn QueuedWrite>, Answered<C::Answer>) {
     let (caller, answer) = oneshot::channel();
     (Box::new(Waiting { command, answer: None, caller }), answer)
 }
@@ -91,15 +91,15 @@ pub struct Counters {
 }
 
 /// The writer.
-pub struct Writer {
+pub struct StoreWriter {
     pub(super) path: PathBuf,
     pub(super) connection: Option<SqliteConnection>,
-    pub(super) jobs: mpsc::Receiver<Box<dyn Job>>,
+    pub(super) jobs: mpsc::Receiver<Box<dyn QueuedWrite>>,
     pub(super) tails: Tails,
     pub(super) counters: Counters,
 }
 
-impl Writer {
+impl StoreWriter {
     /// Writes until `cancel`, then what had been handed over by then, and closes the file.
     pub async fn run(mut self, after: Arc<dyn AfterCommit>, cancel: CancellationToken) {
         loop {
@@ -122,7 +122,7 @@ impl Writer {
         }
     }
 
-    async fn next(&mut self) -> Option<Box<dyn Job>> {
+    async fn next(&mut self) -> Option<Box<dyn QueuedWrite>> {
         #[cfg(feature = "chaos-bugs")]
         if let Some(connection) = &mut self.connection {
             if let Ok(job) = tokio::time::timeout(super::late::PAUSE, self.jobs.recv()).await {
@@ -134,7 +134,7 @@ impl Writer {
     }
 
     /// The first job and all that wait behind it, as far as they fit one transaction.
-    fn gather(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+    fn gather(&mut self, first: Box<dyn QueuedWrite>) -> Vec<Box<dyn QueuedWrite>> {
         let mut bytes = first.size();
         let mut jobs = vec![first];
         while jobs.len() < MAX_COMMANDS && bytes < MAX_BYTES {
@@ -145,11 +145,11 @@ impl Writer {
         jobs
     }
 
-    async fn write(&mut self, mut jobs: Vec<Box<dyn Job>>, after: &dyn AfterCommit) {
+    async fn write(&mut self, mut jobs: Vec<Box<dyn QueuedWrite>>, after: &dyn AfterCommit) {
         match self.transaction(&mut jobs, after).await {
             Ok(()) => settle(jobs, &Ok(())),
             // One of them has met a fault of this program. It must not take the others down with it.
-            Err(error) if !error.is_passing() && jobs.len() > 1 => {
+            Err(error) if !error.is_transient() && jobs.len() > 1 => {
                 tracing::error!(error = %error, "a command failed; each of its transaction is tried alone");
                 for job in jobs {
                     let mut alone = vec![job];
@@ -166,7 +166,7 @@ impl Writer {
 
     async fn transaction(
         &mut self,
-        jobs: &mut [Box<dyn Job>],
+        jobs: &mut [Box<dyn QueuedWrite>],
         after: &dyn AfterCommit,
     ) -> Result<(), StoreError> {
         let result = self.try_transaction(jobs).await;
@@ -185,7 +185,10 @@ impl Writer {
 
     /// After an error the connection is dropped, which rolls back: SQLite has done so itself after some
     /// errors and not after others, and a new connection has no such doubt.
-    async fn try_transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<super::Effects, StoreError> {
+    async fn try_transaction(
+        &mut self,
+        jobs: &mut [Box<dyn QueuedWrite>],
+    ) -> Result<super::CommitEffects, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => open::writer(&self.path).await?,
@@ -218,7 +221,7 @@ impl Writer {
     }
 }
 
-fn settle(jobs: Vec<Box<dyn Job>>, result: &Result<(), StoreError>) {
+fn settle(jobs: Vec<Box<dyn QueuedWrite>>, result: &Result<(), StoreError>) {
     for job in jobs {
         job.settle(result.clone());
     }

@@ -14,7 +14,7 @@ use aegir_protocol::request::{Request, secret};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::ledger::Terms;
+use crate::ledger::RetryPolicy;
 use crate::secrets::Seal;
 
 /// The longest text that is only passed on: who asked, the trace context. In characters.
@@ -32,7 +32,7 @@ pub fn accept(
     frontend: &FrontendName,
     approved: Option<Approved>,
     now: Timestamp,
-) -> Result<(Operation, Terms), Problem> {
+) -> Result<(Operation, RetryPolicy), Problem> {
     let mut problems = check_fields(request);
     problems.extend(check_secrets(request, catalog));
     let variables = seal(&request.variables, catalog)?;
@@ -78,13 +78,13 @@ pub fn accept(
         );
         return Err(Problem::new(Code::BodyTooLarge, detail));
     }
-    let terms = Terms {
+    let retry_policy = RetryPolicy {
         lease: manifest.lease_seconds().map(Duration::from_secs),
         retries: manifest
             .retries
             .map(|retries| (retries.attempts, Duration::from_secs(retries.backoff_seconds))),
     };
-    Ok((operation, terms))
+    Ok((operation, retry_policy))
 }
 
 /// The problem with these fields.

@@ -51,7 +51,7 @@ impl Requests {
             Err(error) => {
                 let problem = Problem::new(Code::RequestMalformed, error.to_string());
                 self.reply(&delivery, Err(problem)).await;
-                bury(delivery, error.code().as_str(), &unreadable(&error), &[]).await
+                dead_letter(delivery, error.code().as_str(), &unreadable(&error), &[]).await
             }
             Ok(request) => {
                 let result = match self.admit(&request, &delivery) {
@@ -66,9 +66,9 @@ impl Requests {
                 match problem {
                     // Nobody is told, so it has to be found.
                     Some(problem) if !answered => {
-                        bury(delivery, &problem.code, &problem.detail, &problem.errors).await
+                        dead_letter(delivery, &problem.code, &problem.detail, &problem.errors).await
                     }
-                    Some(_) | None => delivery.done().await,
+                    Some(_) | None => delivery.ack().await,
                 }
             }
         };
@@ -162,7 +162,7 @@ fn unreadable(error: &DecodeError) -> String {
 
 /// Buries a request without the secrets that it may hold: those that are marked as such, and the values that were
 /// refused because they should be.
-async fn bury(
+async fn dead_letter(
     delivery: Delivery,
     code: &str,
     reason: &str,
@@ -172,5 +172,5 @@ async fn bury(
     let pointers: Vec<_> = unmarked.map(|error| format!("/body{}", error.pointer)).collect();
     let pointers = pointers.iter().map(String::as_str);
     let body = Body::without_secrets(delivery.body(), pointers, Kept::Removed);
-    delivery.bury_with(code, reason, body).await
+    delivery.dead_letter_with(code, reason, body).await
 }

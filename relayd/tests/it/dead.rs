@@ -1,7 +1,7 @@
 //! Dead letters: kept, replayed, dropped, without a secret and within their limits.
 
 use aegir_amqp::topology::{DEAD, REQUESTS, TRANSCRIPTS};
-use aegir_amqp::{Builder, Config, Link, Outgoing, Topology};
+use aegir_amqp::{BrokerConfig, BrokerSession, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::api::CheckRequest;
 use aegir_protocol::code::Code;
 use aegir_protocol::dead_letter::KeptBody;
@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 use crate::world::{World, eventually, request, within};
 
 /// Somebody else on the broker, until the test ends.
-async fn stranger(world: &World) -> Link {
-    let builder = Builder::new(Config::from_url(world.broker.url()), "stranger", Topology::base());
+async fn stranger(world: &World) -> BrokerSession {
+    let builder =
+        SessionBuilder::new(BrokerConfig::from_url(world.broker.url()), "stranger", Topology::base());
     let link = builder.start(CancellationToken::new(), &TaskTracker::new());
     assert!(within(link.up()).await);
     link

@@ -10,7 +10,7 @@ use aegir_protocol::state::{Outcome, State};
 use crate::world::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_handled_is_buried_with_its_code_and_stops_nobody() {
+async fn what_can_not_be_handled_is_dead_lettered_with_its_code_and_stops_nobody() {
     let mut world = World::new().await;
     let mut node = world.node("n1").await;
     let frontend = world.frontend.to_string();

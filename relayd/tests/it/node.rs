@@ -1,6 +1,8 @@
 //! A node that does as the test says.
 
-use aegir_amqp::{Builder, Config, Consume, Deliveries, Link, Outgoing, Topology, topology};
+use aegir_amqp::{
+    BrokerConfig, BrokerSession, Consume, Deliveries, Outgoing, SessionBuilder, Topology, topology,
+};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::message::{
@@ -20,7 +22,7 @@ use crate::world::{World, within};
 
 pub(crate) struct Node {
     pub(crate) name: NodeName,
-    pub(crate) link: Link,
+    pub(crate) link: BrokerSession,
     frontend: FrontendName,
     backend: BackendName,
     /// The digest of the catalog that it says it has.
@@ -41,7 +43,8 @@ impl Node {
         let name: NodeName = format!("{name}-{}", world.backend).parse().unwrap();
         let (frontend, backend) = (world.frontend.clone(), world.backend.clone());
         let topology = Topology::of_node(&backend, &name, std::slice::from_ref(&frontend));
-        let mut builder = Builder::new(Config::from_url(world.broker.url()), name.as_str(), topology);
+        let mut builder =
+            SessionBuilder::new(BrokerConfig::from_url(world.broker.url()), name.as_str(), topology);
         let (operations, _) = builder.consume(Consume::queue(topology::operations_queue(&backend), 100));
         let (control, _) = builder.consume(Consume::queue(topology::control_queue(&name), 100));
         let cancel = CancellationToken::new();
@@ -62,7 +65,7 @@ impl Node {
     pub(crate) async fn operation(&mut self) -> Operation {
         let delivery = within(self.operations.recv()).await.unwrap();
         let operation = decode(&delivery.body()).unwrap();
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
         operation
     }
 
@@ -70,7 +73,7 @@ impl Node {
     pub(crate) async fn told(&mut self) -> ToNode {
         let delivery = within(self.control.recv()).await.unwrap();
         let message = decode_to_node(&delivery.body()).unwrap();
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
         message
     }
 

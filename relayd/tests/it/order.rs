@@ -10,7 +10,7 @@ async fn submit(world: &World, site: &str, priority: u8) -> OperationId {
 }
 
 /// How many of these the broker has.
-async fn handed_out(world: &World, operations: &[OperationId]) -> usize {
+async fn dispatched(world: &World, operations: &[OperationId]) -> usize {
     let mut count = 0;
     for id in operations {
         count += usize::from(world.relay().operation(*id).await.unwrap().published);
@@ -36,8 +36,8 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     let urgent = submit(&world, "urgent", 9).await;
     let lowest = submit(&world, "lowest", 0).await;
     assert_eq!(node.operation().await.id, urgent);
-    eventually(async || (handed_out(&world, &[urgent]).await == 1).then_some(())).await;
-    assert_eq!(handed_out(&world, &low).await, 2);
+    eventually(async || (dispatched(&world, &[urgent]).await == 1).then_some(())).await;
+    assert_eq!(dispatched(&world, &low).await, 2);
     // A place is free at once when what has one is claimed, or called off.
     assert!(node.claim(urgent).await.granted);
     assert!(node.claim(low[0]).await.granted);
@@ -48,8 +48,8 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     node.beat_with(2, Vec::new(), Vec::new()).await;
     assert_eq!(node.operation().await.id, low[4]);
     assert_eq!(node.operation().await.id, low[5]);
-    assert_eq!(handed_out(&world, &[lowest]).await, 0);
-    assert_eq!(handed_out(&world, &low[6..]).await, 0);
+    assert_eq!(dispatched(&world, &[lowest]).await, 0);
+    assert_eq!(dispatched(&world, &low[6..]).await, 0);
     drop(relay);
     world.stop().await;
 }

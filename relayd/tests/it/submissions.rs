@@ -1,7 +1,7 @@
 //! Submissions: what is refused, what is the same again, what comes by AMQP.
 
 use aegir_amqp::topology::{Lifetime, Queue, REQUESTS};
-use aegir_amqp::{Builder, Config, Consume, Outgoing, Topology};
+use aegir_amqp::{BrokerConfig, Consume, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{decode, encode};
 use aegir_protocol::operation::sealed;
@@ -22,10 +22,13 @@ async fn by_amqp_each_request_gets_its_reply() {
     topology.queues.push(Queue {
         name: answers.clone(),
         lifetime: Lifetime::Durable,
-        arguments: [("x-queue-type".to_owned(), aegir_amqp::topology::Argument::Text("quorum".to_owned()))]
-            .into(),
+        arguments: [(
+            "x-queue-type".to_owned(),
+            aegir_amqp::topology::QueueArgument::Text("quorum".to_owned()),
+        )]
+        .into(),
     });
-    let mut builder = Builder::new(Config::from_url(world.broker.url()), "frontend", topology);
+    let mut builder = SessionBuilder::new(BrokerConfig::from_url(world.broker.url()), "frontend", topology);
     let (mut replies, _) = builder.consume(Consume::queue(answers.clone(), 10));
     let cancel = CancellationToken::new();
     let link = builder.start(cancel.clone(), &TaskTracker::new());
@@ -38,7 +41,7 @@ async fn by_amqp_each_request_gets_its_reply() {
         let delivery = within(replies.recv()).await.unwrap();
         assert_eq!(delivery.correlation_id(), Some(id));
         let reply = decode(&delivery.body()).unwrap();
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
         reply
     };
     let accepted = ask(encode(&request("a")), "1").await.accepted.unwrap();
@@ -77,7 +80,7 @@ async fn by_amqp_each_request_gets_its_reply() {
         let delivery = within(replies.recv()).await.unwrap();
         let reply: Reply = decode(&delivery.body()).unwrap();
         assert_eq!(reply.problem.unwrap().code, "idempotency_key_missing");
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
     }
     cancel.cancel();
     world.stop().await;

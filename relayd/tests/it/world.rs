@@ -80,7 +80,7 @@ impl World {
             frontend: self.frontend.clone(),
             default_backend: self.backend.clone(),
             state_directory: Some(self.state_directory()),
-            broker: aegir_amqp::Config::from_url(self.broker.url()),
+            broker: aegir_amqp::BrokerConfig::from_url(self.broker.url()),
             ..Config::default()
         };
         config.http.listen.set_port(free_port().unwrap());

@@ -1,8 +1,8 @@
 //! The broker and the network fail under running Operations: both daemons say why, and everything catches up.
 
 mod alarms;
-mod canary;
 mod flow;
+mod loopback_probe;
 mod network;
 mod process;
 mod queues;
@@ -11,7 +11,7 @@ mod timeouts;
 use std::time::{Duration, Instant};
 
 use aegir_testkit::Cluster;
-use aegir_testkit::cluster::{Builder, Network};
+use aegir_testkit::cluster::{ClusterBuilder, Network};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -34,7 +34,7 @@ enum Where {
 const BOTH: [Where; 2] = [Where::Relayd, Where::Dispatcherd];
 
 /// Everything, with a network that can fail and heartbeats that are quick.
-async fn world(builder: Builder) -> Result<World> {
+async fn world(builder: ClusterBuilder) -> Result<World> {
     let heartbeat = "heartbeat_seconds = 2";
     let builder = builder
         .faulty_network()
@@ -169,6 +169,6 @@ async fn round_trip(world: &World) -> Result<()> {
 }
 
 /// A cluster whose broker is nobody else's.
-fn private() -> Builder {
+fn private() -> ClusterBuilder {
     Cluster::builder().broker(|broker| broker)
 }

@@ -1,6 +1,6 @@
 //! The network between the daemons and the broker.
 
-use aegir_testkit::proxy::{Mode, Side, Way};
+use aegir_testkit::proxy::{Direction, Mode, Side};
 use anyhow::{Result, ensure};
 
 use super::{BOTH, Where, is_whole, private, round_trip, running, world};
@@ -13,7 +13,7 @@ async fn a_network_that_drops_resets_or_forgets_is_named_and_nothing_is_lost() -
     let world = world(private()).await?;
     let network = world.network()?;
     let proxies = [&network.relayd, &network.dispatcherd];
-    for way in [Way::ToBroker, Way::FromBroker, Way::Both] {
+    for way in [Direction::ToBroker, Direction::FromBroker, Direction::Both] {
         let id = running(&world).await?;
         println!("{way:?}");
         proxies.iter().for_each(|proxy| proxy.set(Mode::Stall(way)));

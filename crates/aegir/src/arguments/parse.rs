@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory as _, Parser as _};
 use serde_json::json;
 
-use super::Arguments;
+use super::Cli;
 use crate::terminal::remark;
 
 /// What a newcomer who has typed too little may want to type.
@@ -18,7 +18,7 @@ const EXAMPLE: &str = "for example: aegir run static_site.deploy --target site:e
 
 /// Why words are no arguments: they make no sense, or they ask for help.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct UsageError {
     error: clap::Error,
     as_json: bool,
 }
@@ -27,10 +27,10 @@ pub struct Refusal {
 ///
 /// # Errors
 /// When it makes no sense, or asks for help or the version.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Refusal> {
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, UsageError> {
     let words: Vec<_> = words.into_iter().collect();
-    Arguments::try_parse_from(&words).map_err(|mut error| {
-        let mut command = Arguments::command();
+    Cli::try_parse_from(&words).map_err(|mut error| {
+        let mut command = Cli::command();
         command.build();
         let (name, usage) = usage(&mut command, words.get(1..).unwrap_or_default());
         // clap's own names what stands in the environment, such as AEGIR_URL, as if it were needed.
@@ -41,7 +41,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ref
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![EXAMPLE.into()]));
         }
         let as_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-        Refusal { error, as_json }
+        UsageError { error, as_json }
     })
 }
 
@@ -56,10 +56,10 @@ fn usage(command: &mut Command, words: &[OsString]) -> (String, StyledStr) {
     (command.get_name().to_owned(), command.render_usage())
 }
 
-impl Refusal {
+impl UsageError {
     /// Says it: help on standard output, what makes no sense on standard error.
     #[must_use]
-    pub fn tell(&self) -> ExitCode {
+    pub fn print(&self) -> ExitCode {
         let is_error = self.error.use_stderr();
         if self.as_json && is_error {
             remark(&self.document().to_string());

@@ -8,12 +8,12 @@ use aegir_service::exit::Exit;
 use serde::Serialize;
 
 use super::Context;
-use crate::arguments::{Action, Lost, Retry};
+use crate::arguments::{ActionArguments, LostArguments, RetryArguments};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::terminal::{confirm, print_json, print_text};
 
-pub(super) async fn cancel(context: &Context, arguments: &Action) -> Result<ExitCode, Error> {
+pub(super) async fn cancel(context: &Context, arguments: &ActionArguments) -> Result<ExitCode, Error> {
     let id = context.client.resolve(&arguments.id).await?;
     act(context, id, "cancel", arguments, |summary| match summary.state.outcome() {
         Some(_) => format!("Operation {id} is {}.\n", summary.state),
@@ -25,8 +25,8 @@ pub(super) async fn cancel(context: &Context, arguments: &Action) -> Result<Exit
     .await
 }
 
-pub(super) async fn retry(context: &Context, arguments: &Retry) -> Result<ExitCode, Error> {
-    let Retry { action: Action { id, requested_by }, from_start } = arguments;
+pub(super) async fn retry(context: &Context, arguments: &RetryArguments) -> Result<ExitCode, Error> {
+    let RetryArguments { action: ActionArguments { id, requested_by }, from_start } = arguments;
     let id = context.client.resolve(id).await?;
     let body = RetryRequest { requested_by: requested_by.clone(), from_start: *from_start };
     ask(context, id, "retry", &body, |summary| {
@@ -38,7 +38,7 @@ pub(super) async fn retry(context: &Context, arguments: &Retry) -> Result<ExitCo
     .await
 }
 
-pub(super) async fn lost(context: &Context, arguments: &Lost) -> Result<ExitCode, Error> {
+pub(super) async fn lost(context: &Context, arguments: &LostArguments) -> Result<ExitCode, Error> {
     let id = context.client.resolve(&arguments.action.id).await?;
     if !arguments.yes {
         let detail = context.client.operation(id).await?;
@@ -64,7 +64,7 @@ async fn act(
     context: &Context,
     id: OperationId,
     action: &str,
-    arguments: &Action,
+    arguments: &ActionArguments,
     text: impl FnOnce(&OperationSummary) -> String,
 ) -> Result<ExitCode, Error> {
     let body = ActionRequest { requested_by: arguments.requested_by.clone() };

@@ -8,7 +8,7 @@ use aegir_service::exit::Exit;
 use serde_json::json;
 
 use super::Context;
-use crate::arguments::Pause;
+use crate::arguments::PauseArguments;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::catalog;
@@ -19,7 +19,7 @@ pub(super) async fn list(context: &Context) -> Result<ExitCode, Error> {
     show(context, &list)
 }
 
-pub(super) async fn pause(context: &Context, arguments: &Pause) -> Result<ExitCode, Error> {
+pub(super) async fn pause(context: &Context, arguments: &PauseArguments) -> Result<ExitCode, Error> {
     let request =
         PauseRequest { requested_by: arguments.requested_by.clone(), reason: arguments.reason.clone() };
     let path = format!("/api/v1/backends/{}/pause", arguments.backend);

@@ -7,7 +7,7 @@ use aegir_protocol::api::{CheckReport, CheckRequest, Hop, OperationList};
 use aegir_service::exit::Exit;
 
 use super::{Context, read_file};
-use crate::arguments::Check;
+use crate::arguments::CheckArguments;
 use crate::error::Error;
 use crate::render::check::report;
 use crate::request::hosts_to_check;
@@ -18,7 +18,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How much longer it may take for each minion.
 const MINION_TIMEOUT: Duration = Duration::from_secs(75);
 
-pub(super) async fn check(context: &Context, arguments: &Check) -> Result<ExitCode, Error> {
+pub(super) async fn check(context: &Context, arguments: &CheckArguments) -> Result<ExitCode, Error> {
     let request =
         CheckRequest { backend: arguments.backend.clone(), hosts: hosts_to_check(arguments, &read_file)? };
     let started = Instant::now();

@@ -7,13 +7,13 @@ use aegir_protocol::request::Accepted;
 use aegir_service::exit::Exit;
 
 use super::Context;
-use crate::arguments::Documents;
+use crate::arguments::DocumentsArguments;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::documents;
 use crate::terminal::{print_json, print_text};
 
-pub(super) async fn documents(context: &Context, arguments: &Documents) -> Result<ExitCode, Error> {
+pub(super) async fn documents(context: &Context, arguments: &DocumentsArguments) -> Result<ExitCode, Error> {
     let target = &arguments.target;
     let path = format!("/api/v1/targets/{}/{}/documents", target.kind, target.name);
     if let (Some(name), true) = (&arguments.name, arguments.refresh) {

@@ -10,23 +10,23 @@ use aegir_service::exit::Exit;
 use reqwest::Method;
 
 use super::{Context, Form, watch};
-use crate::arguments::Log;
+use crate::arguments::LogArguments;
 use crate::client::chain;
 use crate::download::{Bytes, Sink, download};
 use crate::error::Error;
-use crate::follow::{News, Start, Watcher};
+use crate::follow::{FollowOutput, FollowUpdate, Start};
+use crate::follow_output::TextOutput;
 use crate::render::log::Wanted;
 use crate::terminal::print;
-use crate::watch::Person;
 
-pub(super) async fn log(context: &Context, arguments: &Log) -> Result<ExitCode, Error> {
+pub(super) async fn log(context: &Context, arguments: &LogArguments) -> Result<ExitCode, Error> {
     let id = context.client.resolve(&arguments.id).await?;
     if let Some(stream) = arguments.output {
         return output(context, id, arguments, stream.into()).await;
     }
     let as_lines = arguments.raw || context.json;
     let wanted = Wanted { task: arguments.task, all: arguments.all };
-    let mut person = Person::new(context.look.clone(), wanted);
+    let mut person = TextOutput::new(context.look.clone(), wanted);
     if arguments.follow && (as_lines || arguments.tail.is_none()) {
         let start = Start { attempt: arguments.attempt, tail: arguments.tail };
         let form = if as_lines { Form::Lines } else { Form::Text(Box::new(person)) };
@@ -65,7 +65,7 @@ struct Records {
     rest: Vec<u8>,
     /// Whether they are shown as they are.
     raw: bool,
-    person: Person,
+    person: TextOutput,
 }
 
 impl Sink for Records {
@@ -89,8 +89,9 @@ impl Sink for Records {
         if self.raw {
             print(&whole)?;
         } else {
-            lines
-                .try_for_each(|line| self.person.news(News::Record { attempt: self.attempt.get(), line }))?;
+            lines.try_for_each(|line| {
+                self.person.news(FollowUpdate::Record { attempt: self.attempt.get(), line })
+            })?;
             self.person.pause()?;
         }
         Ok(true)
@@ -132,7 +133,7 @@ async fn beginning(
 async fn output(
     context: &Context,
     id: OperationId,
-    arguments: &Log,
+    arguments: &LogArguments,
     stream: Stream,
 ) -> Result<ExitCode, Error> {
     let mut query = vec![format!("stream={}", stream.as_str())];
@@ -144,7 +145,7 @@ async fn output(
 }
 
 /// What is to be said behind the last record.
-fn end(mut person: Person, detail: &OperationDetail, attempt: Attempt) -> Result<(), Error> {
+fn end(mut person: TextOutput, detail: &OperationDetail, attempt: Attempt) -> Result<(), Error> {
     let summary = &detail.summary;
     if attempt < summary.attempt {
         return match detail.attempts.iter().find(|tried| tried.attempt == attempt) {

@@ -10,7 +10,7 @@ mod operations;
 mod role;
 mod run;
 mod runner;
-mod site;
+mod system;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,12 +19,12 @@ use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
 
-use crate::arguments::{Arguments, Command, Runner, RunnerCommand};
+use crate::arguments::{Cli, Command, RunnerArguments, RunnerCommand};
 use crate::client::Client;
 use crate::error::Error;
-use crate::follow::{Start, Watcher, follow};
+use crate::follow::{FollowOutput, Start, follow};
+use crate::follow_output::{JsonOutput, TextOutput};
 use crate::render::Look;
-use crate::watch::{Person, Program};
 
 /// What every command has.
 struct Context {
@@ -37,8 +37,8 @@ struct Context {
 ///
 /// # Errors
 /// When it can't be done; the error says why, and has an exit code.
-pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let Arguments { connection, command } = arguments;
+pub async fn run(arguments: Cli) -> Result<ExitCode, Error> {
+    let Cli { connection, command } = arguments;
     // Those that ask relayd.
     let context = || {
         let client = Client::new(&connection)?;
@@ -57,14 +57,16 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Backends => backends::list(&context()?).await,
         Command::Log(arguments) => log::log(&context()?, &arguments).await,
         Command::Check(arguments) => check::check(&context()?, &arguments).await,
-        Command::Catalog(arguments) => site::catalog(&context()?, &arguments).await,
+        Command::Catalog(arguments) => system::catalog(&context()?, &arguments).await,
         Command::Documents(arguments) => documents::documents(&context()?, &arguments).await,
-        Command::Nodes => site::nodes(&context()?).await,
+        Command::Nodes => system::nodes(&context()?).await,
         Command::Dead(arguments) => dead::dead(&context()?, &arguments.command).await,
-        Command::SignIn => site::sign_in(&context()?).await,
+        Command::SignIn => system::sign_in(&context()?).await,
         Command::Role(arguments) => role::role(&arguments.command),
-        Command::Runner(Runner { command: RunnerCommand::Check(arguments) }) => runner::check(&arguments),
-        Command::Completions { shell } => site::completions(shell),
+        Command::Runner(RunnerArguments { command: RunnerCommand::Check(arguments) }) => {
+            runner::check(&arguments)
+        }
+        Command::Completions { shell } => system::completions(shell),
     }
 }
 
@@ -72,7 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 #[derive(Debug)]
 enum Form {
     /// A text for people.
-    Text(Box<Person>),
+    Text(Box<TextOutput>),
     /// The transcript's lines as they are.
     Lines,
     /// States and records, each as an object with one key.
@@ -89,9 +91,9 @@ async fn watch(context: &Context, id: OperationId, start: Start, form: Form) -> 
                 person.end(&summary)?;
                 Ok(summary)
             }
-            Form::Lines => follow(client, id, start, &mut Program::lines()).await,
+            Form::Lines => follow(client, id, start, &mut JsonOutput::lines()).await,
             Form::Tagged => {
-                let mut program = Program::tagged();
+                let mut program = JsonOutput::tagged();
                 let summary = follow(client, id, start, &mut program).await?;
                 program.pause()?;
                 Ok(summary)

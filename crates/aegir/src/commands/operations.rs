@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::arguments::{Ls, Show};
+use crate::arguments::{LsArguments, ShowArguments};
 use crate::error::Error;
 use crate::render::operation;
 use crate::terminal::{print_json, print_text};
 
-pub(super) async fn list(context: &Context, arguments: &Ls) -> Result<ExitCode, Error> {
+pub(super) async fn list(context: &Context, arguments: &LsArguments) -> Result<ExitCode, Error> {
     let list: OperationList = context.client.get(&list_path(arguments)).await?;
     if context.json {
         print_json(&list)?;
@@ -31,7 +31,7 @@ pub(super) async fn list(context: &Context, arguments: &Ls) -> Result<ExitCode, 
 }
 
 /// Every value is of a type whose characters mean nothing in a URL.
-fn list_path(arguments: &Ls) -> String {
+fn list_path(arguments: &LsArguments) -> String {
     let mut path = format!("/api/v1/operations?limit={}", arguments.limit);
     if let Some(state) = arguments.state {
         path.push_str(&format!("&state={state}"));
@@ -45,7 +45,7 @@ fn list_path(arguments: &Ls) -> String {
     path
 }
 
-pub(super) async fn show(context: &Context, arguments: &Show) -> Result<ExitCode, Error> {
+pub(super) async fn show(context: &Context, arguments: &ShowArguments) -> Result<ExitCode, Error> {
     let id = context.client.resolve(&arguments.id).await?;
     let detail = context.client.operation(id).await?;
     if !arguments.variables {

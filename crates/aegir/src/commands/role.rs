@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use aegir_role::{MANIFEST, Report};
+use aegir_role::{MANIFEST, RoleFindings};
 use aegir_service::exit::Exit;
 
 use crate::arguments::RoleCommand;
@@ -37,7 +37,7 @@ fn check(roles: &[PathBuf], beside: &[PathBuf], content: &[PathBuf]) -> Result<E
     let mut wrong = 0;
     let each: Vec<_> = roles.iter().flat_map(|given| meant(given)).collect();
     for role in &each {
-        let Report { mut problems, notes } = aegir_role::report(role, beside, content);
+        let RoleFindings { mut problems, notes } = aegir_role::report(role, beside, content);
         problems.extend(lint(role)?);
         wrong += problems.len();
         for problem in &problems {

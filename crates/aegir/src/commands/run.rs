@@ -14,21 +14,21 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Context, Form, read_file, watch};
-use crate::arguments::{Action, Approve, Run};
+use crate::arguments::{ActionArguments, ApproveArguments, RunArguments};
 use crate::client::{ANSWER_TIMEOUT, Client};
 use crate::error::Error;
 use crate::follow::Start;
+use crate::follow_output::TextOutput;
 use crate::render::log::Wanted;
 use crate::request::request;
 use crate::terminal::{confirm, print_json, print_text};
-use crate::watch::Person;
 
 /// How often a request is sent before giving up. It is the same request each time: it has a key.
 const TRIES: u32 = 3;
 /// The pause between two.
 const PAUSE: Duration = Duration::from_millis(300);
 
-pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, Error> {
+pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<ExitCode, Error> {
     let request = request(arguments, &read_file)?;
     if !(arguments.yes || request.check) {
         let about = format!("{} {}", request.target.kind, request.target.name);
@@ -41,8 +41,8 @@ pub(super) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, 
     told(context, &accepted, &asked, arguments.follow).await
 }
 
-pub(super) async fn approve(context: &Context, arguments: &Approve) -> Result<ExitCode, Error> {
-    let Approve { action: Action { id, requested_by }, plan, follow, .. } = arguments;
+pub(super) async fn approve(context: &Context, arguments: &ApproveArguments) -> Result<ExitCode, Error> {
+    let ApproveArguments { action: ActionArguments { id, requested_by }, plan, follow, .. } = arguments;
     let id = context.client.resolve(id).await?;
     let OperationSummary { name, target, backend, .. } = context.client.operation(id).await?.summary;
     let about = format!("{} {}", target.kind, target.name);
@@ -77,7 +77,7 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
     let form = if context.json {
         Form::Tagged
     } else {
-        Form::Text(Box::new(Person::new(context.look.clone(), Wanted::default())))
+        Form::Text(Box::new(TextOutput::new(context.look.clone(), Wanted::default())))
     };
     watch(context, id, Start::default(), form).await
 }

@@ -273,13 +273,13 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-    use crate::values::Json;
+    use crate::values::JsonArgument;
 
     /// What is said of each check, by its name; nothing of one that it passes.
     fn said(command: &[&str]) -> BTreeMap<&'static str, String> {
         let arguments = RunnerCheck {
-            settings: Json::default(),
-            variables: Json::default(),
+            settings: JsonArgument::default(),
+            variables: JsonArgument::default(),
             absent: Vec::new(),
             role: None,
             command: command.iter().map(|word| OsStr::new(word).to_owned()).collect(),

@@ -1,6 +1,6 @@
 //! A transcript for people, record by record.
 
-mod told;
+mod shown_errors;
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use aegir_protocol::record::{
 use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 
-use self::told::Told;
+use self::shown_errors::ShownErrors;
 use super::operation::carry_out;
 use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
 use aegir_service::terminal::{clean, one_line};
@@ -56,11 +56,11 @@ pub struct Log {
     /// Whether that is not needed: a step says why the Task fails, or may have said so before the first record.
     explained: bool,
     /// What was said of what went wrong.
-    told: Told,
+    shown_errors: ShownErrors,
     /// When the attempt ended, if its last record is here.
     ended: Option<Timestamp>,
     /// How it ended, until it is known whether the Operation has ended by that.
-    untold: Option<Finished>,
+    unshown: Option<Finished>,
 }
 
 impl Log {
@@ -81,9 +81,9 @@ impl Log {
             task: None,
             held: None,
             explained: false,
-            told: Told::default(),
+            shown_errors: ShownErrors::default(),
             ended: None,
-            untold: None,
+            unshown: None,
         }
     }
 
@@ -139,14 +139,14 @@ impl Log {
 
     /// How the attempt ended, if its last record is here and that was not said yet.
     pub fn attempt_end(&mut self) -> String {
-        let Some(Finished { outcome, reason, .. }) = self.untold.take() else { return String::new() };
+        let Some(Finished { outcome, reason, .. }) = self.unshown.take() else { return String::new() };
         self.end_text(&format!("Attempt {}", self.attempt.unwrap_or(1)), outcome.into(), Some(&reason))
     }
 
     /// How an attempt ended that a later one has followed.
     pub fn over(&mut self, attempt: &AttemptDetail) -> String {
         let Some(outcome) = attempt.outcome else { return self.close() };
-        self.untold = None;
+        self.unshown = None;
         self.end_text(&format!("Attempt {}", attempt.attempt), outcome.into(), attempt.reason.as_ref())
     }
 
@@ -157,7 +157,7 @@ impl Log {
         if self.attempt.is_some_and(|shown| shown < number) {
             (self.started, self.ended) = (None, None);
         }
-        self.untold = None;
+        self.unshown = None;
         let what = match number {
             1 => "The Operation has ended".to_owned(),
             number => format!("The Operation has ended at attempt {number}"),
@@ -177,7 +177,7 @@ impl Log {
         if let (Some(from), Some(to)) = (self.started, self.ended) {
             text.push_str(&format!(" after {}", duration(milliseconds(from, to))));
         }
-        text.push_str(&why.map(|why| self.told.reason(why)).unwrap_or_default());
+        text.push_str(&why.map(|why| self.shown_errors.reason(why)).unwrap_or_default());
         text.push('\n');
         if self.started.is_some() && self.ended.is_none() {
             text.push_str("The transcript is incomplete: it ends here without its last record.\n");
@@ -213,7 +213,7 @@ impl Log {
             self.task = Some(task);
             self.held = (self.ansible.contains(&task) && !self.wanted.all).then(String::new);
             self.explained = true;
-            self.told.task();
+            self.shown_errors.task();
         }
     }
 
@@ -318,7 +318,7 @@ impl Log {
             StepStatus::Skipped => None,
         };
         if failed && says.is_some_and(|says| !says.trim().is_empty()) {
-            self.told.step(step);
+            self.shown_errors.step(step);
         }
         for line in says.unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
             text.push_str(&format!("      {}\n", clean(line, false)));
@@ -370,7 +370,7 @@ impl Log {
             Some(_) | None => {}
         }
         if task.outcome != Outcome::Succeeded {
-            text.push_str(&self.told.reason(&task.reason));
+            text.push_str(&self.shown_errors.reason(&task.reason));
             match (task.exit.code, task.exit.signal) {
                 (Some(code), _) => text.push_str(&format!("; exit code {code}")),
                 (None, Some(signal)) => text.push_str(&format!("; ended by signal {signal}")),
@@ -388,7 +388,7 @@ impl Log {
     fn finished(&mut self, at: Timestamp, finished: &Finished) -> String {
         self.status = None;
         self.ended = Some(at);
-        self.untold = Some(finished.clone());
+        self.unshown = Some(finished.clone());
         self.at(self.latest)
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::aegir;
 
-/// Takes the next connection and reads its head: the request line, and the header `Last-Event-ID`.
+/// Takes the next connection and reads its head: the request line, and the header `Last-SseEvent-ID`.
 fn accept(listener: &TcpListener) -> (TcpStream, String, Option<String>) {
     let (stream, _) = listener.accept().expect("aegir connects");
     let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines().map_while(Result::ok);

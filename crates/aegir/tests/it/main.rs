@@ -131,7 +131,7 @@ fn the_reference_names_every_command_option_and_exit_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/cli.md");
     let reference = std::fs::read_to_string(path).expect("docs/reference/cli.md is there");
     assert!(reference.contains(&aegir_service::exit::Exit::table()), "the table of exit codes is stale");
-    let program = aegir::arguments::Arguments::command();
+    let program = aegir::arguments::Cli::command();
     for command in program.get_subcommands() {
         let name = command.get_name();
         assert!(reference.contains(&format!("\n### aegir {name}")), "{name} has no section");

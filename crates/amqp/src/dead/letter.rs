@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use super::{
     AT, BODY, CODE, EXCHANGE, HEADERS, HEADERS_DROPPED, LENGTH, QUEUE, REASON, REPLAYS, ROUTING_KEY,
 };
-use crate::publisher::Prepared;
+use crate::publisher::PreparedMessage;
 use crate::topology::DEAD;
 
 /// The most bytes of a code or a reason.
@@ -95,7 +95,7 @@ pub(crate) fn letter(
     code: &str,
     reason: &str,
     at: jiff::Timestamp,
-) -> Prepared {
+) -> PreparedMessage {
     let mut headers = FieldTable::default();
     let mut put = |name: &str, text: &str| {
         headers.insert(name.into(), AMQPValue::LongString(start(text, TEXT).into()));
@@ -120,7 +120,7 @@ pub(crate) fn letter(
             headers.insert(HEADERS_DROPPED.into(), AMQPValue::Boolean(true));
         }
     }
-    Prepared {
+    PreparedMessage {
         exchange: DEAD.into(),
         // Only for the eye: the exchange is a fanout.
         routing_key: ShortString::try_new(origin.queue).unwrap_or_else(|_| DEAD.into()),

@@ -19,7 +19,7 @@ const OF_THE_BROKER: [&str; 5] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A reader could not handle it.
-    Buried {
+    ByConsumer {
         /// The stable code, as it stands in the message.
         code: String,
         /// For people.
@@ -68,7 +68,7 @@ impl Letter {
         let get = |name: &str| headers.inner().get(name);
         let said = |name: &str| get(name).and_then(text);
         let (cause, queue, exchange, routing_key) = if let Some(code) = said(CODE) {
-            let cause = Cause::Buried { code, reason: said(REASON).unwrap_or_default() };
+            let cause = Cause::ByConsumer { code, reason: said(REASON).unwrap_or_default() };
             let place = |name| said(name).unwrap_or_default();
             (cause, place(QUEUE), place(EXCHANGE), place(ROUTING_KEY))
         } else if let Some(why) = said("x-first-death-reason") {
@@ -79,8 +79,8 @@ impl Letter {
             (Cause::Strange, String::new(), exchange.to_string(), routing_key.to_string())
         };
         let original_headers = match (&cause, get(HEADERS)) {
-            (Cause::Buried { .. }, Some(AMQPValue::FieldTable(headers))) => headers.clone(),
-            (Cause::Buried { .. }, _) => FieldTable::default(),
+            (Cause::ByConsumer { .. }, Some(AMQPValue::FieldTable(headers))) => headers.clone(),
+            (Cause::ByConsumer { .. }, _) => FieldTable::default(),
             (Cause::Moved(_) | Cause::Strange, _) => headers.clone(),
         };
         let kept = said(BODY).and_then(|word| Kept::from_word(&word)).unwrap_or(Kept::Whole);

@@ -6,7 +6,7 @@ use lapin::protocol::basic::{gen_properties, parse_properties};
 
 use super::REPLAYS;
 use super::letter::count;
-use crate::publisher::{Prepared, PublishError, Publisher, short};
+use crate::publisher::{PreparedMessage, PublishError, Publisher, short};
 
 /// A message as its sender published it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Publisher {
         let properties = decode(&original.properties).ok_or(ReplayError::Properties)?;
         let mut headers = properties.headers().clone().unwrap_or_default();
         headers.insert(REPLAYS.into(), count(replays.into()));
-        let prepared = Prepared {
+        let prepared = PreparedMessage {
             exchange: short("the exchange", original.exchange)?,
             routing_key: short("the routing key", original.routing_key)?,
             mandatory: true,

@@ -17,7 +17,7 @@ fn header(message: &BasicGetMessage, name: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_buried_message_lies_in_the_dead_letter_queue_with_its_reason_and_all_it_had() {
+async fn a_dead_lettered_message_lies_in_the_dead_letter_queue_with_its_reason_and_all_it_had() {
     let broker = Broker::for_tests().await.unwrap();
     let queue = unique("bury");
     let mut builder = builder(&broker, with_queue(&queue, &[]));
@@ -39,7 +39,7 @@ async fn a_buried_message_lies_in_the_dead_letter_queue_with_its_reason_and_all_
         other.channel.basic_publish("".into(), queue.as_str().into(), options, b"\xff\0", properties);
     publishing.await.unwrap();
     let delivery = next(&mut deliveries).await;
-    within(delivery.bury("malformed", &"é".repeat(100_000))).await.unwrap();
+    within(delivery.dead_letter("malformed", &"é".repeat(100_000))).await.unwrap();
     let letter = other.take(DEAD, |letter| header(letter, dead::QUEUE).as_ref() == Some(&queue)).await;
     assert_eq!(letter.data, b"\xff\0");
     assert_eq!(header(&letter, dead::CODE).as_deref(), Some("malformed"));
@@ -63,14 +63,14 @@ async fn an_unsettled_delivery_comes_again_and_a_late_settling_is_told_so() {
     within(running.link.publisher().publish(Outgoing::new("", &queue, "x"))).await.unwrap();
     let early = next(&mut deliveries).await;
     running.stop().await;
-    assert!(within(early.done()).await.is_err());
+    assert!(within(early.ack()).await.is_err());
     assert!(within(deliveries.recv()).await.is_none());
     let mut second = builder(&broker, with_queue(&queue, &[]));
     let (mut deliveries, _control) = second.consume(Consume::queue(&queue, 10));
     let running = Running::up(second).await;
     let again = next(&mut deliveries).await;
     assert!(again.redelivered());
-    again.done().await.unwrap();
+    again.ack().await.unwrap();
     running.stop().await;
 }
 
@@ -88,7 +88,7 @@ async fn a_queue_deleted_under_its_consumer_is_noticed_and_declared_anew() {
     within(status.changed()).await.unwrap();
     running.is_up().await;
     within(running.link.publisher().publish(Outgoing::new("", &queue, "x"))).await.unwrap();
-    next(&mut deliveries).await.done().await.unwrap();
+    next(&mut deliveries).await.ack().await.unwrap();
     running.stop().await;
 }
 
@@ -110,14 +110,14 @@ async fn a_paused_consumer_gets_nothing_until_it_goes_on() {
         within(publisher.publish(Outgoing::new("", &queue, "x"))).await.unwrap();
         sent += 1;
         while let Some(delivery) = deliveries.try_recv() {
-            delivery.done().await.unwrap();
+            delivery.ack().await.unwrap();
             sent -= 1;
         }
         (other.depth(&queue).await >= 5).then_some(())
     })
     .await;
     // What came before can still be settled.
-    held.done().await.unwrap();
+    held.ack().await.unwrap();
     // The pause outlives the session.
     let mut status = running.link.status();
     status.mark_unchanged();
@@ -129,7 +129,7 @@ async fn a_paused_consumer_gets_nothing_until_it_goes_on() {
     assert!(deliveries.try_recv().is_none());
     control.resume();
     for _ in 0..waiting {
-        next(&mut deliveries).await.done().await.unwrap();
+        next(&mut deliveries).await.ack().await.unwrap();
     }
     running.stop().await;
     assert_eq!(other.depth(&queue).await, 0);
@@ -152,7 +152,7 @@ async fn heartbeats_reach_every_relayd_of_a_frontend_by_queues_of_their_own() {
         let delivery = next(deliveries).await;
         assert_eq!(delivery.body(), "beat");
         assert_eq!(delivery.queue(), queue);
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
     }
     // The queue of the next session has another name and the consumer finds it.
     let (running, mut deliveries) = readers.remove(0);

@@ -1,14 +1,14 @@
 //! Letters: read from the dead-letter queue, and published again.
 
 use aegir_amqp::dead::{Body, Cause, Kept, REPLAYS, ReplayError};
-use aegir_amqp::topology::{Argument, DEAD};
+use aegir_amqp::topology::{DEAD, QueueArgument};
 use aegir_amqp::{Consume, Outgoing, PublishError};
 use aegir_testkit::Broker;
 
 use crate::harness::{Running, builder, next, unique, with_queue, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_buried_goes_back_as_it_came_and_says_how_often() {
+async fn what_was_dead_lettered_goes_back_as_it_came_and_says_how_often() {
     let broker = Broker::private().await.unwrap();
     let queue = unique("again");
     let mut builder = builder(&broker, with_queue(&queue, &[]));
@@ -31,27 +31,27 @@ async fn what_was_buried_goes_back_as_it_came_and_says_how_often() {
         assert_eq!(said, (Some("application/x-thing"), Some("thing"), Some("m1")));
         assert_eq!((delivery.correlation_id(), delivery.reply_to()), (Some("c1"), Some("nobody")));
         assert_eq!(delivery.header("own").as_deref(), Some("header"));
-        within(delivery.bury("strange", "nobody knows it")).await.unwrap();
+        within(delivery.dead_letter("strange", "nobody knows it")).await.unwrap();
 
         let delivery = next(&mut dead).await;
         let letter = delivery.letter();
-        let cause = Cause::Buried { code: "strange".to_owned(), reason: "nobody knows it".to_owned() };
+        let cause = Cause::ByConsumer { code: "strange".to_owned(), reason: "nobody knows it".to_owned() };
         assert_eq!((letter.cause, letter.queue.as_str(), letter.replays), (cause, queue.as_str(), replays));
         assert_eq!((letter.kept, letter.length), (Kept::Whole, 2));
         assert!(letter.at.is_some());
         assert_eq!(letter.content_type.as_deref(), Some("application/x-thing"));
         within(publisher.replay(letter.original, replays + 1)).await.unwrap();
-        within(delivery.done()).await.unwrap();
+        within(delivery.ack()).await.unwrap();
     }
     let delivery = next(&mut deliveries).await;
     assert_eq!(delivery.header(REPLAYS), None, "a number is no text");
     let body = Body { bytes: "{}".into(), kept: Kept::Redacted, length: 7 };
-    within(delivery.bury_with("secret", "it held one", body)).await.unwrap();
+    within(delivery.dead_letter_with("secret", "it held one", body)).await.unwrap();
     let delivery = next(&mut dead).await;
     let mut letter = delivery.letter();
     assert_eq!((letter.kept, letter.length, letter.replays), (Kept::Redacted, 7, 3));
     assert_eq!(letter.original.body, "{}");
-    within(delivery.done()).await.unwrap();
+    within(delivery.ack()).await.unwrap();
 
     letter.original.routing_key = unique("nobody");
     let outcome = within(publisher.replay(letter.original.clone(), 1)).await;
@@ -66,8 +66,10 @@ async fn what_was_buried_goes_back_as_it_came_and_says_how_often() {
 async fn what_the_broker_moved_or_a_stranger_sent_can_be_read_too() {
     let broker = Broker::private().await.unwrap();
     let queue = unique("expires");
-    let arguments =
-        [("x-message-ttl", Argument::Number(1)), ("x-dead-letter-exchange", Argument::Text(DEAD.to_owned()))];
+    let arguments = [
+        ("x-message-ttl", QueueArgument::Number(1)),
+        ("x-dead-letter-exchange", QueueArgument::Text(DEAD.to_owned())),
+    ];
     let mut builder = builder(&broker, with_queue(&queue, &arguments));
     let (mut dead, _control) = builder.consume(Consume::queue(DEAD, 10));
     let running = Running::up(builder).await;
@@ -78,7 +80,7 @@ async fn what_the_broker_moved_or_a_stranger_sent_can_be_read_too() {
     assert_eq!((letter.cause, letter.queue.as_str()), (Cause::Moved("expired".to_owned()), queue.as_str()));
     assert_eq!((letter.original.exchange.as_str(), letter.original.routing_key), ("", queue.clone()));
     assert_eq!((letter.message_id.as_deref(), letter.at), (Some("m1"), None));
-    within(delivery.done()).await.unwrap();
+    within(delivery.ack()).await.unwrap();
 
     within(publisher.publish(Outgoing::new(DEAD, "here", "strange"))).await.unwrap();
     let delivery = next(&mut dead).await;
@@ -86,6 +88,6 @@ async fn what_the_broker_moved_or_a_stranger_sent_can_be_read_too() {
     assert_eq!(letter.cause, Cause::Strange);
     let place = (letter.original.exchange.as_str(), letter.original.routing_key.as_str());
     assert_eq!(place, (DEAD, "here"));
-    within(delivery.done()).await.unwrap();
+    within(delivery.ack()).await.unwrap();
     running.stop().await;
 }

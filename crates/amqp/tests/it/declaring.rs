@@ -1,7 +1,7 @@
 //! Topologies on a real broker.
 
 use aegir_amqp::session::DeclareError;
-use aegir_amqp::topology::{Argument, DEAD, OPERATIONS, operations_queue};
+use aegir_amqp::topology::{DEAD, OPERATIONS, QueueArgument, operations_queue};
 use aegir_amqp::{Outgoing, Status, Topology};
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_testkit::Broker;
@@ -29,7 +29,7 @@ async fn the_broker_takes_every_argument_and_both_sides_agree() {
 async fn a_queue_with_other_arguments_is_reported_by_name_and_mended_by_deleting_it() {
     let broker = Broker::for_tests().await.unwrap();
     let queue = unique("clash");
-    let long = with_queue(&queue, &[("x-max-length", Argument::Number(5))]);
+    let long = with_queue(&queue, &[("x-max-length", QueueArgument::Number(5))]);
     let first = Running::up(builder(&broker, long)).await;
     first.stop().await;
     let second = Running::start(builder(&broker, with_queue(&queue, &[])));
@@ -54,7 +54,7 @@ async fn what_is_declared_at_run_time_stays_declared_and_a_clash_ends_nothing() 
     within(running.link.declare(Topology::of_backend(&backend))).await.unwrap();
     within(publisher.publish(operation())).await.unwrap();
 
-    let clash = with_queue("mine", &[("x-max-length", Argument::Number(5))]);
+    let clash = with_queue("mine", &[("x-max-length", QueueArgument::Number(5))]);
     let outcome = within(running.link.declare(clash)).await;
     assert!(
         matches!(&outcome, Err(DeclareError::Mismatch { object, .. }) if object == "queue mine"),
@@ -89,7 +89,7 @@ async fn a_clash_that_was_asked_for_while_the_broker_was_away_ends_no_later_sess
     broker.sync().await.unwrap();
     broker.kill().await.unwrap();
     running.becomes(|status| matches!(status, Status::Connecting { .. })).await;
-    let clash = with_queue("theirs", &[("x-max-length", Argument::Number(5))]);
+    let clash = with_queue("theirs", &[("x-max-length", QueueArgument::Number(5))]);
     within(running.link.declare(clash.clone())).await.unwrap();
     within(running.link.declare(with_queue("added", &[]))).await.unwrap();
     broker.restart().await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aegir_amqp::session::Retry;
-use aegir_amqp::topology::{Argument, Lifetime, Queue};
-use aegir_amqp::{Builder, Config, Deliveries, Delivery, Link, Status, Topology};
+use aegir_amqp::session::Backoff;
+use aegir_amqp::topology::{Lifetime, Queue, QueueArgument};
+use aegir_amqp::{BrokerConfig, BrokerSession, Deliveries, Delivery, SessionBuilder, Status, Topology};
 use aegir_testkit::Broker;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
@@ -19,19 +19,19 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running link, stopped by [`stop`](Running::stop).
 pub(crate) struct Running {
-    pub(crate) link: Link,
+    pub(crate) link: BrokerSession,
     cancel: CancellationToken,
     tracker: TaskTracker,
 }
 
 impl Running {
     /// Starts without waiting for anything.
-    pub(crate) fn start(builder: Builder) -> Self {
+    pub(crate) fn start(builder: SessionBuilder) -> Self {
         let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
         Self { link: builder.start(cancel.clone(), &tracker), cancel, tracker }
     }
 
-    pub(crate) async fn up(builder: Builder) -> Self {
+    pub(crate) async fn up(builder: SessionBuilder) -> Self {
         let running = Self::start(builder);
         running.is_up().await;
         running
@@ -76,11 +76,11 @@ pub(crate) async fn next(deliveries: &mut Deliveries) -> Delivery {
     within(deliveries.recv()).await.expect("the link runs")
 }
 
-pub(crate) fn builder(broker: &Broker, topology: Topology) -> Builder {
+pub(crate) fn builder(broker: &Broker, topology: Topology) -> SessionBuilder {
     // Shown when a test fails. More than one test in a process is fine.
     let filter = format!("debug,{}", aegir_amqp::LOG_DIRECTIVE);
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    Builder::new(Config::from_url(broker.url()), "test", topology).retry(Retry {
+    SessionBuilder::new(BrokerConfig::from_url(broker.url()), "test", topology).retry(Backoff {
         least: Duration::from_millis(20),
         most: Duration::from_millis(200),
         mismatch: Duration::from_millis(200),
@@ -93,9 +93,9 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 /// The base topology and a quorum queue, reached by the default exchange.
-pub(crate) fn with_queue(name: &str, arguments: &[(&str, Argument)]) -> Topology {
+pub(crate) fn with_queue(name: &str, arguments: &[(&str, QueueArgument)]) -> Topology {
     let mut topology = Topology::base();
-    let quorum = ("x-queue-type", Argument::Text("quorum".to_owned()));
+    let quorum = ("x-queue-type", QueueArgument::Text("quorum".to_owned()));
     let arguments = arguments.iter().cloned().chain([quorum]);
     topology.queues.push(Queue {
         name: name.to_owned(),

@@ -41,7 +41,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
     let status = running.becomes(|status| matches!(status, Status::Connecting { .. })).await;
     assert!(matches!(status, Status::Connecting { last_error: Some(_), .. }), "{status:?}");
     assert_eq!(publisher.publish(Outgoing::new("", &queue, "")).await, Err(PublishError::NotConnected));
-    assert!(within(held.done()).await.is_err(), "a delivery of a lost session was settled");
+    assert!(within(held.ack()).await.is_err(), "a delivery of a lost session was settled");
 
     broker.restart().await.unwrap();
     running.is_up().await;
@@ -50,7 +50,7 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
         let delivery = next(&mut deliveries).await;
         let body = String::from_utf8(delivery.body().to_vec()).unwrap();
         // Deliveries of the lost session may still be in the channel; they come again.
-        if delivery.done().await.is_err() {
+        if delivery.ack().await.is_err() {
             continue;
         }
         if body == "last" {
@@ -67,9 +67,9 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
 async fn a_broker_that_hangs_is_given_up_and_found_again() {
     let mut broker = Broker::private().await.unwrap();
     let queue = unique("hangs");
-    let mut config = aegir_amqp::Config::from_url(broker.url());
+    let mut config = aegir_amqp::BrokerConfig::from_url(broker.url());
     config.heartbeat_seconds = 1;
-    let builder = aegir_amqp::Builder::new(config, "test", with_queue(&queue, &[]))
+    let builder = aegir_amqp::SessionBuilder::new(config, "test", with_queue(&queue, &[]))
         .confirm_within(Duration::from_millis(500));
     let running = Running::up(builder).await;
     let publisher = running.link.publisher();
@@ -111,8 +111,8 @@ async fn a_queue_that_the_broker_has_forgotten_is_named_with_the_way_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_without_a_broker_keeps_trying_and_stops_when_told() {
-    let config = aegir_amqp::Config::from_url("amqp://127.0.0.1:1/%2f");
-    let builder = aegir_amqp::Builder::new(config, "test", aegir_amqp::Topology::base());
+    let config = aegir_amqp::BrokerConfig::from_url("amqp://127.0.0.1:1/%2f");
+    let builder = aegir_amqp::SessionBuilder::new(config, "test", aegir_amqp::Topology::base());
     let running = Running::start(builder);
     running.becomes(|status| matches!(status, Status::Connecting { attempt: 2.., .. })).await;
     running.stop().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_amqp::topology::Argument;
+use aegir_amqp::topology::QueueArgument;
 use aegir_amqp::{Consume, Delivery, Outgoing, PublishError, Status};
 use aegir_testkit::Broker;
 use bytes::Bytes;
@@ -39,7 +39,7 @@ async fn messages_keep_their_order_and_each_gets_its_own_answer() {
         let delivery = match deliveries.try_recv() {
             Some(delivery) => delivery,
             None => {
-                Delivery::done_all(std::mem::take(&mut batch)).await.unwrap();
+                Delivery::ack_all(std::mem::take(&mut batch)).await.unwrap();
                 next(&mut deliveries).await
             }
         };
@@ -47,7 +47,7 @@ async fn messages_keep_their_order_and_each_gets_its_own_answer() {
         assert_eq!(delivery.message_id(), Some(number.to_string().as_str()));
         batch.push(delivery);
     }
-    Delivery::done_all(batch).await.unwrap();
+    Delivery::ack_all(batch).await.unwrap();
     running.stop().await;
 }
 
@@ -75,7 +75,7 @@ async fn properties_and_bodies_of_every_size_arrive_as_they_were() {
         assert_eq!((delivery.correlation_id(), delivery.reply_to()), (Some("c"), Some("r")));
         assert_eq!(delivery.header("key").as_deref(), Some("value"));
         assert!(!delivery.redelivered());
-        delivery.done().await.unwrap();
+        delivery.ack().await.unwrap();
     }
     let missing = within(publisher.publish(Outgoing::new("", "nobody", "").transient())).await;
     assert_eq!(missing, Ok(()), "what is not mandatory may vanish");
@@ -87,8 +87,8 @@ async fn a_full_queue_refuses() {
     let broker = Broker::for_tests().await.unwrap();
     let queue = unique("full");
     let arguments = [
-        ("x-max-length-bytes", Argument::Number(10_000)),
-        ("x-overflow", Argument::Text("reject-publish".to_owned())),
+        ("x-max-length-bytes", QueueArgument::Number(10_000)),
+        ("x-overflow", QueueArgument::Text("reject-publish".to_owned())),
     ];
     let running = Running::up(builder(&broker, with_queue(&queue, &arguments))).await;
     let publisher = running.link.publisher();

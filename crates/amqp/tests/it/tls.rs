@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aegir_amqp::{Builder, Config, Outgoing, Status};
+use aegir_amqp::{BrokerConfig, Outgoing, SessionBuilder, Status};
 use aegir_testkit::{Authority, Broker};
 use tempfile::TempDir;
 
@@ -30,22 +30,22 @@ async fn broker(directory: &Path, authority: &Authority, name: &str, mutual: boo
     Broker::builder(directory).tls(authority, identity, mutual).start().await.unwrap()
 }
 
-fn config(broker: &Broker) -> Config {
-    Config::from_url(&format!("amqps://guest:guest@127.0.0.1:{}/%2f", broker.tls_port().unwrap()))
+fn config(broker: &Broker) -> BrokerConfig {
+    BrokerConfig::from_url(&format!("amqps://guest:guest@127.0.0.1:{}/%2f", broker.tls_port().unwrap()))
 }
 
 /// Waits until somebody is told this. Not the first time in any case: a broker that closes the connection in the same
 /// moment can reset it before its alert was read.
-async fn refused(config: Config, advice: &str) {
-    let running = Running::start(Builder::new(config, "test", with_queue("q", &[])));
+async fn refused(config: BrokerConfig, advice: &str) {
+    let running = Running::start(SessionBuilder::new(config, "test", with_queue("q", &[])));
     let told = |status: &Status| matches!(status, Status::Connecting { last_error: Some(error), .. } if error.contains(advice));
     running.becomes(told).await;
     running.stop().await;
 }
 
-async fn works(config: Config) {
+async fn works(config: BrokerConfig) {
     let queue = unique("tls");
-    let running = Running::up(Builder::new(config, "test", with_queue(&queue, &[]))).await;
+    let running = Running::up(SessionBuilder::new(config, "test", with_queue(&queue, &[]))).await;
     within(running.link.publisher().publish(Outgoing::new("", &queue, vec![7; 100_000]))).await.unwrap();
     running.stop().await;
 }
@@ -56,22 +56,27 @@ async fn a_broker_is_believed_by_its_authority_and_its_name() {
     let (authority, stranger) = (Authority::new().unwrap(), Authority::new().unwrap());
     let right = broker(files.0.path(), &authority, "127.0.0.1", false).await;
     let trusted = files.write("trusted.pem", authority.certificate());
-    works(Config { ca_file: Some(trusted.clone()), ..config(&right) }).await;
+    works(BrokerConfig { ca_file: Some(trusted.clone()), ..config(&right) }).await;
 
     let wrong = files.write("stranger.pem", stranger.certificate());
     let advice = "name the certificate of its CA in broker.ca_file";
-    refused(Config { ca_file: Some(wrong), ..config(&right) }, advice).await;
+    refused(BrokerConfig { ca_file: Some(wrong), ..config(&right) }, advice).await;
 
     let port = right.port().unwrap();
-    let plain =
-        Config { ca_file: Some(trusted.clone()), ..Config::from_url(&format!("amqps://127.0.0.1:{port}")) };
+    let plain = BrokerConfig {
+        ca_file: Some(trusted.clone()),
+        ..BrokerConfig::from_url(&format!("amqps://127.0.0.1:{port}"))
+    };
     refused(plain, "use the broker's port for TLS").await;
     drop(right);
 
     let elsewhere = tempfile::tempdir().unwrap();
     let other = broker(elsewhere.path(), &authority, "broker.example", false).await;
-    refused(Config { ca_file: Some(trusted), ..config(&other) }, "use a name that is in it in broker.url")
-        .await;
+    refused(
+        BrokerConfig { ca_file: Some(trusted), ..config(&other) },
+        "use a name that is in it in broker.url",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,10 +84,11 @@ async fn a_broker_that_wants_a_certificate_gets_ours() {
     let files = Files::new();
     let authority = Authority::new().unwrap();
     let broker = broker(files.0.path(), &authority, "127.0.0.1", true).await;
-    let anonymous = Config { ca_file: Some(files.write("ca", authority.certificate())), ..config(&broker) };
+    let anonymous =
+        BrokerConfig { ca_file: Some(files.write("ca", authority.certificate())), ..config(&broker) };
     refused(anonymous.clone(), "broker.certificate_file").await;
     let identity = authority.issue("dispatcherd.example").unwrap();
-    works(Config {
+    works(BrokerConfig {
         certificate_file: Some(files.write("certificate", &identity.certificate)),
         key_file: Some(files.write("our-key", &identity.key)),
         ..anonymous

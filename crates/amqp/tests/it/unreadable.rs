@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use aegir_amqp::topology::{Argument, DEAD, UNREADABLE};
+use aegir_amqp::topology::{DEAD, QueueArgument, UNREADABLE};
 use aegir_amqp::{Consume, Outgoing, Topology};
 use aegir_testkit::Broker;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use crate::harness::{DEADLINE, Other, Running, builder, eventually, next, unique, with_queue, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_bytes_can_be_delivered_and_buried() {
+async fn any_bytes_can_be_delivered_and_dead_lettered() {
     let broker = Broker::for_tests().await.unwrap();
     let queue = unique("bytes");
     let mut builder = builder(&broker, with_queue(&queue, &[]));
@@ -38,7 +38,7 @@ async fn any_bytes_can_be_delivered_and_buried() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.body(), body);
         assert_eq!(delivery.content_type(), Some(text.as_str()));
-        within(delivery.bury("malformed", &text)).await.unwrap();
+        within(delivery.dead_letter("malformed", &text)).await.unwrap();
     }
     assert!(running.link.status().borrow().is_up());
     running.stop().await;
@@ -50,8 +50,8 @@ async fn a_message_that_ends_every_session_is_moved_away_by_the_broker() {
     let broker = Broker::private().await.unwrap();
     let queue = unique("poison");
     let arguments = [
-        ("x-delivery-limit", Argument::Number(8)),
-        ("x-dead-letter-exchange", Argument::Text(DEAD.to_owned())),
+        ("x-delivery-limit", QueueArgument::Number(8)),
+        ("x-dead-letter-exchange", QueueArgument::Text(DEAD.to_owned())),
     ];
     let mut builder = builder(&broker, with_queue(&queue, &arguments));
     let (mut deliveries, control) = builder.consume(Consume::queue(&queue, 10));
@@ -74,7 +74,7 @@ async fn a_message_that_ends_every_session_is_moved_away_by_the_broker() {
     while !wanted.is_empty() {
         let delivery = next(&mut deliveries).await;
         let body = String::from_utf8(delivery.body().to_vec()).unwrap();
-        if delivery.done().await.is_ok() {
+        if delivery.ack().await.is_ok() {
             wanted.retain(|wanted| *wanted != body);
         }
     }
@@ -99,7 +99,7 @@ async fn letters_that_end_every_session_are_moved_away_too() {
     let other = Other::connect(&broker).await;
     eventually(async || (other.depth(DEAD).await == 3).then_some(())).await;
     control.resume();
-    while next(&mut dead).await.done().await.is_err() {}
+    while next(&mut dead).await.ack().await.is_err() {}
     eventually(async || (other.depth(UNREADABLE).await == 2).then_some(())).await;
     running.is_up().await;
     running.stop().await;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use yaml_serde::Value;
 
-use super::Subject;
-use super::steps::Step;
+use super::InspectedRole;
+use super::steps::YamlStep;
 use crate::undeclared::{expressions, used_in};
 
 /// Modules whose arguments become a command line.
@@ -18,7 +18,11 @@ const ASIDE: [&str; 6] = ["stdin", "chdir", "creates", "removes", "executable", 
 const LOOPS: [&str; 4] = ["loop", "with_items", "with_dict", "with_list"];
 
 /// What is shown so, in sentences.
-pub(super) fn check(subject: Subject<'_>, steps: &[Step], variables: &[(PathBuf, Value)]) -> Vec<String> {
+pub(super) fn check(
+    subject: InspectedRole<'_>,
+    steps: &[YamlStep],
+    variables: &[(PathBuf, Value)],
+) -> Vec<String> {
     let secret = secrets(subject, steps, variables);
     let mut wrong = Vec::new();
     for step in steps {
@@ -62,7 +66,7 @@ fn arguments(value: &Value) -> impl Iterator<Item = &Value> {
     whole.into_iter().chain(parts.map(|(_, value)| value))
 }
 
-fn loop_variable(step: &Step) -> String {
+fn loop_variable(step: &YamlStep) -> String {
     let control = step.keys.iter().find(|(key, _)| key == "loop_control");
     let named = control.and_then(|(_, control)| control.get("loop_var")?.as_str());
     named.unwrap_or("item").to_owned()
@@ -84,7 +88,11 @@ fn shown(key: &str, value: &Value, secret: &BTreeSet<String>) -> Option<String> 
 }
 
 /// The names of all that holds a secret: variables, outputs, and what is made of these.
-fn secrets(subject: Subject<'_>, steps: &[Step], variables: &[(PathBuf, Value)]) -> BTreeSet<String> {
+fn secrets(
+    subject: InspectedRole<'_>,
+    steps: &[YamlStep],
+    variables: &[(PathBuf, Value)],
+) -> BTreeSet<String> {
     let mut secret = BTreeSet::new();
     for (name, declared) in &subject.manifest.variables {
         if declared.secret() {
@@ -96,7 +104,7 @@ fn secrets(subject: Subject<'_>, steps: &[Step], variables: &[(PathBuf, Value)])
         let outputs = declared.outputs.iter().filter(|(_, output)| output.secret());
         secret.extend(outputs.map(|(name, _)| format!("aegir.outputs.{task}.{name}")));
     }
-    let sets = |step: &Step| {
+    let sets = |step: &YamlStep| {
         let sets = step.keys.iter().filter(|(key, _)| key == "set_fact" || key == "vars");
         sets.map(|(_, value)| value.clone()).collect::<Vec<_>>()
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use yaml_serde::Value;
 
-use super::steps::Step;
+use super::steps::YamlStep;
 use crate::undeclared::{expressions, used_in};
 
 /// What the module `setup` finds on a minion. Other words with `ansible_` are Ansible's own variables.
@@ -57,7 +57,7 @@ const FACTS: [&str; 44] = [
 ];
 
 /// What is used so, in sentences.
-pub(super) fn check(role: &Path, steps: &[Step], variables: &[(PathBuf, Value)]) -> Vec<String> {
+pub(super) fn check(role: &Path, steps: &[YamlStep], variables: &[(PathBuf, Value)]) -> Vec<String> {
     let mut used = BTreeSet::new();
     let mut look = |place: &str, text: &str| {
         for word in used_in(text) {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value as Json, json};
 use yaml_serde::Value;
 
-use super::steps::Step;
+use super::steps::YamlStep;
 
 /// Reads templates, writes for each what is wrong with it.
 const PROGRAM: &str = include_str!("jinja.py");
@@ -55,7 +55,7 @@ impl Template {
 /// What does not parse, in sentences.
 pub(super) fn check(
     role: &Path,
-    steps: &[Step],
+    steps: &[YamlStep],
     variables: &[(PathBuf, Value)],
 ) -> Result<Vec<String>, NotChecked> {
     let mut all = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn check(
     Ok(said.collect())
 }
 
-fn of_step(step: &Step, into: &mut Vec<Template>) {
+fn of_step(step: &YamlStep, into: &mut Vec<Template>) {
     for (key, value) in &step.keys {
         let place = format!("{}: {key}", step.place());
         match key.as_str() {
@@ -122,7 +122,7 @@ fn texts(place: &str, value: &Value, form: &'static str, into: &mut Vec<Template
 }
 
 /// The files that are templates as a whole: all that end in `.j2`, and others that a step names as one.
-fn of_files(role: &Path, steps: &[Step], into: &mut Vec<Template>) {
+fn of_files(role: &Path, steps: &[YamlStep], into: &mut Vec<Template>) {
     let mut named: BTreeMap<PathBuf, BTreeMap<String, String>> = BTreeMap::new();
     for (key, value) in steps.iter().flat_map(|step| &step.keys) {
         let Some(source) = value.get("src").and_then(Value::as_str) else { continue };

@@ -18,7 +18,7 @@ use aegir_protocol::name::RoleName;
 
 /// A role that is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct InspectedRole<'a> {
     pub(crate) name: &'a RoleName,
     pub(crate) path: &'a Path,
     /// With what it has from the roles that it builds on.
@@ -29,7 +29,7 @@ pub(crate) struct Subject<'a> {
 
 /// What is found, in sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct RoleFindings {
     /// What is wrong with the role.
     pub problems: Vec<String>,
     /// What its reader should know beside that.
@@ -37,10 +37,10 @@ pub struct Report {
 }
 
 /// Looks at a role's files.
-pub(crate) fn inspect(subject: Subject<'_>, content: &[PathBuf]) -> Report {
+pub(crate) fn inspect(subject: InspectedRole<'_>, content: &[PathBuf]) -> RoleFindings {
     let steps = steps::of_role(subject.path);
     let variables = steps::variables(subject.path, ["defaults", "vars"]);
-    let mut report = Report::default();
+    let mut report = RoleFindings::default();
     match jinja::check(subject.path, &steps, &variables) {
         Ok(problems) => report.problems = problems,
         Err(why) => report.notes.push(why.to_string()),
@@ -51,7 +51,7 @@ pub(crate) fn inspect(subject: Subject<'_>, content: &[PathBuf]) -> Report {
     for (task, declared) in &subject.manifest.tasks {
         let playbook = declared.ansible.as_ref().and_then(|ansible| ansible.playbook.as_deref());
         if let Some(playbook) = playbook {
-            let Report { problems, notes } = playbook::inspect(subject, task, playbook, content);
+            let RoleFindings { problems, notes } = playbook::inspect(subject, task, playbook, content);
             report.problems.extend(problems);
             report.notes.extend(notes);
         }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use aegir_protocol::name::TaskName;
 
-use super::steps::{self, Step};
-use super::{Report, Subject, exposed, jinja, reach};
-use crate::project::{Key, ProjectConfig};
+use super::steps::{self, YamlStep};
+use super::{InspectedRole, RoleFindings, exposed, jinja, reach};
+use crate::project::{ConfigKey, ProjectConfig};
 
 /// What an `ansible.cfg` may say otherwise than what holds here: keys, the values that say the same, and why.
-const HELD: [(&[Key], &[&str], &str); 8] = [
+const HELD: [(&[ConfigKey], &[&str], &str); 8] = [
     (
         &[("defaults", "host_key_checking"), ("ssh_connection", "host_key_checking")],
         &["true", "yes", "on", "1"],
@@ -28,8 +28,13 @@ pub(super) const LOGIN: &str =
     "the Operation's host entry and dispatcherd's config say how minions are reached";
 
 /// Looks at the playbook of a task.
-pub(super) fn inspect(subject: Subject<'_>, task: &TaskName, playbook: &str, content: &[PathBuf]) -> Report {
-    let mut report = Report::default();
+pub(super) fn inspect(
+    subject: InspectedRole<'_>,
+    task: &TaskName,
+    playbook: &str,
+    content: &[PathBuf],
+) -> RoleFindings {
+    let mut report = RoleFindings::default();
     let Some(found) = find(playbook, content) else {
         let why = if content.is_empty() {
             "was not looked at: name its content root with --content DIRECTORY".to_owned()
@@ -66,7 +71,7 @@ pub(super) fn inspect(subject: Subject<'_>, task: &TaskName, playbook: &str, con
 }
 
 /// What of a play or step does not count.
-fn different(step: &Step) -> Vec<String> {
+fn different(step: &YamlStep) -> Vec<String> {
     let has = |key: &str| step.keys.iter().any(|(name, _)| name == key);
     let mut notes = Vec::new();
     if has("remote_user") {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::playbook::LOGIN;
-use super::steps::Step;
+use super::steps::YamlStep;
 use crate::project::ProjectConfig;
 use crate::undeclared::files_below;
 
@@ -35,7 +35,7 @@ const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// What a playbook, its steps, its variables and its inventories say of that, with file and line.
-pub(super) fn notes(directory: &Path, steps: &[Step], config: &ProjectConfig) -> Vec<String> {
+pub(super) fn notes(directory: &Path, steps: &[YamlStep], config: &ProjectConfig) -> Vec<String> {
     let mut notes = Vec::new();
     let mut seen = BTreeSet::new();
     for step in steps.iter().filter(|step| seen.insert(&step.file)) {
@@ -54,15 +54,15 @@ pub(super) fn notes(directory: &Path, steps: &[Step], config: &ProjectConfig) ->
         notes.extend(found);
     }
     let inventories = config.inventories();
-    let mut places: Vec<&Path> = vec![directory];
+    let mut role_paths: Vec<&Path> = vec![directory];
     // The variables beside an inventory count as well.
-    places.extend(
+    role_paths.extend(
         inventories
             .iter()
             .filter_map(|path| if path.is_dir() { Some(path.as_path()) } else { path.parent() }),
     );
     let mut files = BTreeSet::new();
-    for place in places {
+    for place in role_paths {
         for below in ["group_vars", "host_vars"] {
             files.extend(files_below(place, Path::new(below)).into_iter().map(|file| place.join(file)));
         }
@@ -82,10 +82,10 @@ pub(super) fn notes(directory: &Path, steps: &[Step], config: &ProjectConfig) ->
     notes
 }
 
-fn sets(step: &Step, name: &str) -> bool {
-    let places = step.keys.iter().filter(|(key, _)| key == "vars" || key == "set_fact");
+fn sets(step: &YamlStep, name: &str) -> bool {
+    let role_paths = step.keys.iter().filter(|(key, _)| key == "vars" || key == "set_fact");
     // A connection that a play or a step names is meant.
-    name != "ansible_connection" && places.into_iter().any(|(_, value)| value.get(name).is_some())
+    name != "ansible_connection" && role_paths.into_iter().any(|(_, value)| value.get(name).is_some())
 }
 
 /// `host_vars/localhost.yml`.

@@ -5,8 +5,8 @@ use std::path::Path;
 use aegir_protocol::name::RoleName;
 use yaml_serde::Value;
 
-use super::Subject;
-use super::steps::Step;
+use super::InspectedRole;
+use super::steps::YamlStep;
 
 /// Arguments that name a file of the role, and the directory that it is in.
 const FROM: [(&str, &str); 4] = [
@@ -17,7 +17,7 @@ const FROM: [(&str, &str); 4] = [
 ];
 
 /// What is not there, in sentences.
-pub(super) fn check(subject: Subject<'_>, steps: &[Step]) -> Vec<String> {
+pub(super) fn check(subject: InspectedRole<'_>, steps: &[YamlStep]) -> Vec<String> {
     let mut wrong = Vec::new();
     for step in steps {
         for (key, value) in &step.keys {
@@ -49,7 +49,7 @@ pub(super) fn check(subject: Subject<'_>, steps: &[Step]) -> Vec<String> {
 }
 
 /// Why a role of this name is not found; nothing where that is known only when the play runs.
-fn missing(subject: Subject<'_>, name: &str) -> Option<String> {
+fn missing(subject: InspectedRole<'_>, name: &str) -> Option<String> {
     if name.contains("{{") || name.contains('/') || name.matches('.').count() == 2 {
         return None;
     }

@@ -14,7 +14,7 @@ const INCLUDES: [&str; 3] = ["import_playbook", "include_tasks", "import_tasks"]
 
 /// A step, a block or a play, without the steps in it.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct YamlStep {
     /// Relative to the role.
     pub(super) file: PathBuf,
     /// What a reader finds it by.
@@ -23,7 +23,7 @@ pub(super) struct Step {
     pub(super) keys: Vec<(String, Value)>,
 }
 
-impl Step {
+impl YamlStep {
     /// Where something is, for a finding.
     pub(super) fn place(&self) -> String {
         format!("{}: {}", self.file.display(), self.name)
@@ -31,7 +31,7 @@ impl Step {
 }
 
 /// Every step in the task-files and handlers of a role, whether a fixed name leads there or not.
-pub(super) fn of_role(role: &Path) -> Vec<Step> {
+pub(super) fn of_role(role: &Path) -> Vec<YamlStep> {
     let mut steps = Vec::new();
     for file in ["tasks", "handlers"].into_iter().flat_map(|place| files_below(role, Path::new(place))) {
         // What is no YAML is said elsewhere, or is no file of steps.
@@ -50,7 +50,7 @@ pub(super) fn variables(role: &Path, directories: [&str; 2]) -> Vec<(PathBuf, Va
 
 /// Every step of a playbook, of those that it imports, and of the task-files that it includes by fixed names. The plays are
 /// among them.
-pub(super) fn of_playbook(directory: &Path, playbook: &Path) -> Vec<Step> {
+pub(super) fn of_playbook(directory: &Path, playbook: &Path) -> Vec<YamlStep> {
     let mut steps = Vec::new();
     let mut files = vec![playbook.to_owned()];
     let mut next = 0;
@@ -67,8 +67,8 @@ pub(super) fn of_playbook(directory: &Path, playbook: &Path) -> Vec<Step> {
         {
             let named = value.as_str().or_else(|| value.get("file")?.as_str());
             let Some(named) = named.filter(|named| !named.contains("{{")) else { continue };
-            let places = [file.with_file_name(named), PathBuf::from(named)];
-            let found = places.into_iter().find(|place| directory.join(place).is_file());
+            let role_paths = [file.with_file_name(named), PathBuf::from(named)];
+            let found = role_paths.into_iter().find(|place| directory.join(place).is_file());
             let found = found.filter(|found| !files.contains(found));
             files.extend(found);
         }
@@ -82,7 +82,7 @@ fn yaml(role: &Path, file: &Path) -> Option<Value> {
     yaml_serde::from_str(&text).ok()
 }
 
-fn of_list(file: &Path, value: &Value, into: &mut Vec<Step>) {
+fn of_list(file: &Path, value: &Value, into: &mut Vec<YamlStep>) {
     for step in value.as_sequence().into_iter().flatten() {
         let Some(mapping) = step.as_mapping() else { continue };
         let mut keys = Vec::new();
@@ -101,7 +101,7 @@ fn of_list(file: &Path, value: &Value, into: &mut Vec<Step>) {
             || format!("a step with {}", keys.first().map_or("block", |(key, _)| key.as_str())),
             |name| format!("{name:?}"),
         );
-        into.push(Step { file: file.to_owned(), name, keys });
+        into.push(YamlStep { file: file.to_owned(), name, keys });
         nested.into_iter().for_each(|value| of_list(file, value, into));
     }
 }

@@ -13,7 +13,7 @@ variables:
   password: {type: string, scope: site, secret: true}
 ";
 
-fn report(files: &[(&str, &str)]) -> Report {
+fn report(files: &[(&str, &str)]) -> RoleFindings {
     let role = tempfile::tempdir().unwrap();
     for (file, text) in files {
         let path = role.path().join(file);
@@ -23,13 +23,13 @@ fn report(files: &[(&str, &str)]) -> Report {
     let manifest = yaml_serde::from_str(MANIFEST).unwrap();
     let uses = BTreeSet::from(["base".parse().unwrap()]);
     let subject =
-        Subject { name: &"shop".parse().unwrap(), path: role.path(), manifest: &manifest, uses: &uses };
+        InspectedRole { name: &"shop".parse().unwrap(), path: role.path(), manifest: &manifest, uses: &uses };
     inspect(subject, &[role.path().join("content")])
 }
 
 #[track_caller]
 fn wrong(files: &[(&str, &str)], expected: &[&str]) {
-    let Report { problems, notes } = report(files);
+    let RoleFindings { problems, notes } = report(files);
     assert_eq!(notes, Vec::<String>::new(), "Ansible is needed for this test");
     let begin =
         |problem: &String, part: &&str| problem.starts_with(part.split('…').next().unwrap_or_default());
@@ -237,12 +237,13 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
     let manifest = MANIFEST.replace("load: {", "load: {ansible: {playbook: ops/plays/site.yml}, ");
     let manifest: Manifest = yaml_serde::from_str(&manifest).unwrap();
     let (name, uses) = ("shop".parse().unwrap(), BTreeSet::new());
-    let subject = Subject { name: &name, path: &root.path().join("none"), manifest: &manifest, uses: &uses };
+    let subject =
+        InspectedRole { name: &name, path: &root.path().join("none"), manifest: &manifest, uses: &uses };
     let begin = |said: &[String], expected: &[&str]| {
         let same = said.iter().zip(expected).all(|(said, part)| said.contains(part));
         assert!(said.len() == expected.len() && same, "{said:#?}\nis not\n{expected:#?}");
     };
-    let Report { problems, notes } = inspect(subject, &[root.path().to_owned()]);
+    let RoleFindings { problems, notes } = inspect(subject, &[root.path().to_owned()]);
     begin(
         &problems,
         &[
@@ -280,7 +281,7 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
         "ops/host_vars/web1/main.yml",
         "---\nansible_port: 2222\nansible_become: true\nansible_python_interpreter: x\n",
     );
-    let Report { problems, notes } = inspect(subject, &[root.path().to_owned()]);
+    let RoleFindings { problems, notes } = inspect(subject, &[root.path().to_owned()]);
     begin(&problems, &[]);
     begin(
         &notes,

@@ -28,7 +28,7 @@ pub(super) type Words = BTreeMap<String, PathBuf>;
 
 /// What is found in the files of one task.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct UsedNames {
     pub(super) used: Words,
     /// Of these, and of outputs in general (`aegir.outputs`), a file asks whether they are there.
     pub(super) asked: BTreeSet<String>,
@@ -38,7 +38,7 @@ pub(super) struct Seen {
     pub(super) broken: Vec<String>,
 }
 
-impl Seen {
+impl UsedNames {
     /// Whether a file asks if an output is there.
     pub(super) fn asks_for(&self, word: &str) -> bool {
         [word, "aegir.outputs"].iter().any(|word| self.asked.contains(*word))
@@ -102,8 +102,8 @@ impl Seen {
             key if INCLUDES.contains(&key) => {
                 let Some(named) = text("file").filter(|file| is_fixed(file)) else { return };
                 // Ansible looks beside the file that includes it as well.
-                let places = [Path::new("tasks").join(named), file.with_file_name(named)];
-                match places.into_iter().find(|place| role.path.join(place).is_file()) {
+                let role_paths = [Path::new("tasks").join(named), file.with_file_name(named)];
+                match role_paths.into_iter().find(|place| role.path.join(place).is_file()) {
                     Some(found) => self.task_file(role, found),
                     None => self.broken.push(format!(
                         "{}: {key} names {named}, and there is no file tasks/{named}",

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::cluster::Cluster;
-use super::object::Id;
+use super::cluster::KubernetesCluster;
+use super::object::ObjectId;
 use crate::error::Error;
 use crate::task::Task;
 
 /// kubectl leaves nothing running. But a cluster goes on with what it was told until it is there, and that is not taken back.
 /// So this says whether it has come to rest.
-pub(super) fn look(cluster: &Cluster, task: &mut Task) -> Result<(), Error> {
+pub(super) fn look(cluster: &KubernetesCluster, task: &mut Task) -> Result<(), Error> {
     task.doing(50, "Ask the cluster whether it has come to rest")?;
     let Some(namespace) = cluster.namespace_there()? else { return Ok(()) };
     if !namespace["metadata"]["deletionTimestamp"].is_null() {
@@ -27,7 +27,7 @@ pub(super) fn look(cluster: &Cluster, task: &mut Task) -> Result<(), Error> {
 
 /// What the cluster still does with an object.
 fn moving(object: &Value) -> Option<String> {
-    let id = Id::of(object);
+    let id = ObjectId::of(object);
     if !object["metadata"]["deletionTimestamp"].is_null() {
         Some(format!("deleting {id}"))
     } else if id.kind == "Job.batch" {

@@ -3,23 +3,23 @@
 use aegir_protocol::name::PlanHash;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, FIELD_MANAGER, list};
-use super::object::{self, CLAIM, Id};
-use super::settings::Settings;
+use super::cluster::{FIELD_MANAGER, KubernetesCluster, list};
+use super::object::{self, CLAIM, ObjectId};
+use super::settings::KubernetesSettings;
 use crate::digest::Inputs;
 use crate::error::Error;
 use crate::task::Task;
 
 /// What becomes of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum ObjectAction {
     Create,
     Update,
     Keep,
     Delete,
 }
 
-impl Action {
+impl ObjectAction {
     fn word(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -33,8 +33,8 @@ impl Action {
 /// One object, and what becomes of it.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
-    pub(super) id: Id,
-    pub(super) action: Action,
+    pub(super) id: ObjectId,
+    pub(super) action: ObjectAction,
     before: Option<Value>,
     after: Option<Value>,
 }
@@ -46,8 +46,8 @@ pub(super) struct Changes(pub(super) Vec<Change>);
 impl Changes {
     /// Compares, and changes nothing.
     pub(super) fn find(
-        cluster: &mut Cluster,
-        settings: &Settings,
+        cluster: &mut KubernetesCluster,
+        settings: &KubernetesSettings,
         wanted: &[Value],
         task: &mut Task,
     ) -> Result<Self, Error> {
@@ -72,15 +72,18 @@ impl Changes {
         let after = cluster.get(&arguments, Some(&wanted_text))?;
         let mut changes = Vec::new();
         for object in wanted {
-            let id = Id::of(object);
-            let find =
-                |objects: &[Value]| objects.iter().find(|object| Id::of(object) == id).map(object::essence);
+            let id = ObjectId::of(object);
+            let find = |objects: &[Value]| {
+                objects.iter().find(|object| ObjectId::of(object) == id).map(object::essence)
+            };
             let after = find(&after)
                 .ok_or_else(|| cluster.program.misunderstood(&arguments, &format!("it leaves {id} out")))?;
             changes.push(match find(&there) {
                 None => Change::create(object),
-                Some(before) if before == after => Change::of(id, Action::Keep, Some(before), Some(after)),
-                Some(before) => Change::of(id, Action::Update, Some(before), Some(after)),
+                Some(before) if before == after => {
+                    Change::of(id, ObjectAction::Keep, Some(before), Some(after))
+                }
+                Some(before) => Change::of(id, ObjectAction::Update, Some(before), Some(after)),
             });
         }
         changes.extend(left_over(cluster, wanted)?);
@@ -104,29 +107,29 @@ impl Changes {
     }
 
     /// For programs: only what changes.
-    pub(super) fn listed(&self, cluster: &Cluster) -> Value {
-        let changing = self.0.iter().filter(|change| change.action != Action::Keep);
+    pub(super) fn listed(&self, cluster: &KubernetesCluster) -> Value {
+        let changing = self.0.iter().filter(|change| change.action != ObjectAction::Keep);
         changing.map(|change| change.listed(&cluster.namespace)).collect()
     }
 
     /// A step for each.
-    pub(super) fn tell(&self, task: &mut Task) -> Result<(), Error> {
-        self.0.iter().try_for_each(|change| change.tell(task))
+    pub(super) fn report(&self, task: &mut Task) -> Result<(), Error> {
+        self.0.iter().try_for_each(|change| change.report(task))
     }
 }
 
 impl Change {
-    fn of(id: Id, action: Action, before: Option<Value>, after: Option<Value>) -> Self {
+    fn of(id: ObjectId, action: ObjectAction, before: Option<Value>, after: Option<Value>) -> Self {
         Self { id, action, before, after }
     }
 
     /// What is not there yet. What the server would add is not known before it is.
     fn create(object: &Value) -> Self {
-        Self::of(Id::of(object), Action::Create, None, Some(object.clone()))
+        Self::of(ObjectId::of(object), ObjectAction::Create, None, Some(object.clone()))
     }
 
     pub(super) fn delete(object: &Value) -> Self {
-        Self::of(Id::of(object), Action::Delete, Some(object::essence(object)), None)
+        Self::of(ObjectId::of(object), ObjectAction::Delete, Some(object::essence(object)), None)
     }
 
     pub(super) fn before(&self) -> Option<&Value> {
@@ -141,18 +144,18 @@ impl Change {
             "action": self.action.word()})
     }
 
-    fn tell(&self, task: &mut Task) -> Result<(), Error> {
+    fn report(&self, task: &mut Task) -> Result<(), Error> {
         let before = self.before.as_ref().map(|before| object::shown(before, None)).unwrap_or_default();
         let after = self.after.as_ref().map(|after| object::shown(after, self.before.as_ref()));
         let after = after.unwrap_or_default();
         let name = format!("{} {}", self.action.word(), self.id);
         let diff = json!({"before": before, "after": after, "after_header": self.id.to_string()});
-        let changed = self.action != Action::Keep;
+        let changed = self.action != ObjectAction::Keep;
         task.step(&name, changed, changed.then_some(diff))
     }
 }
 
-pub(super) fn apply_arguments(settings: &Settings) -> Vec<&'static str> {
+pub(super) fn apply_arguments(settings: &KubernetesSettings) -> Vec<&'static str> {
     // The server checks what it is to apply against its own schemas.
     let mut arguments = vec!["apply", "--server-side", FIELD_MANAGER, "--validate=false", "--filename", "-"];
     if settings.force_conflicts {
@@ -162,11 +165,11 @@ pub(super) fn apply_arguments(settings: &Settings) -> Vec<&'static str> {
 }
 
 /// What an earlier version of the role had and this one has not. Volumes with their data stay.
-fn left_over(cluster: &Cluster, wanted: &[Value]) -> Result<Vec<Change>, Error> {
-    let wanted: Vec<_> = wanted.iter().map(Id::of).collect();
+fn left_over(cluster: &KubernetesCluster, wanted: &[Value]) -> Result<Vec<Change>, Error> {
+    let wanted: Vec<_> = wanted.iter().map(ObjectId::of).collect();
     let there = cluster.labelled(&cluster.kinds(), true)?;
     let left = there.iter().filter(|object| {
-        let id = Id::of(object);
+        let id = ObjectId::of(object);
         // What a controller makes of an object may carry its labels.
         id.kind != CLAIM && !wanted.contains(&id) && object["metadata"]["ownerReferences"].is_null()
     });

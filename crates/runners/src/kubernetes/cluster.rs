@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Options;
+use super::KubernetesOptions;
 use super::object::{self, KINDS};
 use crate::error::Error;
 use crate::mask::Mask;
@@ -23,7 +23,7 @@ const TARGET_NAME: &str = "aegir/target-name";
 
 /// A cluster, as one Task sees it.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(super) struct KubernetesCluster {
     pub(super) program: Program,
     /// The target's own.
     pub(super) namespace: String,
@@ -34,8 +34,8 @@ pub(super) struct Cluster {
     target_name: String,
 }
 
-impl Cluster {
-    pub(super) fn new(options: &Options, task: &Task) -> Result<Self, Error> {
+impl KubernetesCluster {
+    pub(super) fn new(options: &KubernetesOptions, task: &Task) -> Result<Self, Error> {
         let input = &task.input;
         let (kind, id) = (input.target.kind.as_str(), input.target.id.as_str());
         let target = name::of(id, &[kind, id]);
@@ -146,7 +146,7 @@ pub(super) fn list<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Vec<u8> 
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string().into_bytes()
 }
 
-fn kubeconfig(options: &Options) -> Result<PathBuf, Error> {
+fn kubeconfig(options: &KubernetesOptions) -> Result<PathBuf, Error> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
     let path = options.kubeconfig.clone().or_else(home).unwrap_or_default();
     // kubectl takes a missing one for an empty one, and then asks a server on localhost.

@@ -5,22 +5,26 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::change::{Change, Changes};
-use super::cluster::Cluster;
+use super::cluster::KubernetesCluster;
 use super::object::CLAIM;
 use super::rollout;
-use super::settings::Settings;
+use super::settings::KubernetesSettings;
 use crate::error::Error;
 use crate::task::Task;
 
 /// Says what goes with the target's namespace.
-pub(super) fn plan(cluster: &Cluster, task: &mut Task) -> Result<(), Error> {
+pub(super) fn plan(cluster: &KubernetesCluster, task: &mut Task) -> Result<(), Error> {
     let changes = find(cluster, task)?;
-    changes.tell(task)?;
+    changes.report(task)?;
     task.plan(changes.hash(), changes.listed(cluster))
 }
 
 /// Deletes the target's namespace with all in it, and waits until it is gone.
-pub(super) fn apply(cluster: &Cluster, settings: &Settings, task: &mut Task) -> Result<(), Error> {
+pub(super) fn apply(
+    cluster: &KubernetesCluster,
+    settings: &KubernetesSettings,
+    task: &mut Task,
+) -> Result<(), Error> {
     let changes = find(cluster, task)?;
     task.check_approved(&changes.hash())?;
     if changes.0.is_empty() {
@@ -40,11 +44,11 @@ pub(super) fn apply(cluster: &Cluster, settings: &Settings, task: &mut Task) -> 
             cluster.namespace
         )));
     }
-    changes.tell(task)
+    changes.report(task)
 }
 
 /// The namespace, the target's objects in it, and the volumes, whoever made them.
-fn find(cluster: &Cluster, task: &mut Task) -> Result<Changes, Error> {
+fn find(cluster: &KubernetesCluster, task: &mut Task) -> Result<Changes, Error> {
     task.doing(15, "Ask the cluster what is there")?;
     let Some(namespace) = cluster.namespace_there()? else { return Ok(Changes(Vec::new())) };
     let mut objects = vec![namespace];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::cluster::KubernetesCluster;
 use crate::error::Error;
 
 /// Of how many pods.
@@ -13,7 +13,7 @@ const LINES: &str = "--tail=50";
 const BYTES: &str = "--limit-bytes=16384";
 
 /// Prints events and logs of the pods that are not ready, and gives back the reasons in a line.
-pub(super) fn show(cluster: &Cluster, workload: &Value) -> Result<String, Error> {
+pub(super) fn show(cluster: &KubernetesCluster, workload: &Value) -> Result<String, Error> {
     let pods = cluster.get(&["get", "pods", "--selector", &selector(workload)], None)?;
     let stuck: Vec<_> = pods.iter().filter(|pod| !is_ready(pod)).take(PODS).collect();
     let mut reasons = Vec::new();
@@ -67,7 +67,7 @@ fn reason(pod: &Value) -> String {
     found.unwrap_or_else(|| pod["status"]["phase"].as_str().unwrap_or("unknown").to_owned())
 }
 
-fn events(cluster: &Cluster, pod: &str) {
+fn events(cluster: &KubernetesCluster, pod: &str) {
     let selector = format!("--field-selector=involvedObject.name={pod}");
     let events = cluster.get(&["get", "events", &selector], None).unwrap_or_default();
     println!("--- the last events of the pod {pod}");
@@ -77,7 +77,7 @@ fn events(cluster: &Cluster, pod: &str) {
     }
 }
 
-fn logs(cluster: &Cluster, pod: &str, before_too: bool) {
+fn logs(cluster: &KubernetesCluster, pod: &str, before_too: bool) {
     // A container that never started has no log, which kubectl says.
     println!("--- the end of the log of the pod {pod}");
     let _ = cluster.program.show(&["logs", pod, "--all-containers", LINES, BYTES], None);

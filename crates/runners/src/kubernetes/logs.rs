@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::cluster::Cluster;
+use super::cluster::KubernetesCluster;
 use super::diagnose::selector;
-use super::object::{Id, WORKLOADS};
+use super::object::{ObjectId, WORKLOADS};
 use super::settings::Logs;
 use crate::digest::Inputs;
 use crate::error::Error;
@@ -19,7 +19,7 @@ pub(super) fn plan(task: &mut Task) -> Result<(), Error> {
 /// Prints the ends of the logs of all pods, each line with its pod.
 ///
 /// Of what can't be shown the first error is given back when all else was shown: logs are asked for when something is wrong.
-pub(super) fn show(cluster: &mut Cluster, logs: &Logs, task: &mut Task) -> Result<(), Error> {
+pub(super) fn show(cluster: &mut KubernetesCluster, logs: &Logs, task: &mut Task) -> Result<(), Error> {
     let workloads: Vec<_> = logs.of.iter().map(|name| workload(name)).collect::<Result<_, _>>()?;
     if cluster.namespace_there()?.is_none() {
         return Err(Error::Refused(format!(
@@ -38,9 +38,9 @@ pub(super) fn show(cluster: &mut Cluster, logs: &Logs, task: &mut Task) -> Resul
     shown
 }
 
-fn show_one(cluster: &Cluster, kind: &str, object: &str, lines: u32) -> Result<(), Error> {
+fn show_one(cluster: &KubernetesCluster, kind: &str, object: &str, lines: u32) -> Result<(), Error> {
     let Some(workload) = cluster.get(&["get", kind, object, "--ignore-not-found"], None)?.pop() else {
-        let id = Id { kind: kind.to_owned(), name: object.to_owned() };
+        let id = ObjectId { kind: kind.to_owned(), name: object.to_owned() };
         return Err(Error::Refused(format!("there is no {id} in {}", cluster.namespace)));
     };
     let (selector, lines) = (selector(&workload), format!("--tail={lines}"));

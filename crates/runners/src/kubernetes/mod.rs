@@ -23,15 +23,15 @@ use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::runner::Verb;
 use clap::Args;
 
-use self::cluster::Cluster;
-use self::settings::Settings;
+use self::cluster::KubernetesCluster;
+use self::settings::KubernetesSettings;
 use crate::VerbArgument;
 use crate::error::Error;
 use crate::task::Task;
 
 /// The operator's part, on the command line in dispatcherd's config.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct KubernetesOptions {
     /// The kubeconfig: where the cluster is, and who this is there. In the home directory of dispatcherd's user when left out
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -50,9 +50,9 @@ pub(crate) struct Options {
     pub(crate) verb: VerbArgument,
 }
 
-pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
-    let settings: Settings = task.settings()?;
-    let mut cluster = Cluster::new(options, task)?;
+pub(crate) fn run(options: &KubernetesOptions, task: &mut Task) -> Result<(), Error> {
+    let settings: KubernetesSettings = task.settings()?;
+    let mut cluster = KubernetesCluster::new(options, task)?;
     if let Some(logs) = &settings.logs {
         return match task.input.verb {
             Verb::Plan => logs::plan(task),

@@ -33,13 +33,13 @@ pub(super) const WORKLOADS: [&str; 3] = ["Deployment.apps", "StatefulSet.apps", 
 
 /// Which object: kind with group, and name. Within one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id {
+pub(super) struct ObjectId {
     /// As `KIND.GROUP`.
     pub(super) kind: String,
     pub(super) name: String,
 }
 
-impl Id {
+impl ObjectId {
     pub(super) fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, version) = (text(&object["kind"]), text(&object["apiVersion"]));
@@ -61,7 +61,7 @@ impl Id {
 }
 
 /// `Deployment/site`.
-impl fmt::Display for Id {
+impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.short_kind(), self.name)
     }
@@ -198,10 +198,11 @@ mod tests {
 
     #[test]
     fn an_id_has_the_group_but_not_the_version() {
-        let id = Id::of(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}));
+        let id =
+            ObjectId::of(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}));
         assert_eq!((id.kind.as_str(), id.to_string().as_str()), ("Deployment.apps", "Deployment/x"));
         assert!(id.is_workload());
-        let id = Id::of(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}));
+        let id = ObjectId::of(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}));
         assert_eq!(id.kind, "Service");
     }
 

@@ -4,17 +4,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cluster::Cluster;
-use super::object::Id;
-use super::settings::Settings;
+use super::cluster::KubernetesCluster;
+use super::object::ObjectId;
+use super::settings::KubernetesSettings;
 use crate::error::Error;
 use crate::task::Task;
 
 /// Gives the Task what is recorded where it gets nothing. Answers with the record as it is to be; `None` where the role
 /// has nothing recorded.
 pub(super) fn complete(
-    cluster: &Cluster,
-    settings: &Settings,
+    cluster: &KubernetesCluster,
+    settings: &KubernetesSettings,
     task: &mut Task,
 ) -> Result<Option<Value>, Error> {
     if settings.record.is_empty() {
@@ -53,12 +53,12 @@ pub(super) fn complete(
 }
 
 /// Whether an object is the Task's record.
-pub(super) fn is_record(cluster: &Cluster, object: &Value) -> bool {
-    let Id { kind, name } = Id::of(object);
+pub(super) fn is_record(cluster: &KubernetesCluster, object: &Value) -> bool {
+    let ObjectId { kind, name } = ObjectId::of(object);
     kind == "ConfigMap" && name == cluster.record()
 }
 
-fn check(settings: &Settings, task: &Task) -> Result<(), String> {
+fn check(settings: &KubernetesSettings, task: &Task) -> Result<(), String> {
     let input = &task.input;
     for name in &settings.record {
         if !input.variables.contains_key(name) && !input.absent.contains(name) {

@@ -6,10 +6,10 @@ use aegir_protocol::runner::Input;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::cluster::Cluster;
-use super::object::{self, Id, KINDS};
+use super::cluster::KubernetesCluster;
+use super::object::{self, KINDS, ObjectId};
 use super::record;
-use super::settings::{Set, Settings};
+use super::settings::{KubernetesSettings, Set};
 use crate::digest::Inputs;
 use crate::error::Error;
 use crate::task::Task;
@@ -17,8 +17,8 @@ use crate::task::Task;
 /// The objects that are to be there. Secrets are only ever in memory: kustomize sees none, and kubectl reads the objects from
 /// a pipe.
 pub(super) fn objects(
-    cluster: &mut Cluster,
-    settings: &Settings,
+    cluster: &mut KubernetesCluster,
+    settings: &KubernetesSettings,
     task: &mut Task,
 ) -> Result<Vec<Value>, Error> {
     task.doing(5, "Render the objects")?;
@@ -56,10 +56,10 @@ fn parse(text: &str) -> Result<Vec<Value>, String> {
     if objects.is_empty() { Err("its kustomization has no objects".to_owned()) } else { Ok(objects) }
 }
 
-fn check(objects: &[Value], cluster: &Cluster) -> Result<(), String> {
+fn check(objects: &[Value], cluster: &KubernetesCluster) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for object in objects {
-        let id = Id::of(object);
+        let id = ObjectId::of(object);
         if !KINDS.contains(&id.kind.as_str()) && !cluster.allowed.contains(&id.kind) {
             return Err(format!(
                 "{id}: objects of the kind {} are not allowed; an operator can allow one that lives in namespaces with \
@@ -81,7 +81,7 @@ fn check(objects: &[Value], cluster: &Cluster) -> Result<(), String> {
 }
 
 fn find<'a>(objects: &'a mut [Value], name: &str) -> Result<&'a mut Value, String> {
-    let found = objects.iter_mut().find(|object| Id::of(object).to_string() == name);
+    let found = objects.iter_mut().find(|object| ObjectId::of(object).to_string() == name);
     found.ok_or_else(|| format!("`set` names the object {name:?}, which its kustomization does not have"))
 }
 
@@ -102,7 +102,7 @@ fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> 
 fn digest(object: &Value) -> Result<Value, String> {
     if object["kind"] == "Secret" {
         // Everybody who may see pods could try passwords on it.
-        return Err(format!("`digest_of` names {}: there is no digest of a Secret", Id::of(object)));
+        return Err(format!("`digest_of` names {}: there is no digest of a Secret", ObjectId::of(object)));
     }
     let mut inputs = Inputs::default();
     inputs.add_value(object);

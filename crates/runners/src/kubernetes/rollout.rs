@@ -4,23 +4,23 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::cluster::KubernetesCluster;
 use super::diagnose;
-use super::object::Id;
+use super::object::ObjectId;
 use crate::error::Error;
 use crate::interrupt;
 use crate::task::Task;
 
 /// Waits for every workload, one after the other; they come up at the same time.
 pub(super) fn wait(
-    cluster: &Cluster,
+    cluster: &KubernetesCluster,
     objects: &[Value],
     until: Instant,
     task: &mut Task,
 ) -> Result<(), Error> {
-    let workloads: Vec<_> = objects.iter().filter(|object| Id::of(object).is_workload()).collect();
+    let workloads: Vec<_> = objects.iter().filter(|object| ObjectId::of(object).is_workload()).collect();
     for (number, object) in workloads.iter().enumerate() {
-        let id = Id::of(object);
+        let id = ObjectId::of(object);
         task.doing(percent(number, workloads.len()), &format!("Wait for {id}"))?;
         let what = format!("{}/{}", id.kind, id.name);
         let ran = cluster.program.run(&["rollout", "status", &what, &timeout(until)], None, true)?;

@@ -3,11 +3,11 @@
 use aegir_protocol::name::VariableName;
 use serde::Deserialize;
 
-use crate::value::Source;
+use crate::value::ValueSource;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
+pub(super) struct KubernetesSettings {
     /// A kustomize directory in the role.
     pub(super) kustomization: Option<String>,
     /// What is set in its objects, in this order.
@@ -54,7 +54,7 @@ pub(super) struct Set {
     /// A JSON pointer (RFC 6901).
     pub(super) at: String,
     /// What goes there. Where there is no such value, the object stays as the role's file has it.
-    pub(super) value: Option<Source>,
+    pub(super) value: Option<ValueSource>,
     /// A hash of another object, `ConfigMap/settings`, goes there: in the annotations of a pod template it makes new pods when
     /// that object changes.
     pub(super) digest_of: Option<String>,
@@ -66,6 +66,6 @@ pub(super) struct Set {
 impl Set {
     /// Whether it puts this variable somewhere.
     pub(super) fn takes(&self, name: &VariableName) -> bool {
-        matches!(&self.value, Some(Source::Variable(taken)) if taken == name)
+        matches!(&self.value, Some(ValueSource::Variable(taken)) if taken == name)
     }
 }

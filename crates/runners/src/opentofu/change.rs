@@ -13,7 +13,7 @@ use crate::task::Task;
 
 /// A plan that was made.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct TofuPlan {
     pub(super) hash: PlanHash,
     pub(super) changes_something: bool,
     resources: Vec<Resource>,
@@ -53,7 +53,7 @@ struct Change {
     after_sensitive: Value,
 }
 
-impl Plan {
+impl TofuPlan {
     /// Makes a plan, and the hash over all that it depends on.
     pub(super) fn make(tool: &mut Tool, delete: bool, task: &mut Task) -> Result<Self, Error> {
         task.doing(30, "Make the plan")?;
@@ -85,7 +85,7 @@ impl Plan {
     }
 
     /// A step for each.
-    pub(super) fn tell(&self, tool: &Tool, task: &mut Task) -> Result<(), Error> {
+    pub(super) fn report(&self, tool: &Tool, task: &mut Task) -> Result<(), Error> {
         for Resource { address, change, .. } in self.changing() {
             let name = format!("{} {address}", change.actions.join(" and "));
             let before = hidden(&change.before, &change.before_sensitive);

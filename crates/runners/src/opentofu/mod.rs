@@ -19,18 +19,18 @@ use aegir_protocol::runner::Verb;
 use clap::Args;
 use serde::Deserialize;
 
-use self::change::Plan;
+use self::change::TofuPlan;
 use self::rescue::Rescued;
 use self::running::Running;
 use self::tool::Tool;
 use crate::VerbArgument;
 use crate::error::Error;
 use crate::task::Task;
-use crate::value::Source;
+use crate::value::ValueSource;
 
 /// The operator's part, on the command line in dispatcherd's config.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct OpentofuOptions {
     /// The program: tofu, or terraform
     #[arg(long, value_name = "PROGRAM", default_value = "tofu")]
     program: PathBuf,
@@ -52,12 +52,12 @@ pub(crate) struct Options {
 /// What a role's manifest says under `with`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
+pub(super) struct OpentofuSettings {
     /// The configuration in the role.
     directory: String,
     /// Values for the configuration's variables, beside the Task's own, which have their own names.
     #[serde(default)]
-    variables: BTreeMap<String, Source>,
+    variables: BTreeMap<String, ValueSource>,
     /// Which of the configuration's outputs are handed over as documents.
     #[serde(default)]
     outputs: Vec<DocumentName>,
@@ -66,8 +66,8 @@ pub(super) struct Settings {
     secret_outputs: Vec<DocumentName>,
 }
 
-pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
-    let settings: Settings = task.settings()?;
+pub(crate) fn run(options: &OpentofuOptions, task: &mut Task) -> Result<(), Error> {
+    let settings: OpentofuSettings = task.settings()?;
     let running = Running::of(options, &settings, task)?;
     let delete = match (task.input.verb, task.input.task_verb) {
         (Verb::Cancel, _) => return running.look(),
@@ -77,9 +77,9 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
     let rescued = Rescued::of(options, tool::workspace(&task.input, &settings), task);
     rescued.refuse_if_there()?;
     let mut tool = Tool::prepare(options, &settings, task)?;
-    let plan = Plan::make(&mut tool, delete, task)?;
+    let plan = TofuPlan::make(&mut tool, delete, task)?;
     if task.input.verb == Verb::Plan {
-        plan.tell(&tool, task)?;
+        plan.report(&tool, task)?;
         return task.plan(plan.hash.clone(), plan.listed());
     }
     task.check_approved(&plan.hash)?;
@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options, task: &mut Task) -> Result<(), Error> {
 
 fn carry_out(
     tool: &Tool,
-    plan: &Plan,
+    plan: &TofuPlan,
     running: &Running,
     rescued: &Rescued,
     task: &mut Task,
@@ -103,5 +103,5 @@ fn carry_out(
         went.map_err(|failed| tool.rescue(rescued, failed))?;
         ended?;
     }
-    plan.tell(tool, task)
+    plan.report(tool, task)
 }

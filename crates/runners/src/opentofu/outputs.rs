@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Settings;
+use super::OpentofuSettings;
 use super::tool::Tool;
 use crate::error::Error;
 use crate::task::Task;
@@ -17,7 +17,7 @@ struct Output {
     sensitive: bool,
 }
 
-pub(super) fn hand_over(tool: &Tool, settings: &Settings, task: &mut Task) -> Result<(), Error> {
+pub(super) fn hand_over(tool: &Tool, settings: &OpentofuSettings, task: &mut Task) -> Result<(), Error> {
     if settings.outputs.is_empty() && settings.secret_outputs.is_empty() {
         return Ok(());
     }

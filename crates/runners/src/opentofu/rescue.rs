@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Options;
+use super::OpentofuOptions;
 use crate::error::{Error, chain};
 use crate::program::Program;
 use crate::task::Task;
@@ -31,7 +31,7 @@ pub(super) struct Rescued {
 }
 
 impl Rescued {
-    pub(super) fn of(options: &Options, workspace: String, task: &Task) -> Self {
+    pub(super) fn of(options: &OpentofuOptions, workspace: String, task: &Task) -> Self {
         let input = &task.input;
         let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(AT_HOME);
         let directory = options.state_directory.clone().unwrap_or_else(home);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::tool::workspace;
-use super::{Options, Settings};
+use super::{OpentofuOptions, OpentofuSettings};
 use crate::error::Error;
 use crate::interrupt;
 use crate::program::Ran;
@@ -19,7 +19,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn of(options: &Options, settings: &Settings, task: &Task) -> Result<Self, Error> {
+    pub(super) fn of(
+        options: &OpentofuOptions,
+        settings: &OpentofuSettings,
+        task: &Task,
+    ) -> Result<Self, Error> {
         let input = &task.input;
         let note = options.state_directory.as_ref().map(|states| -> Result<PathBuf, Error> {
             if !states.is_absolute() {
@@ -38,7 +42,7 @@ impl Running {
     /// The program has ended: by itself where it has an exit code and nobody insisted.
     pub(super) fn end(&self, applied: &Result<Ran, Error>) -> Result<(), Error> {
         let by_itself = match applied {
-            Ok(ran) => ran.status.code().is_some() && !interrupt::insisted(),
+            Ok(ran) => ran.status.code().is_some() && !interrupt::canceled_twice(),
             // It was not started.
             Err(Error::Missing { .. } | Error::Start { .. } | Error::Interrupted) => true,
             Err(_) => false,

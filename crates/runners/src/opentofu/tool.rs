@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::configuration;
 use super::rescue::Rescued;
-use super::{Options, Settings};
+use super::{OpentofuOptions, OpentofuSettings};
 use crate::digest::Inputs;
 use crate::error::Error;
 use crate::hidden::Hidden;
@@ -42,13 +42,17 @@ pub(super) struct Tool {
 }
 
 /// The name of a target's state: one for each configuration of a role.
-pub(super) fn workspace(input: &Input, settings: &Settings) -> String {
+pub(super) fn workspace(input: &Input, settings: &OpentofuSettings) -> String {
     let (kind, id) = (input.target.kind.as_str(), input.target.id.as_str());
     name::of(id, &[kind, id, input.role.as_str(), &settings.directory])
 }
 
 impl Tool {
-    pub(super) fn prepare(options: &Options, settings: &Settings, task: &mut Task) -> Result<Self, Error> {
+    pub(super) fn prepare(
+        options: &OpentofuOptions,
+        settings: &OpentofuSettings,
+        task: &mut Task,
+    ) -> Result<Self, Error> {
         task.doing(5, "Prepare the configuration")?;
         let current = std::env::current_dir().map_err(Error::file("the working directory".as_ref()))?;
         let directory = current.join("configuration");
@@ -182,7 +186,12 @@ impl Tool {
 
 /// Fetches what the configuration needs. The target's workspace is not chosen yet: `init` refuses one that is
 /// not there as soon as another one is, while all else makes it.
-fn initialise(program: &Program, lock: &str, options: &Options, task: &mut Task) -> Result<(), Error> {
+fn initialise(
+    program: &Program,
+    lock: &str,
+    options: &OpentofuOptions,
+    task: &mut Task,
+) -> Result<(), Error> {
     task.doing(10, "Fetch providers and modules")?;
     program.show(&["init", "-input=false", "-no-color", "-lockfile=readonly", lock], None)?;
     let kept = fs::read(program.directory.join(BACKEND)).unwrap_or_default();
@@ -199,7 +208,7 @@ fn initialise(program: &Program, lock: &str, options: &Options, task: &mut Task)
 }
 
 /// The Task's variables and what the manifest adds. They are data: the program reads them as JSON.
-fn variables(input: &Input, settings: &Settings) -> Result<Map<String, Value>, String> {
+fn variables(input: &Input, settings: &OpentofuSettings) -> Result<Map<String, Value>, String> {
     let mut variables: Map<String, Value> =
         input.variables.iter().map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect();
     for (name, source) in &settings.variables {

@@ -27,7 +27,7 @@ pub(crate) fn runner(program: &str, states: &Path) -> Runner {
 }
 
 /// Secrets go to later Tasks, sealed by dispatcherd, and nowhere else.
-fn assert_only_handed_over(ran: Ran) {
+fn assert_only_documents(ran: Ran) {
     assert_eq!(ran.document("password"), Some(&json!(SECRET)));
     let lines = ran.lines.into_iter().filter(|line| !matches!(line, Line::Document { .. })).collect();
     Ran { lines, ..ran }.assert_hides(&[SECRET]);
@@ -67,7 +67,7 @@ fn is_planned_applied_changed_and_deleted(program: &str) {
     let applied = runner.run("apply").assert_good();
     assert_eq!(applied.changed().len(), 2);
     assert_eq!(applied.document("address"), Some(&json!("https://example.test/")));
-    assert_only_handed_over(applied);
+    assert_only_documents(applied);
     // It was made for what was there before.
     assert!(runner.run("apply").failure().starts_with("plan_changed: "));
     runner.approved = None;
@@ -260,7 +260,7 @@ fn a_configuration_goes_all_the_way_with_the_real_program() {
 }
 
 #[test]
-fn the_real_program_ends_in_good_order_when_it_is_called_off() {
+fn the_real_program_ends_in_good_order_when_it_is_canceled() {
     let Some(program) = real() else { return };
     let states = tempfile::tempdir().unwrap();
     let mut runner = runner(&program, states.path());

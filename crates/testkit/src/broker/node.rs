@@ -23,7 +23,7 @@ const CONTROL: Duration = Duration::from_secs(60);
 
 /// A node that we started.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct RabbitmqNode {
     pub(super) directory: PathBuf,
     pub(super) name: String,
     pub(super) amqp_port: u16,
@@ -35,7 +35,7 @@ pub(super) struct Node {
     pub(super) _epmd: Process,
 }
 
-impl Node {
+impl RabbitmqNode {
     pub(super) fn log(&self) -> PathBuf {
         self.directory.join("log")
     }

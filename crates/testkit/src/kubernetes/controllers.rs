@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::store::{Key, Shared, State};
+use super::store::{ClusterState, ObjectKey, SharedStore};
 
 /// A workload with this in its image never comes up.
 const BROKEN: &str = "broken";
 const LOOK: Duration = Duration::from_millis(50);
 
-pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
+pub(crate) fn run(shared: &SharedStore, stop: &AtomicBool) {
     let mut state = shared.state.lock().unwrap();
     while !stop.load(Ordering::SeqCst) {
         // One thing at a time, so that who watches sees it happen.
@@ -23,7 +23,7 @@ pub(crate) fn run(shared: &Shared, stop: &AtomicBool) {
 }
 
 /// Does the next thing that is to be done.
-fn step(state: &mut State) -> bool {
+fn step(state: &mut ClusterState) -> bool {
     let objects: Vec<_> = state.objects.iter().map(|(key, object)| (key.clone(), object.clone())).collect();
     objects.into_iter().any(|(key, object)| match key.plural.as_str() {
         "namespaces" => finalise(state, &key, &object),
@@ -32,7 +32,7 @@ fn step(state: &mut State) -> bool {
     })
 }
 
-fn finalise(state: &mut State, key: &Key, namespace: &Value) -> bool {
+fn finalise(state: &mut ClusterState, key: &ObjectKey, namespace: &Value) -> bool {
     if namespace["metadata"]["deletionTimestamp"].is_null() || state.holds {
         return false;
     }
@@ -41,7 +41,7 @@ fn finalise(state: &mut State, key: &Key, namespace: &Value) -> bool {
     true
 }
 
-fn bring_up(state: &mut State, key: Key, mut object: Value) -> bool {
+fn bring_up(state: &mut ClusterState, key: ObjectKey, mut object: Value) -> bool {
     let broken = object["spec"]["template"]["spec"]["containers"].to_string().contains(BROKEN);
     let wanted = object["spec"]["replicas"].as_u64().unwrap_or(1);
     let generation = object["metadata"]["generation"].clone();
@@ -66,9 +66,9 @@ fn bring_up(state: &mut State, key: Key, mut object: Value) -> bool {
 }
 
 /// A pod, and for a StatefulSet the claims of its volumes.
-fn pods(state: &mut State, workload: &Key, object: &Value, broken: bool) {
+fn pods(state: &mut ClusterState, workload: &ObjectKey, object: &Value, broken: bool) {
     let name = format!("{}-0", workload.name);
-    let key = |plural: &str, name: &str| Key {
+    let key = |plural: &str, name: &str| ObjectKey {
         namespace: workload.namespace.clone(),
         plural: plural.to_owned(),
         name: name.to_owned(),

@@ -8,22 +8,22 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Value, json};
 
 use super::requests;
-use super::store::Shared;
+use super::store::SharedStore;
 
-pub(crate) struct Request {
+pub(crate) struct HttpRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
-pub(crate) struct Response {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     pub(crate) body: Vec<u8>,
 }
 
-impl Response {
+impl HttpResponse {
     pub(crate) fn json(status: u16, value: &Value) -> Self {
         Self { status, kind: "application/json", body: value.to_string().into_bytes() }
     }
@@ -36,7 +36,7 @@ impl Response {
     }
 }
 
-pub(crate) fn serve(stream: TcpStream, shared: &Shared, stop: &AtomicBool) {
+pub(crate) fn serve(stream: TcpStream, shared: &SharedStore, stop: &AtomicBool) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(request) = read(&mut reader) {
         if request.query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
@@ -47,7 +47,7 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared, stop: &AtomicBool) {
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+fn read(reader: &mut BufReader<TcpStream>) -> Option<HttpRequest> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&read| read > 0)?;
     let mut words = line.split(' ');
@@ -69,7 +69,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         (decoded(name), decoded(value))
     };
     let query = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
-    Some(Request { method, path: decoded(path), query, body })
+    Some(HttpRequest { method, path: decoded(path), query, body })
 }
 
 fn decoded(text: &str) -> String {
@@ -92,8 +92,8 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn send(mut stream: &TcpStream, response: &Response) {
-    let Response { status, kind, body } = response;
+fn send(mut stream: &TcpStream, response: &HttpResponse) {
+    let HttpResponse { status, kind, body } = response;
     let head =
         format!("HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = stream.write_all(&[head.as_bytes(), body].concat());

@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 
 /// Which object. Cluster-wide ones have an empty namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct ObjectKey {
     pub(crate) namespace: String,
     pub(crate) plural: String,
     pub(crate) name: String,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
-    pub(crate) state: Mutex<State>,
+pub(crate) struct SharedStore {
+    pub(crate) state: Mutex<ClusterState>,
     pub(crate) changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) objects: BTreeMap<Key, Value>,
+pub(crate) struct ClusterState {
+    pub(crate) objects: BTreeMap<ObjectKey, Value>,
     /// What a field manager has applied last.
-    pub(crate) applied: BTreeMap<(Key, String), Value>,
+    pub(crate) applied: BTreeMap<(ObjectKey, String), Value>,
     /// Requests that changed something.
     pub(crate) changes: Vec<String>,
     pub(crate) version: u64,
@@ -31,9 +31,9 @@ pub(crate) struct State {
     pub(crate) holds: bool,
 }
 
-impl State {
+impl ClusterState {
     /// Puts an object there, as the server does: with a version, a generation and where it is.
-    pub(crate) fn put(&mut self, key: Key, mut object: Value) -> Value {
+    pub(crate) fn put(&mut self, key: ObjectKey, mut object: Value) -> Value {
         self.version += 1;
         let version = self.version;
         let before = self.objects.get(&key);
@@ -56,7 +56,7 @@ impl State {
         object
     }
 
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<Value> {
+    pub(crate) fn remove(&mut self, key: &ObjectKey) -> Option<Value> {
         self.version += 1;
         self.applied.retain(|(applied, _), _| applied != key);
         self.objects.remove(key)
@@ -64,7 +64,7 @@ impl State {
 
     pub(crate) fn has_namespace(&self, name: &str) -> bool {
         let (namespace, plural, name) = (String::new(), "namespaces".to_owned(), name.to_owned());
-        self.objects.contains_key(&Key { namespace, plural, name })
+        self.objects.contains_key(&ObjectKey { namespace, plural, name })
     }
 }
 

@@ -46,12 +46,12 @@ fn a_stall_holds_one_way_and_gives_it_back_whole() {
     let (mut daemon, mut broker, proxy) = connected();
     daemon.write_all(b"hello").unwrap();
     arrives(&mut broker, b"hello");
-    proxy.set(Mode::Stall(Way::ToBroker));
+    proxy.set(Mode::Stall(Direction::ToBroker));
     daemon.write_all(b"held").unwrap();
     broker.write_all(b"other way").unwrap();
     arrives(&mut daemon, b"other way");
     is_quiet(&mut broker);
-    proxy.set(Mode::Stall(Way::FromBroker));
+    proxy.set(Mode::Stall(Direction::FromBroker));
     arrives(&mut broker, b"held");
     broker.write_all(b"later").unwrap();
     is_quiet(&mut daemon);

@@ -16,7 +16,7 @@ use crate::manifests::manifest;
 pub(crate) const SITE: &str = "example.test";
 
 /// A minion with nginx, a content root with one site, and the variables that deploy it.
-pub(crate) struct Stage {
+pub(crate) struct PlayDirectory {
     pub(crate) directory: TempDir,
     pub(crate) nginx: Nginx,
     pub(crate) variables: Map<String, Value>,
@@ -32,7 +32,7 @@ pub(crate) struct Played {
     pub(crate) output: String,
 }
 
-impl Stage {
+impl PlayDirectory {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let nginx = Nginx::start(&directory.path().join("nginx")).await.unwrap();

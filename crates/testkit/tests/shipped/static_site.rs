@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::play::{SITE, Stage};
+use crate::play::{PlayDirectory, SITE};
 
 #[tokio::test]
 async fn a_site_is_deployed_served_replaced_and_deleted() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     let neighbour = stage.directory.path().join("sites/example.test.other");
     fs::create_dir_all(&neighbour).unwrap();
 
@@ -35,7 +35,7 @@ async fn a_site_is_deployed_served_replaced_and_deleted() {
 
 #[tokio::test]
 async fn a_dry_run_says_what_would_change_and_changes_nothing() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     for task in ["codebase", "vhost", "verify"] {
         let played = stage.play_with(task, &["--check", "--diff"]).await;
         played.changes(task != "verify");
@@ -46,7 +46,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_source_outside_its_root_is_refused() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     let base = stage.directory.path().to_owned();
     symlink("/etc", base.join("content/link")).unwrap();
     symlink(stage.source(), base.join("content/inner")).unwrap();
@@ -60,7 +60,7 @@ async fn a_source_outside_its_root_is_refused() {
 
 #[tokio::test]
 async fn a_link_that_leads_out_of_the_source_is_refused_and_one_that_stays_inside_is_kept() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     symlink("index.html", stage.source().join("inside.html")).unwrap();
     stage.play("codebase").await.changes(true);
     assert!(stage.site().join("current/inside.html").is_symlink());
@@ -74,7 +74,7 @@ async fn a_link_that_leads_out_of_the_source_is_refused_and_one_that_stays_insid
 
 #[tokio::test]
 async fn a_release_of_many_files_begins_with_what_the_current_one_has_of_it() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     let (source, current) = (stage.source(), stage.site().join("current"));
     fs::create_dir(source.join("pages")).unwrap();
     let page = |number: usize| format!("pages/{number}.html");
@@ -108,7 +108,7 @@ async fn a_release_of_many_files_begins_with_what_the_current_one_has_of_it() {
 
 #[tokio::test]
 async fn urls_that_read_the_disk_or_run_programs_are_refused() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     let cases = [
         ("git", "file:///etc"),
         ("git", "ext::sh -c id"),
@@ -133,7 +133,7 @@ async fn urls_that_read_the_disk_or_run_programs_are_refused() {
 
 #[tokio::test]
 async fn values_are_never_templates() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     let name = "{{ lookup('pipe', 'id') }}";
     let source = stage.directory.path().join("content").join(name);
     fs::create_dir(&source).unwrap();
@@ -149,7 +149,7 @@ async fn values_are_never_templates() {
 
 #[tokio::test]
 async fn a_directory_that_is_no_site_is_neither_taken_nor_removed() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     fs::create_dir_all(stage.site()).unwrap();
     fs::write(stage.site().join("precious"), "x").unwrap();
     stage.play("codebase").await.refuses("is no site");
@@ -159,7 +159,7 @@ async fn a_directory_that_is_no_site_is_neither_taken_nor_removed() {
 
 #[tokio::test]
 async fn a_broken_server_keeps_its_configuration() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     stage.play("codebase").await.changes(true);
     let sites = stage.nginx.directory().join("sites");
     fs::write(sites.join("broken.conf"), "nonsense;\n").unwrap();
@@ -171,7 +171,7 @@ async fn a_broken_server_keeps_its_configuration() {
 
 #[tokio::test]
 async fn a_reload_that_an_interrupted_attempt_owes_is_made_up_for() {
-    let stage = Stage::new().await;
+    let stage = PlayDirectory::new().await;
     stage.play("codebase").await.changes(true);
     stage.play("vhost").await.changes(true);
     fs::write(stage.nginx.directory().join("sites/aegir-example.test.conf.reload"), "").unwrap();
@@ -181,7 +181,7 @@ async fn a_reload_that_an_interrupted_attempt_owes_is_made_up_for() {
 
 #[tokio::test]
 async fn only_the_last_releases_are_kept() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     stage.set("keep_releases", 2);
     for page in ["one", "two", "three"] {
         fs::write(stage.source().join("index.html"), page).unwrap();
@@ -193,7 +193,7 @@ async fn only_the_last_releases_are_kept() {
 
 #[tokio::test]
 async fn what_the_site_does_not_say_the_service_of_the_host_says() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     let mut settings = serde_json::Map::new();
     for name in ["mode", "server_directory", "listen_addresses", "listen_port"] {
         settings.insert(name.to_owned(), stage.variables.remove(name).unwrap());
@@ -209,7 +209,7 @@ async fn what_the_site_does_not_say_the_service_of_the_host_says() {
 
 #[tokio::test]
 async fn what_the_host_has_recorded_of_a_site_holds_until_it_is_taken_away() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     fs::create_dir(stage.source().join("public")).unwrap();
     fs::write(stage.source().join("public/index.html"), "public\n").unwrap();
     stage.set("document_root", "public");
@@ -232,7 +232,7 @@ async fn what_the_host_has_recorded_of_a_site_holds_until_it_is_taken_away() {
 
 #[tokio::test]
 async fn without_addresses_a_site_listens_on_ipv4_and_ipv6() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlayDirectory::new().await;
     stage.set("listen_addresses", serde_json::json!([]));
     stage.set("listen_port", aegir_testkit::port::free_port().unwrap());
     stage.play("codebase").await.changes(true);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::latency::Ticks;
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 const STREAM: Ticks = Ticks { rate: 400, count: 8_000 };
 const KILLED: Duration = Duration::from_secs(6);
@@ -94,18 +94,18 @@ async fn kill_and_restart(broker: &mut Broker) -> anyhow::Result<()> {
 }
 
 async fn here(directory: &Path) -> anyhow::Result<Verdict> {
-    let mut stage = Stage::start(directory).await?;
+    let mut system = BenchSystem::start(directory).await?;
     // RabbitMQ 3.10 forgets a quorum queue that is only seconds old when it is killed.
-    stage.broker.sync().await?;
-    let id = stage.submit("ticks", "stream.test", &STREAM.variables()).await?;
-    stage.runs(&id).await?;
-    kill_and_restart(&mut stage.broker).await?;
-    stage.succeeded(&id).await?;
+    system.broker.sync().await?;
+    let id = system.submit("ticks", "stream.test", &STREAM.variables()).await?;
+    system.runs(&id).await?;
+    kill_and_restart(&mut system.broker).await?;
+    system.succeeded(&id).await?;
     let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
-    let printed = stage.relayd.request(reqwest::Method::GET, &path)?.send().await?.error_for_status()?;
+    let printed = system.relayd.request(reqwest::Method::GET, &path)?.send().await?.error_for_status()?;
     let numbers: Option<Vec<u64>> =
         printed.text().await?.lines().map(|line| line.split_once(' ')?.0.parse().ok()).collect();
-    stage.stop().await?;
+    system.stop().await?;
     Ok(Verdict::of(STREAM.count, numbers.context("a line arrived torn")?))
 }
 

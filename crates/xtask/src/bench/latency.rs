@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::Figure;
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 /// A program that prints its number and the time, at a fixed rate.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,8 @@ impl Latencies {
     }
 }
 
-pub(super) async fn measure(stage: &Stage, seconds: u64) -> anyhow::Result<Vec<Figure>> {
-    let taken = of(stage, "ticks.test", Ticks { rate: 200, count: seconds * 200 }).await?;
+pub(super) async fn measure(system: &BenchSystem, seconds: u64) -> anyhow::Result<Vec<Figure>> {
+    let taken = of(system, "ticks.test", Ticks { rate: 200, count: seconds * 200 }).await?;
     Ok(vec![
         Figure::new("write to SSE client at 200 lines/s, p50", taken.percentile(0.50), "ms").goal("5"),
         Figure::new("write to SSE client at 200 lines/s, p99", taken.percentile(0.99), "ms"),
@@ -44,10 +44,10 @@ pub(super) async fn measure(stage: &Stage, seconds: u64) -> anyhow::Result<Vec<F
 }
 
 /// Runs the program and listens until its end.
-pub(super) async fn of(stage: &Stage, site: &str, ticks: Ticks) -> anyhow::Result<Latencies> {
-    let id = stage.submit("ticks", site, &ticks.variables()).await?;
+pub(super) async fn of(system: &BenchSystem, site: &str, ticks: Ticks) -> anyhow::Result<Latencies> {
+    let id = system.submit("ticks", site, &ticks.variables()).await?;
     let path = format!("/api/v1/operations/{id}/events");
-    let request = stage.relayd.request(reqwest::Method::GET, &path)?;
+    let request = system.relayd.request(reqwest::Method::GET, &path)?;
     let mut answer = request.timeout(Duration::from_secs(600)).send().await?.error_for_status()?;
     let (mut buffer, mut taken) = (Vec::new(), Vec::new());
     while let Some(piece) = answer.chunk().await? {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use aegir_amqp::topology::{TRANSCRIPTS, transcripts_queue};
-use aegir_amqp::{Builder, Config, Consume, Outgoing, Topology};
+use aegir_amqp::{BrokerConfig, Consume, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::limits::{FRONTEND_WINDOW, MAX_RECORD};
 use aegir_protocol::name::FrontendName;
 use anyhow::{Context as _, ensure};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Figure;
-use super::stage::Stage;
+use super::system::BenchSystem;
 use super::throughput::LINE;
 
 /// What a chunk holds under load.
@@ -31,7 +31,7 @@ const UNCONFIRMED: usize = 16;
 
 /// Measures each, and says what share of it `ours`, in MB a second, is.
 pub(super) async fn measure(
-    stage: &Stage,
+    system: &BenchSystem,
     directory: &Path,
     lines: u64,
     ours: f64,
@@ -39,7 +39,7 @@ pub(super) async fn measure(
     let file = directory.join("disk-probe");
     let pipe = tokio::task::spawn_blocking(move || pipe(lines)).await??;
     let disk = tokio::task::spawn_blocking(move || disk(&file, lines * LINE)).await??;
-    let broker = broker(stage.broker.url(), lines * LINE).await?;
+    let broker = broker(system.broker.url(), lines * LINE).await?;
     let share = |limit: f64| ours / limit * 100.0;
     Ok(vec![
         Figure::new("the child alone, into a reader that throws away", pipe, "MB/s"),
@@ -105,7 +105,8 @@ fn disk(path: &Path, bytes: u64) -> anyhow::Result<f64> {
 async fn broker(url: &str, bytes: u64) -> anyhow::Result<f64> {
     let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
     let frontend: FrontendName = "limits".parse()?;
-    let mut builder = Builder::new(Config::from_url(url), "bench", Topology::of_frontend(&frontend));
+    let mut builder =
+        SessionBuilder::new(BrokerConfig::from_url(url), "bench", Topology::of_frontend(&frontend));
     let (mut deliveries, _) = builder.consume(Consume::queue(transcripts_queue(&frontend), PREFETCH));
     let link = builder.start(cancel.clone(), &tracker);
     ensure!(link.up().await, "the broker is not there");
@@ -129,7 +130,7 @@ async fn broker(url: &str, bytes: u64) -> anyhow::Result<f64> {
     };
     let consume = async {
         for _ in 0..count {
-            deliveries.recv().await.context("the session has ended")?.done().await?;
+            deliveries.recv().await.context("the session has ended")?.ack().await?;
             room.add_permits(1);
         }
         anyhow::Ok(())

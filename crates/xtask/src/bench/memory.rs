@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Figure;
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 /// A line of `/proc/PID/status`, in MiB.
 pub(super) fn mebibytes(pid: u32, line: &str) -> anyhow::Result<f64> {
@@ -16,15 +16,15 @@ pub(super) fn mebibytes(pid: u32, line: &str) -> anyhow::Result<f64> {
     Ok(kibibytes / 1024.0)
 }
 
-pub(super) fn pids(stage: &mut Stage) -> anyhow::Result<(u32, u32)> {
-    let relayd = stage.relayd.process().context("relayd does not run")?.id();
-    let dispatcherd = stage.dispatcherd.process().context("dispatcherd does not run")?.id();
+pub(super) fn pids(system: &mut BenchSystem) -> anyhow::Result<(u32, u32)> {
+    let relayd = system.relayd.process().context("relayd does not run")?.id();
+    let dispatcherd = system.dispatcherd.process().context("dispatcherd does not run")?.id();
     Ok((relayd, dispatcherd))
 }
 
 /// Some seconds after the start, with nothing to do.
-pub(super) async fn idle(stage: &mut Stage) -> anyhow::Result<Vec<Figure>> {
-    let (relayd, dispatcherd) = pids(stage)?;
+pub(super) async fn idle(system: &mut BenchSystem) -> anyhow::Result<Vec<Figure>> {
+    let (relayd, dispatcherd) = pids(system)?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     Ok(vec![
         Figure::new("relayd: idle memory (VmRSS)", mebibytes(relayd, "VmRSS")?, "MiB").goal("15"),

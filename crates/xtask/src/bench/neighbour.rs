@@ -4,19 +4,19 @@ use std::time::Instant;
 
 use super::Figure;
 use super::latency::{self, Ticks};
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 /// Lines a second of the quiet one.
 const RATE: u64 = 10;
 
-pub(super) async fn measure(stage: &Stage, seconds: u64) -> anyhow::Result<Vec<Figure>> {
-    let noisy = stage.submit("flood", "noisy.test", &serde_json::json!({})).await?;
-    stage.runs(&noisy).await?;
-    let (before, begin) = (stage.transcript_bytes(&noisy).await?, Instant::now());
+pub(super) async fn measure(system: &BenchSystem, seconds: u64) -> anyhow::Result<Vec<Figure>> {
+    let noisy = system.submit("flood", "noisy.test", &serde_json::json!({})).await?;
+    system.runs(&noisy).await?;
+    let (before, begin) = (system.transcript_bytes(&noisy).await?, Instant::now());
     let ticks = Ticks { rate: RATE, count: seconds * RATE };
-    let quiet = latency::of(stage, "quiet.test", ticks).await?;
-    let (after, elapsed) = (stage.transcript_bytes(&noisy).await?, begin.elapsed());
-    stage.cancel(&noisy).await?;
+    let quiet = latency::of(system, "quiet.test", ticks).await?;
+    let (after, elapsed) = (system.transcript_bytes(&noisy).await?, begin.elapsed());
+    system.cancel(&noisy).await?;
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let rate = (after - before) as f64 / elapsed.as_secs_f64() / 1e6;
     Ok(vec![

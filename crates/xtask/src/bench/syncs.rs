@@ -9,17 +9,17 @@ use anyhow::Context as _;
 
 use super::Figure;
 use super::memory::pids;
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 /// How many Operations are traced, one after the other.
 const OPERATIONS: u32 = 20;
 /// How many writes of 4 KiB are synced.
 const WRITES: u32 = 100;
 
-pub(super) async fn measure(stage: &mut Stage, directory: &Path) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn measure(system: &mut BenchSystem, directory: &Path) -> anyhow::Result<Vec<Figure>> {
     let mut figures = vec![Figure::new("fdatasync of 4 KiB on this disk", disk(directory)?, "ms")];
     let summary = directory.join("syncs");
-    let (relayd, dispatcherd) = pids(stage)?;
+    let (relayd, dispatcherd) = pids(system)?;
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-U", "calls,name", "-e", "trace=fsync,fdatasync", "-o"]).arg(&summary);
     strace.args(["-p", &relayd.to_string(), "-p", &dispatcherd.to_string()]);
@@ -37,8 +37,8 @@ pub(super) async fn measure(stage: &mut Stage, directory: &Path) -> anyhow::Resu
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     for number in 0..OPERATIONS {
-        let id = stage.submit("nothing", &format!("sync-{number}.test"), &serde_json::json!({})).await?;
-        stage.succeeded(&id).await?;
+        let id = system.submit("nothing", &format!("sync-{number}.test"), &serde_json::json!({})).await?;
+        system.succeeded(&id).await?;
     }
     let pid = rustix::process::Pid::from_child(&strace);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).context("strace has ended")?;

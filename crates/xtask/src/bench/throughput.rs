@@ -7,18 +7,18 @@ use serde_json::json;
 
 use super::Figure;
 use super::memory::{mebibytes, pids};
-use super::stage::Stage;
+use super::system::BenchSystem;
 
 /// Bytes of a line, its newline included.
 pub(super) const LINE: u64 = 100;
 
 /// Also gives the rate in MB a second.
-pub(super) async fn measure(stage: &mut Stage, lines: u64) -> anyhow::Result<(Vec<Figure>, f64)> {
+pub(super) async fn measure(system: &mut BenchSystem, lines: u64) -> anyhow::Result<(Vec<Figure>, f64)> {
     // A tenth first: memory that grows with the length of a log shows as a difference.
-    run(stage, lines / 10, "short.test").await?;
-    let (relayd, dispatcherd) = pids(stage)?;
+    run(system, lines / 10, "short.test").await?;
+    let (relayd, dispatcherd) = pids(system)?;
     let before = (mebibytes(relayd, "VmHWM")?, mebibytes(dispatcherd, "VmHWM")?);
-    let seconds = run(stage, lines, "long.test").await?;
+    let seconds = run(system, lines, "long.test").await?;
     let after = (mebibytes(relayd, "VmHWM")?, mebibytes(dispatcherd, "VmHWM")?);
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let count = lines as f64;
@@ -35,13 +35,13 @@ pub(super) async fn measure(stage: &mut Stage, lines: u64) -> anyhow::Result<(Ve
 }
 
 /// Submits, waits until all is committed, and gives the seconds in between. What arrived is counted.
-async fn run(stage: &Stage, lines: u64, site: &str) -> anyhow::Result<f64> {
+async fn run(system: &BenchSystem, lines: u64, site: &str) -> anyhow::Result<f64> {
     let begin = Instant::now();
-    let id = stage.submit("lines", site, &json!({"count": lines})).await?;
-    stage.succeeded(&id).await?;
+    let id = system.submit("lines", site, &json!({"count": lines})).await?;
+    system.succeeded(&id).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
-    let request = stage.relayd.request(reqwest::Method::GET, &path)?;
+    let request = system.relayd.request(reqwest::Method::GET, &path)?;
     let mut answer = request.timeout(std::time::Duration::from_secs(600)).send().await?.error_for_status()?;
     let mut bytes = 0;
     while let Some(piece) = answer.chunk().await? {

@@ -10,7 +10,7 @@ mod overlaps;
 
 use std::fmt;
 
-use super::evidence::{Evidence, Mark, Seen, Stored};
+use super::evidence::{Evidence, Mark, OrderEvidence, Stored};
 
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +36,13 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    fn add(&mut self, seen: &Seen, stored: Option<&Stored>, promised: &'static str, what: impl Into<String>) {
+    fn add(
+        &mut self,
+        seen: &OrderEvidence,
+        stored: Option<&Stored>,
+        promised: &'static str,
+        what: impl Into<String>,
+    ) {
         let id = stored.map(|stored| format!(" ({})", stored.detail.summary.id)).unwrap_or_default();
         let of = format!("{}{id}", seen.order.key());
         self.violations.push(Violation { seed: self.evidence.seed, of, promised, seen: what.into() });
@@ -69,7 +75,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
 }
 
 /// However often an order was submitted, there is one Operation, and it is the one that was answered with.
-fn one_operation(seen: &Seen, findings: &mut Findings<'_>) {
+fn one_operation(seen: &OrderEvidence, findings: &mut Findings<'_>) {
     const PROMISED: &str = "the same idempotency key gives one Operation";
     if seen.ids.len() != 1 || seen.stored.len() != 1 {
         let stored: Vec<String> =
@@ -85,7 +91,7 @@ fn one_operation(seen: &Seen, findings: &mut Findings<'_>) {
 }
 
 /// The marks of one attempt.
-fn marks_of(seen: &Seen, attempt: u32) -> impl Iterator<Item = &Mark> {
+fn marks_of(seen: &OrderEvidence, attempt: u32) -> impl Iterator<Item = &Mark> {
     seen.marks.iter().filter(move |mark| mark.attempt == attempt)
 }
 

@@ -13,7 +13,7 @@ use super::order::Order;
 pub(super) struct Evidence {
     pub(super) seed: u64,
     pub(super) time: Time,
-    pub(super) orders: Vec<Seen>,
+    pub(super) orders: Vec<OrderEvidence>,
     /// Whose runner was killed: Operation and attempt.
     pub(super) runners_killed: BTreeSet<(String, u32)>,
     /// Whose child was killed.
@@ -24,7 +24,7 @@ pub(super) struct Evidence {
 
 /// One order, and what became of it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct OrderEvidence {
     pub(super) order: Order,
     /// The ids that relayd answered with, each time that it was submitted.
     pub(super) ids: BTreeSet<String>,

@@ -7,7 +7,7 @@ use crate::random::Random;
 
 /// A kind of fault, with whom it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     KillNode,
     FreezeNode,
     RestartNode,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
 
 /// Where an Operation is when a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Phase {
+pub(super) enum OperationPhase {
     Waiting,
     Queued,
     Claimed,
@@ -44,7 +44,7 @@ pub(super) enum Phase {
     Shipping,
 }
 
-impl Phase {
+impl OperationPhase {
     pub(super) const ALL: [Self; 5] =
         [Self::Waiting, Self::Queued, Self::Claimed, Self::Running, Self::Shipping];
 
@@ -59,7 +59,7 @@ impl Phase {
     }
 }
 
-impl Kind {
+impl FaultKind {
     pub(super) const ALL: &[Self] = &[
         Self::KillNode,
         Self::FreezeNode,
@@ -120,10 +120,10 @@ impl Kind {
     }
 
     /// In which phases an Operation can be struck by it: a runner can't be killed before there is one.
-    pub(super) fn phases(self) -> &'static [Phase] {
+    pub(super) fn phases(self) -> &'static [OperationPhase] {
         match self {
-            Self::KillRunner => &[Phase::Claimed, Phase::Running],
-            Self::KillChild => &[Phase::Running],
+            Self::KillRunner => &[OperationPhase::Claimed, OperationPhase::Running],
+            Self::KillChild => &[OperationPhase::Running],
             Self::KillNode
             | Self::FreezeNode
             | Self::RestartNode
@@ -144,7 +144,7 @@ impl Kind {
             | Self::DeleteQueue
             | Self::SetClock
             | Self::FillNode
-            | Self::FillRelayd => &Phase::ALL,
+            | Self::FillRelayd => &OperationPhase::ALL,
         }
     }
 }
@@ -154,11 +154,11 @@ impl Kind {
 pub(super) struct Fault {
     /// When it begins, at the earliest.
     pub(super) at: Duration,
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     /// How long it lasts, where it has a length.
     pub(super) lasts: Duration,
     /// It waits a while for an Operation in this phase.
-    pub(super) phase: Phase,
+    pub(super) phase: OperationPhase,
     /// Which of two nodes; for network and clock, 2 is relayd.
     pub(super) whom: usize,
     /// What else there is to choose.
@@ -174,7 +174,7 @@ impl Fault {
         QUEUES[usize::try_from(self.choice).unwrap_or_default() % QUEUES.len()]
     }
 
-    pub(super) fn generate(kind: Kind, at: Duration, random: &mut Random) -> Self {
+    pub(super) fn generate(kind: FaultKind, at: Duration, random: &mut Random) -> Self {
         // Now and then longer than lease and margin together.
         let (least, most) = if random.once_in(5) { (8_000, 14_000) } else { (200, 4_000) };
         let lasts = Duration::from_millis(random.between(least, most));

@@ -35,7 +35,7 @@ impl Frontend {
     }
 
     /// One that expects relayd to be there, and asks once.
-    pub(super) fn when_all_is_mended(self) -> Self {
+    pub(super) fn after_all_faults(self) -> Self {
         Self { patience: Duration::ZERO, request: LONG_REQUEST, ..self }
     }
 

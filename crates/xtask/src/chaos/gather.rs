@@ -10,13 +10,13 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Time;
-use super::evidence::{Evidence, Mark, Seen, Stored, Try};
+use super::evidence::{Evidence, Mark, OrderEvidence, Stored, Try};
 use super::frontend::Frontend;
+use super::inject::InjectionLog;
 use super::load::Placed;
-use super::order::{Order, Work};
+use super::order::{LoadKind, Order};
 use super::schedule::Schedule;
-use super::stage::Stage;
-use super::strike::Struck;
+use super::system::ChaosSystem;
 
 /// How long the last bytes may be under way after the last end.
 const SHIPPING: Duration = Duration::from_secs(90);
@@ -26,16 +26,16 @@ pub(super) async fn gather(
     schedule: &Schedule,
     time: Time,
     placed: Vec<Placed>,
-    struck: Struck,
-    stage: &Stage,
+    injected: InjectionLog,
+    system: &ChaosSystem,
 ) -> anyhow::Result<Evidence> {
-    let frontend = stage.frontend()?.when_all_is_mended();
+    let frontend = system.frontend()?.after_all_faults();
     let mut evidence = Evidence {
         seed: schedule.seed,
         time,
-        runners_killed: struck.runners_killed,
-        children_killed: struck.children_killed,
-        unseen: struck.trouble,
+        runners_killed: injected.runners_killed,
+        children_killed: injected.children_killed,
+        unseen: injected.errors,
         ..Evidence::default()
     };
     let all = frontend.operations().await?;
@@ -46,19 +46,19 @@ pub(super) async fn gather(
         let mut stored = Vec::new();
         for summary in all.iter().filter(|summary| summary.requested_by.as_ref() == Some(&key)) {
             let id = summary.id.to_string();
-            let detail = shipped(&frontend, &id, stage, deadline).await?;
+            let detail = shipped(&frontend, &id, system, deadline).await?;
             let mut attempts = Vec::new();
             for attempt in &detail.attempts {
                 let number = attempt.attempt.get();
-                match look_at(&frontend, order, &id, number, stage, &mut evidence.unseen).await {
+                match look_at(&frontend, order, &id, number, system, &mut evidence.unseen).await {
                     Ok(seen) => attempts.push(seen),
                     Err(error) => evidence.unseen.push(format!("{key}: {error:#}")),
                 }
             }
             stored.push(Stored { detail, attempts });
         }
-        let marks = marks(order, stage)?;
-        evidence.orders.push(Seen {
+        let marks = marks(order, system)?;
+        evidence.orders.push(OrderEvidence {
             order: order.clone(),
             ids: placed.ids,
             canceled: placed.canceled,
@@ -73,13 +73,13 @@ pub(super) async fn gather(
 async fn shipped(
     frontend: &Frontend,
     id: &str,
-    stage: &Stage,
+    system: &ChaosSystem,
     deadline: Instant,
 ) -> anyhow::Result<OperationDetail> {
     loop {
         let detail = frontend.operation(id).await?;
         let all_here = detail.attempts.iter().all(|attempt| {
-            let at_a_node = stage.nodes.iter().map(|node| {
+            let at_a_node = system.nodes.iter().map(|node| {
                 let path = node.attempt(id, attempt.attempt.get()).join("transcript");
                 fs::metadata(path).map_or(0, |metadata| metadata.len())
             });
@@ -97,11 +97,11 @@ async fn look_at(
     order: &Order,
     id: &str,
     attempt: u32,
-    stage: &Stage,
+    system: &ChaosSystem,
     unseen: &mut Vec<String>,
 ) -> anyhow::Result<Try> {
     let mut seen = Try { attempt, raw: frontend.raw(id, attempt).await?, ..Try::default() };
-    for node in &stage.nodes {
+    for node in &system.nodes {
         let path = node.attempt(id, attempt).join("transcript");
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -109,7 +109,7 @@ async fn look_at(
         };
         seen.copies.insert(node.dispatcherd.node().to_owned(), bytes);
     }
-    if order.work != Work::Play {
+    if order.work != LoadKind::Play {
         for task in (1..).take(order.work.tasks().len()) {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 match frontend.output(id, attempt, task, stream.as_str()).await {
@@ -122,8 +122,8 @@ async fn look_at(
     Ok(seen)
 }
 
-fn marks(order: &Order, stage: &Stage) -> anyhow::Result<Vec<Mark>> {
-    let path = stage.marks(order.number);
+fn marks(order: &Order, system: &ChaosSystem) -> anyhow::Result<Vec<Mark>> {
+    let path = system.marks(order.number);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.with_context(|| format!("cannot read {}", path.display()))?,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::frontend::Frontend;
-use super::order::{Order, Way};
+use super::order::{Order, SubmitBy};
 use super::post::Post;
 
 /// How long an Operation may take to end, waiting for others and for the end of all faults included.
@@ -54,10 +54,10 @@ async fn submit(
 ) -> anyhow::Result<BTreeSet<String>> {
     let key = order.key();
     match order.way {
-        Way::Http => try_join_all((0..=order.repeats).map(|_| frontend.submit(&key, request)))
+        SubmitBy::Http => try_join_all((0..=order.repeats).map(|_| frontend.submit(&key, request)))
             .await
             .map(|ids| ids.into_iter().collect()),
-        Way::Amqp => {
+        SubmitBy::Amqp => {
             try_join_all((0..=order.repeats).map(|_| post.submit(&key, request))).await?;
             arrived(&key, frontend).await
         }

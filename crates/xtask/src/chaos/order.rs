@@ -15,7 +15,7 @@ const ALWAYS: u32 = 99;
 
 /// Which of the role's operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
+pub(super) enum LoadKind {
     Act,
     Minion,
     Play,
@@ -24,7 +24,7 @@ pub(super) enum Work {
     Flaky,
 }
 
-impl Work {
+impl LoadKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Act => "act",
@@ -78,7 +78,7 @@ impl Style {
 
 /// How an Operation is submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum SubmitBy {
     Http,
     Amqp,
 }
@@ -90,8 +90,8 @@ pub(super) struct Order {
     pub(super) at: Duration,
     /// Its number: marks and idempotency key carry it.
     pub(super) number: u64,
-    pub(super) way: Way,
-    pub(super) work: Work,
+    pub(super) way: SubmitBy,
+    pub(super) work: LoadKind,
     pub(super) target: u64,
     pub(super) style: Style,
     /// How often a child prints.
@@ -114,33 +114,33 @@ impl Order {
         let burst = random.between(0, 5) * (span * 9 / 10) / 6;
         let at = Duration::from_millis(burst + random.between(0, span / 8));
         let work = *random.pick(&[
-            Work::Act,
-            Work::Act,
-            Work::Act,
-            Work::Minion,
-            Work::Minion,
-            Work::Play,
-            Work::Chain,
-            Work::Leased,
-            Work::Leased,
-            Work::Flaky,
+            LoadKind::Act,
+            LoadKind::Act,
+            LoadKind::Act,
+            LoadKind::Minion,
+            LoadKind::Minion,
+            LoadKind::Play,
+            LoadKind::Chain,
+            LoadKind::Leased,
+            LoadKind::Leased,
+            LoadKind::Flaky,
         ]);
-        let way = if random.once_in(4) { Way::Amqp } else { Way::Http };
+        let way = if random.once_in(4) { SubmitBy::Amqp } else { SubmitBy::Http };
         let style = *random.pick(&[Style::Text, Style::Text, Style::Binary, Style::Long]);
-        let chatty = random.once_in(4) && work != Work::Play;
+        let chatty = random.once_in(4) && work != LoadKind::Play;
         let (count, pause_ms) = match (chatty, work) {
             (true, _) => (random.between(2_000, 20_000), 0),
-            (false, Work::Play) => (random.between(2, 8), random.between(10, 60)),
-            (false, Work::Leased) => (random.between(20, 130), 100),
+            (false, LoadKind::Play) => (random.between(2, 8), random.between(10, 60)),
+            (false, LoadKind::Leased) => (random.between(20, 130), 100),
             (false, _) => (random.between(1, 60), random.between(10, 100)),
         };
         let fails = match work {
-            Work::Flaky => *random.pick(&[0, 1, 2, 3, ALWAYS]),
+            LoadKind::Flaky => *random.pick(&[0, 1, 2, 3, ALWAYS]),
             _ => *random.pick(&[0, 0, 0, 0, 1, ALWAYS]),
         };
         let cancel_after = random.once_in(6).then(|| Duration::from_millis(random.between(0, 6_000)));
         let repeats = if random.once_in(3) { random.between(1, 6) } else { 0 };
-        let retry = random.once_in(2) && work != Work::Flaky;
+        let retry = random.once_in(2) && work != LoadKind::Flaky;
         let target = random.between(1, TARGETS);
         Self { at, number, way, work, target, style, count, pause_ms, fails, repeats, cancel_after, retry }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegir_amqp::topology::REQUESTS;
-use aegir_amqp::{Builder, Config, Link, Outgoing, Topology};
+use aegir_amqp::{BrokerConfig, BrokerSession, Outgoing, SessionBuilder, Topology};
 use aegir_protocol::message::encode;
 use aegir_protocol::request::Request;
 use anyhow::{Context as _, bail};
@@ -21,14 +21,14 @@ const FRONTEND: &str = "main";
 /// A frontend's way to the broker; dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Post {
-    link: Link,
+    link: BrokerSession,
     _cancel: DropGuard,
 }
 
 impl Post {
     pub(super) fn new(url: &str) -> Self {
         let cancel = CancellationToken::new();
-        let builder = Builder::new(Config::from_url(url), "chaos", Topology::base());
+        let builder = SessionBuilder::new(BrokerConfig::from_url(url), "chaos", Topology::base());
         let link = builder.start(cancel.clone(), &TaskTracker::new());
         Self { link, _cancel: cancel.drop_guard() }
     }

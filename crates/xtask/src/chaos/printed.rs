@@ -29,7 +29,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::chaos::order::Work;
+    use crate::chaos::order::LoadKind;
     use crate::random::Random;
 
     #[test]
@@ -37,7 +37,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for style in [Style::Text, Style::Binary, Style::Long] {
             let mut order = Order::generate(7, 60_000, &mut Random::new(1));
-            (order.style, order.count, order.work) = (style, 300, Work::Act);
+            (order.style, order.count, order.work) = (style, 300, LoadKind::Act);
             let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/chaos/roles/chaos/files/act");
             let output = Command::new(program)
                 .arg(directory.path().join("marks"))

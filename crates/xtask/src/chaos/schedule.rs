@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::fault::{Fault, Kind};
+use super::fault::{Fault, FaultKind};
 use super::order::Order;
 use crate::random::Random;
 
@@ -24,7 +24,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The schedule of a seed. Faults of the kinds in `kinds` are drawn, each once before one comes again.
-    pub(super) fn generate(seed: u64, length: Duration, kinds: &[Kind]) -> Self {
+    pub(super) fn generate(seed: u64, length: Duration, kinds: &[FaultKind]) -> Self {
         let mut random = Random::new(seed);
         let span = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         let count = random.between(OPERATIONS.0, OPERATIONS.1);
@@ -32,7 +32,7 @@ impl Schedule {
             (0..count).map(|number| Order::generate(number, span, &mut random)).collect();
         orders.sort_by_key(|order| order.at);
         let count = random.between(FAULTS.0, FAULTS.1);
-        let mut deck: Vec<Kind> = Vec::new();
+        let mut deck: Vec<FaultKind> = Vec::new();
         let mut faults: Vec<Fault> = Vec::new();
         for number in 0..count {
             if deck.is_empty() {
@@ -63,16 +63,16 @@ impl fmt::Display for Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::order::Way;
+    use super::super::order::SubmitBy;
     use super::*;
 
     const LENGTH: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_seed_is_a_schedule() {
-        let schedule = Schedule::generate(7, LENGTH, Kind::ALL);
-        assert_eq!(schedule, Schedule::generate(7, LENGTH, Kind::ALL));
-        assert_ne!(schedule.orders, Schedule::generate(8, LENGTH, Kind::ALL).orders);
+        let schedule = Schedule::generate(7, LENGTH, FaultKind::ALL);
+        assert_eq!(schedule, Schedule::generate(7, LENGTH, FaultKind::ALL));
+        assert_ne!(schedule.orders, Schedule::generate(8, LENGTH, FaultKind::ALL).orders);
         assert!(schedule.orders.len() >= 30 && schedule.faults.len() >= 8, "{schedule}");
     }
 
@@ -80,17 +80,17 @@ mod tests {
     fn many_seeds_together_have_every_kind_of_everything() {
         use std::collections::BTreeSet;
         let schedules: Vec<Schedule> =
-            (0..40).map(|seed| Schedule::generate(seed, LENGTH, Kind::ALL)).collect();
+            (0..40).map(|seed| Schedule::generate(seed, LENGTH, FaultKind::ALL)).collect();
         let faults = schedules.iter().flat_map(|schedule| &schedule.faults);
-        let kinds: BTreeSet<Kind> = faults.clone().map(|fault| fault.kind).collect();
-        assert_eq!(kinds.len(), Kind::ALL.len());
+        let kinds: BTreeSet<FaultKind> = faults.clone().map(|fault| fault.kind).collect();
+        assert_eq!(kinds.len(), FaultKind::ALL.len());
         assert!(faults.clone().all(|fault| fault.kind.phases().contains(&fault.phase)));
         let orders: Vec<&Order> = schedules.iter().flat_map(|schedule| &schedule.orders).collect();
         let works: BTreeSet<&str> = orders.iter().map(|order| order.work.name()).collect();
         assert_eq!(works.len(), 6, "{works:?}");
         assert!(orders.iter().any(|order| order.cancel_after.is_some()));
         assert!(orders.iter().any(|order| order.retry));
-        for way in [Way::Http, Way::Amqp] {
+        for way in [SubmitBy::Http, SubmitBy::Amqp] {
             assert!(orders.iter().any(|order| order.repeats > 0 && order.way == way));
         }
     }

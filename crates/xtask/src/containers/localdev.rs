@@ -79,10 +79,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Up { profile } => {
             network.images(profile)?;
             network.up()?;
-            network.tell()
+            network.print_status()
         }
         Action::Deploy => network.deploy(),
-        Action::Status => network.tell(),
+        Action::Status => network.print_status(),
         Action::Logs { services } => {
             let mut command = network.compose(&["logs", "--follow", "--tail", "100"]);
             command.args(services);
@@ -242,7 +242,7 @@ impl Network {
     }
 
     /// Where everything is.
-    fn tell(&self) -> anyhow::Result<()> {
+    fn print_status(&self) -> anyhow::Result<()> {
         let state = self.compose(&["ps", "--all", "--format", "table {{.Service}}\t{{.Status}}"]);
         workspace::run(state)?;
         if !self.runs("web") {

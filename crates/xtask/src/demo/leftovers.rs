@@ -39,13 +39,13 @@ pub(crate) fn forget_killed(usual: &Path) {
 
 /// A directory that is ours alone while this lives, and was empty when it began.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct DemoDirectory {
     directory: PathBuf,
     had_leftovers: bool,
     _lock: File,
 }
 
-impl Stage {
+impl DemoDirectory {
     /// Takes the directory, ends what an earlier demo has left, and clears it.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ mod tests {
         let usual = tempfile::tempdir().unwrap();
         let make = |path: PathBuf| {
             fs::create_dir_all(&path).unwrap();
-            let stage = Stage::enter(&path).unwrap();
+            let stage = DemoDirectory::enter(&path).unwrap();
             fs::write(demo::environment(&path), "").unwrap();
             (stage, demo::environment(&path))
         };
@@ -224,7 +224,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let sleep = || Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let (mut ours, mut other) = (sleep(), sleep());
-        let stage = Stage::enter(directory.path()).unwrap();
+        let stage = DemoDirectory::enter(directory.path()).unwrap();
         stage.note("sleep", ours.id()).unwrap();
         // The id is somebody else's now: the start time does not fit.
         let line = format!("{} 1 sleep\n", other.id());
@@ -233,12 +233,12 @@ mod tests {
         fs::write(directory.path().join("rubbish"), "").unwrap();
         drop(stage);
 
-        let stage = Stage::enter(directory.path()).unwrap();
+        let stage = DemoDirectory::enter(directory.path()).unwrap();
         assert!(stage.had_leftovers());
         assert!(!ours.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none(), "a process of somebody else was ended");
         assert!(!directory.path().join("rubbish").exists());
-        assert!(Stage::enter(directory.path()).unwrap_err().to_string().contains("runs already"));
+        assert!(DemoDirectory::enter(directory.path()).unwrap_err().to_string().contains("runs already"));
         other.kill().unwrap();
         other.wait().unwrap();
     }

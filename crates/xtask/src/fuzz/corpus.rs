@@ -12,7 +12,7 @@ use crate::random::Random;
 
 /// A queue that strangers could write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum FuzzTarget {
     Dead,
     Requests,
     Operations,
@@ -33,7 +33,7 @@ pub(super) enum Parked {
     UnreadableAndMore,
 }
 
-impl Target {
+impl FuzzTarget {
     pub(super) const ALL: [Self; 6] =
         [Self::Dead, Self::Requests, Self::Operations, Self::Transcripts, Self::Control, Self::Status];
 
@@ -182,13 +182,16 @@ mod tests {
     #[test]
     fn what_is_called_valid_is_valid() {
         let mut random = Random::new(1);
-        for target in Target::ALL {
+        for target in FuzzTarget::ALL {
             for _ in 0..200 {
                 let (kind, body) = target.valid(&mut random);
                 match target {
-                    Target::Dead => {}
-                    Target::Requests => drop(decode::<Request>(&body).expect("a request")),
-                    Target::Operations | Target::Transcripts | Target::Control | Target::Status => {
+                    FuzzTarget::Dead => {}
+                    FuzzTarget::Requests => drop(decode::<Request>(&body).expect("a request")),
+                    FuzzTarget::Operations
+                    | FuzzTarget::Transcripts
+                    | FuzzTarget::Control
+                    | FuzzTarget::Status => {
                         assert!(target.reads(Some(kind), &body), "{}", String::from_utf8_lossy(&body));
                     }
                 }

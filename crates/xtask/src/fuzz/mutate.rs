@@ -3,12 +3,12 @@
 use aegir_protocol::limits::{MAX_CHUNK, MAX_MESSAGE};
 use serde_json::{Map, Value, json};
 
-use super::corpus::Target;
+use super::corpus::FuzzTarget;
 use crate::random::Random;
 
 /// A message to publish.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct FuzzMessage {
     pub(super) content_type: Option<String>,
     pub(super) message_id: Option<String>,
     /// How deep tables are nested in its headers.
@@ -21,7 +21,7 @@ pub(super) struct Message {
 pub(super) const DEEPEST: usize = 2_600;
 
 /// The next message for a queue: some are valid, most are not.
-pub(super) fn message(target: Target, random: &mut Random) -> Message {
+pub(super) fn message(target: FuzzTarget, random: &mut Random) -> FuzzMessage {
     let (kind, valid) = target.valid(random);
     let body = match random.below(16) {
         0 | 1 => valid,
@@ -46,7 +46,7 @@ pub(super) fn message(target: Target, random: &mut Random) -> Message {
     };
     // Requests without an id are refused for that alone.
     let message_id = (!random.once_in(8)).then(|| random.next().to_string());
-    Message { content_type, message_id, nesting, body }
+    FuzzMessage { content_type, message_id, nesting, body }
 }
 
 /// Bytes that were hurt on their way.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::corpus::{Parked, Target};
+use super::corpus::{FuzzTarget, Parked};
 use super::mutate::message;
 use super::wire::Wire;
 use crate::random::Random;
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// allocator keeps of a few large messages. A leak of a hundred bytes a message shows in a round of a million.
 const GROWTH: u64 = 64 << 20;
 
-pub(super) struct Stage {
+pub(super) struct FuzzSystem {
     pub(super) broker: Broker,
     pub(super) relayd: Relayd,
     pub(super) dispatcherd: Dispatcherd,
@@ -32,7 +32,7 @@ pub(super) struct Stage {
 
 /// What a round gave.
 pub(super) struct Figures {
-    target: Target,
+    target: FuzzTarget,
     published: u64,
     unreadable: u64,
     dead: u64,
@@ -51,11 +51,11 @@ impl fmt::Display for Figures {
     }
 }
 
-impl Stage {
+impl FuzzSystem {
     /// Publishes messages on a queue, waits until nothing is left in it, and counts what became of them.
     pub(super) async fn round(
         &mut self,
-        target: Target,
+        target: FuzzTarget,
         messages: usize,
         random: &mut Random,
     ) -> anyhow::Result<Figures> {
@@ -74,7 +74,7 @@ impl Stage {
                 unreadable += u64::from(!target.reads(message.content_type.as_deref(), &message.body));
             }
             self.wait_for_room(target, &mut wire).await?;
-            if target == Target::Status {
+            if target == FuzzTarget::Status {
                 // relayd's own queue for heartbeats belongs to its connection; only its dead letters can be counted.
                 let end = Instant::now() + DEADLINE;
                 while purged + wire.depth(DEAD)? + self.kept().await? - before + BACKLOG < unreadable {
@@ -118,7 +118,7 @@ impl Stage {
         Ok(Figures { target, published, unreadable, dead, memory, seconds: begin.elapsed().as_secs_f64() })
     }
 
-    async fn wait_for_room(&self, target: Target, wire: &mut Wire) -> anyhow::Result<()> {
+    async fn wait_for_room(&self, target: FuzzTarget, wire: &mut Wire) -> anyhow::Result<()> {
         let Some(queue) = queue(target)? else { return Ok(()) };
         let end = Instant::now() + DEADLINE;
         while wire.depth(&queue)? > BACKLOG {
@@ -192,13 +192,13 @@ impl Stage {
     }
 }
 
-fn queue(target: Target) -> anyhow::Result<Option<String>> {
+fn queue(target: FuzzTarget) -> anyhow::Result<Option<String>> {
     Ok(match target {
-        Target::Requests => Some(requests_queue(&"main".parse()?)),
-        Target::Operations => Some(operations_queue(&"main".parse()?)),
-        Target::Transcripts => Some(transcripts_queue(&"main".parse()?)),
-        Target::Control => Some(control_queue(&"node1".parse()?)),
-        Target::Status | Target::Dead => None,
+        FuzzTarget::Requests => Some(requests_queue(&"main".parse()?)),
+        FuzzTarget::Operations => Some(operations_queue(&"main".parse()?)),
+        FuzzTarget::Transcripts => Some(transcripts_queue(&"main".parse()?)),
+        FuzzTarget::Control => Some(control_queue(&"node1".parse()?)),
+        FuzzTarget::Status | FuzzTarget::Dead => None,
     })
 }
 

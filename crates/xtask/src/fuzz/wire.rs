@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::mutate::Message;
+use super::mutate::FuzzMessage;
 
 const FRAME: usize = 128 * 1024;
 const SILENCE: Duration = Duration::from_secs(120);
@@ -47,7 +47,7 @@ impl Wire {
         &mut self,
         exchange: &str,
         routing_key: &str,
-        messages: &[Message],
+        messages: &[FuzzMessage],
     ) -> anyhow::Result<Vec<bool>> {
         let first = self.published + 1;
         for message in messages {
@@ -134,7 +134,7 @@ impl Wire {
 }
 
 /// Properties as section 4.2.6.1 has them: flags, then what they announce.
-fn properties(message: &Message) -> Vec<u8> {
+fn properties(message: &FuzzMessage) -> Vec<u8> {
     let mut flags = 0x1000_u16;
     let mut list = Vec::new();
     if let Some(kind) = &message.content_type {

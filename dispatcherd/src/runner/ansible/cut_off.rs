@@ -11,21 +11,21 @@ use aegir_protocol::record::{Remains, Step, StepStatus};
 use aegir_protocol::state::Reason;
 use futures_util::future::join_all;
 
-use super::super::tally::Tally;
-use super::super::work::{Work, worse};
+use super::super::step_stats::StepStats;
+use super::super::work::{AttemptContext, worse};
 use crate::minions::Minion;
 
 /// Ends what was cut off, and says so in the transcript. `down` are the minions that could not be reached before the Task.
 pub(super) async fn end(
-    work: &Work<'_>,
-    tally: &Tally,
+    work: &AttemptContext<'_>,
+    step_stats: &StepStats,
     minions: &BTreeMap<HostName, Minion>,
     down: &BTreeMap<HostName, Reason>,
 ) -> Remains {
     let cut_off = minions.iter().filter_map(|(name, minion)| {
         // Nothing was started on a host that was never reached.
-        let never = down.contains_key(name) && !tally.reached.contains(name.as_str());
-        let of_host = tally.cut_off.iter().filter(|cut_off| cut_off.host == name.as_str());
+        let never = down.contains_key(name) && !step_stats.reached.contains(name.as_str());
+        let of_host = step_stats.cut_off.iter().filter(|cut_off| cut_off.host == name.as_str());
         let windows: Vec<_> = of_host.map(|cut_off| (cut_off.since, cut_off.until)).collect();
         (!never && !windows.is_empty()).then_some((name, minion, windows))
     });
@@ -42,13 +42,17 @@ pub(super) async fn end(
                 (Remains::Unknown, format!("{said}: {why}"))
             }
         };
-        work.account.borrow_mut().step(step(name, said));
+        work.recorder.borrow_mut().step(step(name, said));
         remains
     }));
     ends.await.into_iter().fold(Remains::Gone, worse)
 }
 
-async fn look(work: &Work<'_>, minion: &Minion, windows: &[(u64, u64)]) -> Result<(usize, Remains), String> {
+async fn look(
+    work: &AttemptContext<'_>,
+    minion: &Minion,
+    windows: &[(u64, u64)],
+) -> Result<(usize, Remains), String> {
     // The connection that all share is the one that broke.
     let runtime = &work.plan.settings.runtime_directory;
     let minion =

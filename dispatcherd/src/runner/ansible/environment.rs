@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use aegir_role::project::{Key, ProjectConfig};
+use aegir_role::project::{ConfigKey, ProjectConfig};
 
-use crate::plan::{PlannedTask, Settings};
+use crate::plan::{PlannedTask, RunnerSettings};
 
 /// What holds whatever an `ansible.cfg` says: host keys, no arguments of modules (secrets are among them) in the minion's
 /// syslog or in files that stay there, nothing that waits for somebody at a terminal, an inventory that is read or fails.
@@ -27,7 +27,7 @@ const ALWAYS: [(&str, &str); 10] = [
 ];
 
 /// What an operator's `ansible.cfg` may say otherwise, and under which keys.
-const USUALLY: [(&str, &str, &[Key]); 5] = [
+const USUALLY: [(&str, &str, &[ConfigKey]); 5] = [
     ("ANSIBLE_NOCOWS", "1", &[("defaults", "nocows")]),
     ("ANSIBLE_DEPRECATION_WARNINGS", "False", &[("defaults", "deprecation_warnings")]),
     ("ANSIBLE_LOCALHOST_WARNING", "False", &[("defaults", "localhost_warning")]),
@@ -52,8 +52,8 @@ const MACHINE: &str = "/usr/share/ansible";
 
 /// Where a Task finds what it runs with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places<'a> {
-    pub(super) settings: &'a Settings,
+pub(super) struct TaskPaths<'a> {
+    pub(super) settings: &'a RunnerSettings,
     /// Our plug-ins, as they were when the attempt began.
     pub(super) plugins: &'a Path,
     pub(super) task: &'a PlannedTask,
@@ -64,11 +64,11 @@ pub(super) struct Places<'a> {
 /// What ansible-playbook has in its environment beside what every child has. `own` is the config of an operator's playbook;
 /// a task-file has none.
 pub(super) fn environment(
-    of: Places<'_>,
+    of: TaskPaths<'_>,
     forks: usize,
     own: Option<&ProjectConfig>,
 ) -> BTreeMap<String, OsString> {
-    let Places { settings, private, .. } = of;
+    let TaskPaths { settings, private, .. } = of;
     let seconds = settings.connect_timeout_seconds.max(1).to_string();
     let mut environment: BTreeMap<String, OsString> = [
         // What is printed is shown as it comes, and roles by digest stay as they were planned.
@@ -80,7 +80,7 @@ pub(super) fn environment(
     .map(|&(name, value)| (name.to_owned(), value.into()))
     .collect();
     let mut set = |name: &str, value: OsString| drop(environment.insert(name.to_owned(), value));
-    let unsaid = |keys: &[Key]| own.is_none_or(|own| own.says(keys).is_none());
+    let unsaid = |keys: &[ConfigKey]| own.is_none_or(|own| own.says(keys).is_none());
     for (name, value, keys) in USUALLY {
         if unsaid(keys) {
             set(name, value.into());
@@ -120,11 +120,11 @@ pub(super) fn environment(
 pub(super) const NO_LOG: &str = "log";
 
 /// Where Ansible looks for roles, collections and plug-ins. What lies beside a playbook it finds by itself.
-fn places(of: Places<'_>, own: Option<&ProjectConfig>) -> [(&'static str, Vec<PathBuf>); 6] {
-    let Places { settings, plugins: ours, task, .. } = of;
+fn places(of: TaskPaths<'_>, own: Option<&ProjectConfig>) -> [(&'static str, Vec<PathBuf>); 6] {
+    let TaskPaths { settings, plugins: ours, task, .. } = of;
     let content = settings.content_directory.join(&task.digest);
     let machine = |kind: &str| format!("{MACHINE}/{kind}");
-    let theirs = |keys: &[Key], kind: &str, more: &[&str]| {
+    let theirs = |keys: &[ConfigKey], kind: &str, more: &[&str]| {
         let machine = machine(kind);
         let all: Vec<&str> = std::iter::once(machine.as_str()).chain(more.iter().copied()).collect();
         own.map(|own| own.paths(keys, (kind, &all))).unwrap_or_default()

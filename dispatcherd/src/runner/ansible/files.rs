@@ -7,7 +7,7 @@ use aegir_protocol::name::HostName;
 use aegir_protocol::state::Reason;
 use serde_json::{Map, Value, json};
 
-use super::super::work::Work;
+use super::super::work::AttemptContext;
 use super::variables::{NotData, wrapped};
 use crate::minions::{MARKER, Minion, STEP};
 use crate::plan::PlannedTask;
@@ -42,7 +42,7 @@ pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
 /// # Errors
 /// When a value is none that Ansible takes for data.
 pub(super) fn inventory(
-    work: &Work<'_>,
+    work: &AttemptContext<'_>,
     task: &PlannedTask,
     minions: &BTreeMap<HostName, Minion>,
     down: &BTreeMap<HostName, Reason>,
@@ -98,7 +98,7 @@ fn out_of_reach(options: Vec<String>) -> Vec<String> {
 }
 
 /// A group of the Task's minions alone: an operator's own inventory may have one of any other name.
-pub(super) fn of_attempt(work: &Work<'_>) -> String {
+pub(super) fn of_attempt(work: &AttemptContext<'_>) -> String {
     format!("aegir_{}", work.operation.id.to_string().replace('-', ""))
 }
 
@@ -119,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_minion_that_is_out_of_reach_is_not_reached_over_a_connection_that_stands() {
         let directory = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
-        let sshd = aegir_testkit::Minion::start(&directory.path().join("web1")).await.unwrap();
+        let sshd = aegir_testkit::TestMinion::start(&directory.path().join("web1")).await.unwrap();
         let known_hosts = directory.path().join("known_hosts");
         std::fs::write(&known_hosts, sshd.known_hosts_line()).unwrap();
         let login = Login {

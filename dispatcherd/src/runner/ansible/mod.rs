@@ -9,8 +9,8 @@
 mod cut_off;
 mod environment;
 mod files;
+mod outcome;
 mod variables;
-mod verdict;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,17 +23,17 @@ use aegir_role::project::ProjectConfig;
 
 pub(super) use variables::is_data;
 
-use self::environment::Places;
-use super::child::carry;
+use self::environment::TaskPaths;
+use super::child::run_child;
 use super::decrypted::Decrypted;
-use super::events::Events;
-use super::process::{Process, Program};
+use super::events::TaskEvents;
+use super::process::{ChildSpec, LocalChild};
 use super::shell::start_reason;
-use super::work::{TaskEnd, Work};
+use super::work::{AttemptContext, TaskEnd};
 use crate::minions::Minion;
-use crate::plan::{Action, PlannedTask};
+use crate::plan::{PlannedTask, TaskAction};
 use crate::vault::{self, VaultError};
-use verdict::Judge;
+use outcome::PlayResult;
 
 /// The environment variable that names the plug-in's socket.
 const EVENTS: &str = "AEGIR_EVENTS";
@@ -47,7 +47,7 @@ const HOSTS: &str = "AEGIR_HOSTS";
 const MOST_FORKS: usize = 20;
 
 /// Carries a Task out.
-pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
+pub(super) async fn run(work: &AttemptContext<'_>, task: &PlannedTask) -> TaskEnd {
     let (minions, down) = match work.minions_or_down(task).await {
         Ok(minions) => minions,
         Err(end) => return end,
@@ -57,27 +57,27 @@ pub(super) async fn run(work: &Work<'_>, task: &PlannedTask) -> TaskEnd {
         Err(failure) => return TaskEnd::not_started(failure.reason()),
     };
     let Prepared { program, mut events, decrypted } = prepared;
-    let process = match Process::start(program).await {
+    let process = match LocalChild::start(program).await {
         Ok(process) => process,
         Err(error) => return TaskEnd::not_started(start_reason(&error)),
     };
     let mut stops = work.stops_of(task);
     let ended = tokio::select! {
-        ended = carry(process, None, Some(&mut events), &work.account, &mut stops) => ended,
-        never = decrypted.mask(&work.account) => match never {},
+        ended = run_child(process, None, Some(&mut events), &work.recorder, &mut stops) => ended,
+        never = decrypted.mask(&work.recorder) => match never {},
     };
     let stopped = ended.stop.is_some() || ended.exit.code.is_none();
     // Killing ansible-playbook does not end what it started over a pipelined connection.
     let remote = if stopped {
         work.end_on(&minions).await
     } else {
-        cut_off::end(work, events.tally(), &minions, &down).await
+        cut_off::end(work, events.step_stats(), &minions, &down).await
     };
     let logins = minions.iter().map(|(name, minion)| (name.to_string(), minion.login().clone())).collect();
     let down = down.into_iter().map(|(name, reason)| (name.to_string(), reason)).collect();
-    let said = work.account.borrow().errors_end(1500);
-    let judge = Judge { logins, down, said, may_match_no_host: task.may_match_no_host };
-    let (outcome, reason) = judge.judge(&ended, events.tally());
+    let said = work.recorder.borrow().errors_end(1500);
+    let outcome_of = PlayResult { logins, down, said, may_match_no_host: task.may_match_no_host };
+    let (outcome, reason) = outcome_of.outcome_of(&ended, events.step_stats());
     TaskEnd { outcome, reason, exit: ended.exit, local: ended.remains, remote }
 }
 
@@ -94,7 +94,7 @@ pub(super) enum PrepareError {
     },
     /// A secret file.
     #[error(transparent)]
-    Secret(#[from] crate::secrets::SecretError),
+    Secret(#[from] crate::secrets::UnsealError),
     /// The socket.
     #[error("can't listen on {path}; choose a shorter runtime_directory if it is too long for a socket")]
     Listen {
@@ -129,13 +129,13 @@ impl PrepareError {
 }
 
 struct Prepared {
-    program: Program,
-    events: Events,
+    program: ChildSpec,
+    events: TaskEvents,
     decrypted: Decrypted,
 }
 
 fn prepare(
-    work: &Work<'_>,
+    work: &AttemptContext<'_>,
     task: &PlannedTask,
     minions: &BTreeMap<HostName, Minion>,
     down: &BTreeMap<HostName, Reason>,
@@ -157,12 +157,12 @@ fn prepare(
     };
     let inventory = write("inventory.json", files::inventory(work, task, minions, down)?)?;
     let (playbook, own) = match &task.action {
-        Action::Playbook(path) => (path.clone(), Some(ProjectConfig::of(path, &settings.content_roots))),
-        Action::TaskFile(file) => {
+        TaskAction::Playbook(path) => (path.clone(), Some(ProjectConfig::of(path, &settings.content_roots))),
+        TaskAction::TaskFile(file) => {
             (write("playbook.json", files::playbook(task, file, &work.marker()))?, None)
         }
         // Other runners have those.
-        Action::Program { .. } | Action::Plugin { .. } => (PathBuf::new(), None),
+        TaskAction::Program { .. } | TaskAction::Plugin { .. } => (PathBuf::new(), None),
     };
     let plain = write("variables.json", variables::plain(work, task)?)?;
     let private = work.private.directory(&format!("task-{}", task.number))?;
@@ -191,8 +191,8 @@ fn prepare(
     }
     argv.extend(["--".into(), playbook.into()]);
     let socket = private.join("events");
-    let events =
-        Events::listen(&socket).map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
+    let events = TaskEvents::listen(&socket)
+        .map_err(|source| PrepareError::Listen { path: socket.clone(), source })?;
     let decrypts = private.join("vault");
     let decrypted = Decrypted::listen(&decrypts)
         .map_err(|source| PrepareError::Listen { path: decrypts.clone(), source })?;
@@ -201,7 +201,7 @@ fn prepare(
     let no_log = private.join(environment::NO_LOG);
     std::os::unix::fs::symlink("/dev/null", &no_log).map_err(failed(&no_log))?;
     let forks = minions.len().clamp(1, MOST_FORKS);
-    let places = Places { settings, plugins: &plugins, task, private: &private };
+    let places = TaskPaths { settings, plugins: &plugins, task, private: &private };
     let mut environment = environment::environment(places, forks, own.as_ref());
     environment.insert("ANSIBLE_LOCAL_TEMP".to_owned(), temporary.into());
     environment.insert(EVENTS.to_owned(), socket.into());
@@ -218,7 +218,7 @@ fn prepare(
         None => (write("ansible.cfg", files::CONFIG.to_owned())?, directory.clone()),
     };
     environment.insert("ANSIBLE_CONFIG".to_owned(), config.into());
-    let program = Program {
+    let program = ChildSpec {
         argv,
         environment,
         directory: start,

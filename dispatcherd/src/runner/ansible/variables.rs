@@ -10,8 +10,8 @@ use aegir_protocol::operation::sealed;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::super::outputs::Held;
-use super::super::work::Work;
+use super::super::outputs::OutputValue;
+use super::super::work::AttemptContext;
 use crate::plan::PlannedTask;
 
 /// The dictionary that every Task has beside its variables.
@@ -46,7 +46,7 @@ pub(in super::super) fn is_data(value: &Value) -> Result<(), NotData> {
 }
 
 /// The Task's variables, each named `<role>_<variable>` after its role and those that it uses, and the dictionary `aegir`.
-pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotData> {
+pub(super) fn plain(work: &AttemptContext<'_>, task: &PlannedTask) -> Result<String, NotData> {
     let mut variables = Map::new();
     for (name, resolved) in &task.variables {
         if sealed(&resolved.value).is_none() {
@@ -62,7 +62,7 @@ pub(super) fn plain(work: &Work<'_>, task: &PlannedTask) -> Result<String, NotDa
 }
 
 /// The Task's secrets in the same form, and the dictionary if there are any in it; `None` when it has none.
-pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Result<Option<String>, NotData> {
+pub(super) fn secret(work: &AttemptContext<'_>, task: &PlannedTask) -> Result<Option<String>, NotData> {
     let mut secrets: Map<String, Value> = work
         .secrets
         .of_task(task.number)
@@ -78,18 +78,18 @@ pub(super) fn secret(work: &Work<'_>, task: &PlannedTask) -> Result<Option<Strin
 }
 
 /// What Tasks before this one have handed over, by Task, and whether a secret is among it.
-fn outputs(work: &Work<'_>) -> (Value, bool) {
+fn outputs(work: &AttemptContext<'_>) -> (Value, bool) {
     let mut secret = false;
-    let mut value = |held: &Held| match held {
-        Held::Plain(value) => value.clone(),
-        Held::Secret(text) => {
+    let mut value = |held: &OutputValue| match held {
+        OutputValue::Plain(value) => value.clone(),
+        OutputValue::Secret(text) => {
             secret = true;
             Value::String(text.expose_secret().to_owned())
         }
     };
-    let account = work.account.borrow();
+    let recorder = work.recorder.borrow();
     let mut by_task = Map::new();
-    for (task, documents) in account.outputs().by_task() {
+    for (task, documents) in recorder.outputs().by_task() {
         let documents = documents.iter().map(|(name, held)| (name.to_string(), value(held))).collect();
         by_task.insert(task.to_string(), Value::Object(documents));
     }
@@ -99,7 +99,7 @@ fn outputs(work: &Work<'_>) -> (Value, bool) {
 /// What a role may want to know of the Operation. `hosts` are the Task's minions by name with address, port
 /// and services; `services` has for each service the minions that offer it, with its settings on each. Says whether
 /// there is a secret in it.
-fn about(work: &Work<'_>, task: &PlannedTask) -> (Value, bool) {
+fn about(work: &AttemptContext<'_>, task: &PlannedTask) -> (Value, bool) {
     let operation = work.operation;
     let mut hosts = Map::new();
     let mut services: BTreeMap<String, Map<String, Value>> = BTreeMap::new();

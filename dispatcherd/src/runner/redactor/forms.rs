@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::normal::{Layout, Normal};
-use super::parts::Parts;
-use super::search::{self, Patterns, Terms};
+use super::parts::SecretParts;
+use super::search::{self, MatchRules, Patterns};
 
 /// From how many bytes on a form is looked for across lines.
 pub(super) const LONG_ENOUGH: usize = 12;
@@ -26,7 +26,7 @@ pub(super) struct Forms {
 impl Forms {
     /// Adds all forms of a secret.
     pub(super) fn add(&mut self, secret: &str) {
-        let parts = Parts::of(secret);
+        let parts = SecretParts::of(secret);
         for part in parts.encoded.iter().chain(&parts.text) {
             self.text(part);
         }
@@ -43,7 +43,7 @@ impl Forms {
 
     fn text(&mut self, part: &str) {
         if !part.contains('\n') {
-            search::add(&mut self.plain, part.as_bytes(), Terms::default());
+            search::add(&mut self.plain, part.as_bytes(), MatchRules::default());
         }
         self.escaped(part.as_bytes());
         if let Some(latin) = latin(part) {
@@ -55,19 +55,19 @@ impl Forms {
         if self.content(part) || part.contains(&b'\n') {
             return;
         }
-        let normal = Normal::placed(part, Layout::Lines).end();
+        let normal = Normal::with_spans(part, Layout::Lines).end();
         if normal.bytes.len() >= LEAST_LEFT {
-            search::add(&mut self.lines, &normal.bytes, terms(&normal, part));
+            search::add(&mut self.lines, &normal.bytes, rules(&normal, part));
         }
     }
 
     /// Whether that is long enough to be found in any layout.
     fn content(&mut self, form: &[u8]) -> bool {
-        let normal = Normal::placed(form, Layout::Ignored).end();
+        let normal = Normal::with_spans(form, Layout::Ignored).end();
         let long = normal.bytes.len() >= LONG_ENOUGH;
         if long {
-            let terms = Terms { at_least: 0, ..terms(&normal, form) };
-            search::add(&mut self.content, &normal.bytes, terms);
+            let rules = MatchRules { at_least: 0, ..rules(&normal, form) };
+            search::add(&mut self.content, &normal.bytes, rules);
         }
         long
     }
@@ -92,19 +92,19 @@ impl Forms {
             return;
         }
         for form in [form.to_owned(), form.replace('+', "-").replace('/', "_")] {
-            let normal = Normal::placed(form.as_bytes(), Layout::Lines).end();
-            search::add(&mut self.lines, &normal.bytes, terms(&normal, form.as_bytes()));
+            let normal = Normal::with_spans(form.as_bytes(), Layout::Lines).end();
+            search::add(&mut self.lines, &normal.bytes, rules(&normal, form.as_bytes()));
         }
     }
 }
 
-fn terms(normal: &Normal, form: &[u8]) -> Terms {
-    let (start, end) = match &*normal.places {
+fn rules(normal: &Normal, form: &[u8]) -> MatchRules {
+    let (start, end) = match &*normal.spans {
         [] => (0, form.len()),
         [one] => (one.start, one.end),
         [first, .., last] => (first.start, last.end),
     };
-    Terms { at_least: form.len(), before: start > 0, behind: end < form.len(), next: false }
+    MatchRules { at_least: form.len(), before: start > 0, behind: end < form.len(), next: false }
 }
 
 /// A text with a byte for each character up to U+00FF, as programs write it that escape characters and not bytes.

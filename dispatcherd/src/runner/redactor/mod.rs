@@ -24,7 +24,7 @@ use aho_corasick::BuildError;
 use serde_json::Value;
 
 use forms::Forms;
-use normal::{Layout, Normal, Place};
+use normal::{Layout, Normal, Span};
 use search::{PIECE, Search};
 
 /// What stands in the place of a secret.
@@ -56,9 +56,9 @@ pub enum Behind {
 
 /// What was found in some bytes.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Matches {
     /// What secrets cover, in order, joined where it touches; never a line end.
-    covered: Vec<Place>,
+    covered: Vec<Span>,
     /// Up to where that is certain, whatever comes behind.
     pub settled: usize,
 }
@@ -112,9 +112,9 @@ impl Redactor {
 
     /// Looks for secrets in what was printed, of which the beginning may have been given out already.
     #[must_use]
-    pub fn look(&self, bytes: &[u8], behind: Behind) -> Found {
+    pub fn look(&self, bytes: &[u8], behind: Behind) -> Matches {
         let Some(searches) = &self.0 else {
-            return Found { covered: Vec::new(), settled: bytes.len() };
+            return Matches { covered: Vec::new(), settled: bytes.len() };
         };
         let (mut found, mut settled) = (Vec::new(), bytes.len());
         for search in &searches.every {
@@ -131,7 +131,7 @@ impl Redactor {
             }
         };
         let settled = before_character(bytes, settled.max(bytes.len().saturating_sub(waits)));
-        Found { covered: joined(bytes, found), settled }
+        Matches { covered: joined(bytes, found), settled }
     }
 
     /// How many bytes before an index must be known to find what began there and goes on behind it.
@@ -194,7 +194,7 @@ impl Redactor {
     }
 }
 
-impl Found {
+impl Matches {
     /// The bytes from an index to where all is settled, masked; and whether they end in a mask. `within` says that those
     /// before them did: what goes on there has its mask.
     #[must_use]
@@ -202,13 +202,13 @@ impl Found {
         let to = self.settled.max(from);
         let mut masked = Vec::with_capacity((to - from) + self.covered.len() * MASK.len());
         let (mut at, mut ends_masked) = (from, false);
-        for place in self.covered.iter().filter(|place| place.end > from && place.start < to) {
-            masked.extend_from_slice(&bytes[at..place.start.max(from)]);
-            if place.start >= from || !within {
+        for span in self.covered.iter().filter(|span| span.end > from && span.start < to) {
+            masked.extend_from_slice(&bytes[at..span.start.max(from)]);
+            if span.start >= from || !within {
                 masked.extend_from_slice(MASK.as_bytes());
             }
-            at = place.end.min(to);
-            ends_masked = place.end >= to;
+            at = span.end.min(to);
+            ends_masked = span.end >= to;
         }
         masked.extend_from_slice(&bytes[at..to]);
         (masked, ends_masked)
@@ -216,21 +216,21 @@ impl Found {
 }
 
 /// The places in order, within their lines, joined where they touch.
-fn joined(bytes: &[u8], mut found: Vec<Place>) -> Vec<Place> {
-    for place in &mut found {
+fn joined(bytes: &[u8], mut found: Vec<Span>) -> Vec<Span> {
+    for span in &mut found {
         // A piece of a pattern may end inside of a character.
-        place.start = before_character(bytes, place.start);
-        place.end = behind_character(bytes, place.end);
+        span.start = before_character(bytes, span.start);
+        span.end = behind_character(bytes, span.end);
     }
-    found.sort_unstable_by_key(|place| (place.start, place.end));
-    let mut joined: Vec<Place> = Vec::with_capacity(found.len());
-    for place in found {
+    found.sort_unstable_by_key(|span| (span.start, span.end));
+    let mut joined: Vec<Span> = Vec::with_capacity(found.len());
+    for span in found {
         match joined.last_mut() {
-            Some(last) if place.start <= last.end => last.end = last.end.max(place.end),
-            Some(_) | None => joined.push(place),
+            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+            Some(_) | None => joined.push(span),
         }
     }
-    joined.into_iter().flat_map(|place| in_lines(bytes, place)).collect()
+    joined.into_iter().flat_map(|span| in_lines(bytes, span)).collect()
 }
 
 /// Where the character begins that an index is in.
@@ -249,14 +249,14 @@ fn is_inside(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The part of a place in each of its lines, without the spaces around it.
-fn in_lines(bytes: &[u8], place: Place) -> impl Iterator<Item = Place> {
-    let lines = bytes[place.start..place.end].split_inclusive(|&byte| byte == b'\n');
+fn in_lines(bytes: &[u8], span: Span) -> impl Iterator<Item = Span> {
+    let lines = bytes[span.start..span.end].split_inclusive(|&byte| byte == b'\n');
     lines
-        .scan(place.start, |start, line| {
+        .scan(span.start, |start, line| {
             let from = *start + (line.len() - line.trim_ascii_start().len());
             let to = *start + line.trim_ascii_end().len();
             *start += line.len();
-            Some(Place { start: from, end: to })
+            Some(Span { start: from, end: to })
         })
-        .filter(|place| place.start < place.end)
+        .filter(|span| span.start < span.end)
 }

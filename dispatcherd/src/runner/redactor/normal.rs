@@ -29,8 +29,8 @@ const LATIN: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf 
 pub(super) struct Normal {
     pub(super) bytes: Vec<u8>,
     /// Of each byte, where its form in the text starts and ends, if that is asked for: most texts hold no secret.
-    pub(super) places: Vec<Place>,
-    placed: bool,
+    pub(super) spans: Vec<Span>,
+    with_spans: bool,
     layout: Layout,
     /// Where a backslash stands whose escape is not complete.
     escape: Option<usize>,
@@ -38,7 +38,7 @@ pub(super) struct Normal {
 
 /// From where to where, in bytes of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -50,16 +50,16 @@ impl Normal {
     }
 
     /// The same, with where each byte was.
-    pub(super) fn placed(text: &[u8], layout: Layout) -> Self {
+    pub(super) fn with_spans(text: &[u8], layout: Layout) -> Self {
         Self::new(text, layout, true)
     }
 
-    fn new(text: &[u8], layout: Layout, placed: bool) -> Self {
+    fn new(text: &[u8], layout: Layout, with_spans: bool) -> Self {
         let bytes = Vec::with_capacity(text.len());
-        let places = Vec::with_capacity(if placed { text.len() } else { 0 });
-        let mut normal = Self { bytes, places, placed, layout, escape: None };
+        let spans = Vec::with_capacity(if with_spans { text.len() } else { 0 });
+        let mut normal = Self { bytes, spans, with_spans, layout, escape: None };
         for (start, &byte) in text.iter().enumerate() {
-            normal.feed(byte, Place { start, end: start + 1 });
+            normal.feed(byte, Span { start, end: start + 1 });
         }
         normal
     }
@@ -81,89 +81,89 @@ impl Normal {
         if let [.., 0xed, 0xa0..=0xaf, _] = self.bytes[..settled] { settled - 3 } else { settled }
     }
 
-    fn feed(&mut self, byte: u8, place: Place) {
+    fn feed(&mut self, byte: u8, span: Span) {
         if let Some(backslash) = self.escape {
-            self.go_on_with_escape(backslash, byte, place);
+            self.go_on_with_escape(backslash, byte, span);
             return;
         }
         match byte {
             b'\\' => {
                 self.escape = Some(self.bytes.len());
-                self.put(byte, place);
+                self.put(byte, span);
             }
             b'\'' | b'"' => {}
-            b'+' | b'\n' if self.layout == Layout::Lines => self.put(b' ', place),
+            b'+' | b'\n' if self.layout == Layout::Lines => self.put(b' ', span),
             _ if self.layout == Layout::Ignored && separates(byte) => {}
-            b'_' if self.layout == Layout::Ignored => self.put(b'/', place),
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => self.put_digit(byte, place),
-            b';' => self.put_semicolon(place),
-            _ => self.put(byte, place),
+            b'_' if self.layout == Layout::Ignored => self.put(b'/', span),
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => self.put_digit(byte, span),
+            b';' => self.put_semicolon(span),
+            _ => self.put(byte, span),
         }
     }
 
-    fn put(&mut self, byte: u8, place: Place) {
+    fn put(&mut self, byte: u8, span: Span) {
         self.bytes.push(byte);
-        if self.placed {
-            self.places.push(place);
+        if self.with_spans {
+            self.spans.push(span);
         }
     }
 
     /// Takes back all from an index on, which stood for something else; gives where it started.
     fn take_back(&mut self, from: usize) -> usize {
-        let start = self.places.get(from).map_or(0, |place| place.start);
+        let start = self.spans.get(from).map_or(0, |span| span.start);
         self.bytes.truncate(from);
-        self.places.truncate(from);
+        self.spans.truncate(from);
         start
     }
 
     /// A hexadecimal digit, which may be the second behind a percent sign.
-    fn put_digit(&mut self, byte: u8, place: Place) {
+    fn put_digit(&mut self, byte: u8, span: Span) {
         let length = self.bytes.len();
         if let Some(&[b'%', first]) = length.checked_sub(2).and_then(|from| self.bytes.get(from..))
             && let (Some(high), Some(low)) = (digit(first), digit(byte))
         {
             let start = self.take_back(length - 2);
-            self.feed(high << 4 | low, Place { start, end: place.end });
+            self.feed(high << 4 | low, Span { start, end: span.end });
         } else {
-            self.put(byte, place);
+            self.put(byte, span);
         }
     }
 
     /// A semicolon, which may end an HTML entity.
-    fn put_semicolon(&mut self, place: Place) {
+    fn put_semicolon(&mut self, span: Span) {
         let recent = self.bytes.len().saturating_sub(LONGEST_ENTITY);
         let found = self.bytes[recent..].iter().rposition(|&byte| byte == b'&').map(|at| at + recent);
         if let Some(from) = found
             && let Some(meant) = entity(&self.bytes[from + 1..])
         {
             let start = self.take_back(from);
-            self.feed_char(meant, Place { start, end: place.end });
+            self.feed_char(meant, Span { start, end: span.end });
         } else {
-            self.put(b';', place);
+            self.put(b';', span);
         }
     }
 
-    fn feed_char(&mut self, meant: char, place: Place) {
+    fn feed_char(&mut self, meant: char, span: Span) {
         for &byte in meant.encode_utf8(&mut [0; 4]).as_bytes() {
-            self.feed(byte, place);
+            self.feed(byte, span);
         }
     }
 
     /// A byte behind a backslash, or behind what followed one.
-    fn go_on_with_escape(&mut self, backslash: usize, byte: u8, place: Place) {
+    fn go_on_with_escape(&mut self, backslash: usize, byte: u8, span: Span) {
         let said = self.bytes.get(backslash + 1).copied();
         match (said, byte) {
             // A backslash is doubled with each time that a text is escaped: a run of them counts as one.
             (None, b'\\') => {
-                if let Some(run) = self.places.get_mut(backslash) {
-                    run.end = place.end;
+                if let Some(run) = self.spans.get_mut(backslash) {
+                    run.end = span.end;
                 }
             }
-            (None, b'u' | b'U' | b'x' | b'0'..=b'7') => self.put(byte, place),
+            (None, b'u' | b'U' | b'x' | b'0'..=b'7') => self.put(byte, span),
             (None, _) => {
                 let start = self.take_back(backslash);
                 self.escape = None;
-                self.feed(control(byte), Place { start, end: place.end });
+                self.feed(control(byte), Span { start, end: span.end });
             }
             // A line that was broken inside of an escape.
             (Some(_), b'\n' | b'\r' | b' ') if self.layout == Layout::Ignored => {}
@@ -177,10 +177,10 @@ impl Normal {
                 };
                 if !char::from(byte).is_digit(radix) {
                     self.give_up();
-                    self.feed(byte, place);
+                    self.feed(byte, span);
                     return;
                 }
-                self.put(byte, place);
+                self.put(byte, span);
                 let from = backslash + if radix == 8 { 1 } else { 2 };
                 if self.bytes.len() - backslash - 2 == digits {
                     self.end_escape(backslash, from, radix);
@@ -191,23 +191,23 @@ impl Normal {
 
     /// Puts what a number stands for in the place of its escape.
     fn end_escape(&mut self, backslash: usize, from: usize, radix: u32) {
-        let (kind, end) = (self.bytes[backslash + 1], self.places.last().map_or(0, |place| place.end));
+        let (kind, end) = (self.bytes[backslash + 1], self.spans.last().map_or(0, |span| span.end));
         let number = self.bytes[from..]
             .iter()
             .fold(0_u32, |number, &byte| number * radix + char::from(byte).to_digit(radix).unwrap_or(0));
         self.escape = None;
         let start = self.take_back(backslash);
-        let place = Place { start, end };
+        let span = Span { start, end };
         match (kind, char::from_u32(number)) {
-            (b'u' | b'U', Some(meant)) => self.feed_char(meant, place),
-            (b'u' | b'U', None) => self.put_half(number, place),
+            (b'u' | b'U', Some(meant)) => self.feed_char(meant, span),
+            (b'u' | b'U', None) => self.put_half(number, span),
             // Up to 0o777, of which C takes the low byte.
-            _ => self.feed(number.to_le_bytes()[0], place),
+            _ => self.feed(number.to_le_bytes()[0], span),
         }
     }
 
     /// One half of a character beyond U+FFFF; with the half before it, the character.
-    fn put_half(&mut self, number: u32, place: Place) {
+    fn put_half(&mut self, number: u32, span: Span) {
         let [low, high, ..] = number.to_le_bytes();
         let half = [0xed, 0x80 | (high & 0x0f) << 2 | low >> 6, 0x80 | low & 0x3f];
         let from = self.bytes.len().saturating_sub(3);
@@ -215,12 +215,12 @@ impl Normal {
             let first = u32::from(a & 0x0f) << 6 | u32::from(b & 0x3f);
             if let Some(meant) = char::from_u32(0x10000 + (first << 10 | number & 0x3ff)) {
                 let start = self.take_back(from);
-                self.feed_char(meant, Place { start, end: place.end });
+                self.feed_char(meant, Span { start, end: span.end });
                 return;
             }
         }
         for byte in half {
-            self.put(byte, place);
+            self.put(byte, span);
         }
     }
 
@@ -228,9 +228,9 @@ impl Normal {
     fn give_up(&mut self) {
         if let Some(backslash) = self.escape.take() {
             self.bytes.remove(backslash);
-            if self.placed {
-                let Place { start, .. } = self.places.remove(backslash);
-                if let Some(next) = self.places.get_mut(backslash) {
+            if self.with_spans {
+                let Span { start, .. } = self.spans.remove(backslash);
+                if let Some(next) = self.spans.get_mut(backslash) {
                     next.start = start;
                 }
             }

@@ -23,7 +23,7 @@ const TELLING: [&str; 15] = [
 
 /// Everything that is looked for.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct SecretParts {
     /// In every form.
     pub(super) encoded: BTreeSet<String>,
     /// As text only.
@@ -32,7 +32,7 @@ pub(super) struct Parts {
     pub(super) layouts: BTreeSet<String>,
 }
 
-impl Parts {
+impl SecretParts {
     /// Of a secret. No part has fewer than [`MIN_SECRET`] bytes.
     pub(super) fn of(secret: &str) -> Self {
         let mut parts = Self::default();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, BuildError, MatchKind};
 
-use super::normal::{Layout, Normal, Place};
+use super::normal::{Layout, Normal, Span};
 
 /// A longer pattern is looked for by pieces of this many bytes, so that no more than this must be held back of what is
 /// printed, and a part of a long secret is masked too.
@@ -17,11 +17,11 @@ const LONG: usize = 4096;
 const BEGUN: usize = 6;
 
 /// What is looked for, each with what is true of all that it was found in.
-pub(super) type Patterns = BTreeMap<Vec<u8>, Terms>;
+pub(super) type Patterns = BTreeMap<Vec<u8>, MatchRules>;
 
 /// What is true of an occurrence of a pattern.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Terms {
+pub(super) struct MatchRules {
     /// How long it is at least, with what stands before and behind it: no form of a secret is shorter than the secret. So
     /// a short secret with quotes around it is not found where the word in them stands alone.
     pub(super) at_least: usize,
@@ -33,18 +33,18 @@ pub(super) struct Terms {
 }
 
 /// Puts a pattern, or its pieces, among others.
-pub(super) fn add(patterns: &mut Patterns, pattern: &[u8], terms: Terms) {
+pub(super) fn add(patterns: &mut Patterns, pattern: &[u8], rules: MatchRules) {
     let last = pattern.len().saturating_sub(PIECE);
-    let at_least = if last == 0 { terms.at_least } else { 0 };
+    let at_least = if last == 0 { rules.at_least } else { 0 };
     for start in (0..last).step_by(PIECE).chain([last]) {
         let known = patterns
             .entry(pattern[start..(start + PIECE).min(pattern.len())].to_vec())
-            .or_insert(Terms { at_least, ..Terms::default() });
+            .or_insert(MatchRules { at_least, ..MatchRules::default() });
         known.at_least = known.at_least.min(at_least);
         known.next |= start != 0;
-        known.before |= terms.before && start == 0;
+        known.before |= rules.before && start == 0;
         // What is left out between two pieces belongs to both.
-        known.behind |= terms.behind || start != last;
+        known.behind |= rules.behind || start != last;
     }
 }
 
@@ -55,7 +55,7 @@ const LONGEST_END: usize = 64;
 pub(super) struct Search {
     layout: Option<Layout>,
     /// In order.
-    patterns: Vec<(Vec<u8>, Terms)>,
+    patterns: Vec<(Vec<u8>, MatchRules)>,
     automaton: AhoCorasick,
 }
 
@@ -69,43 +69,42 @@ impl Search {
         let kind = long.then_some(AhoCorasickKind::ContiguousNFA);
         let automaton =
             AhoCorasickBuilder::new().kind(kind).match_kind(MatchKind::Standard).build(patterns.keys())?;
-        let patterns = patterns.iter().map(|(pattern, terms)| (pattern.clone(), *terms)).collect();
+        let patterns = patterns.iter().map(|(pattern, rules)| (pattern.clone(), *rules)).collect();
         Ok(Some(Self { layout, patterns, automaton }))
     }
 
     /// Finds every occurrence, those that overlap too, so that nothing of a secret shows beside another. Where more lines
     /// may come, gives where an occurrence may have begun that they go on with.
-    pub(super) fn find(&self, text: &[u8], more: bool, found: &mut Vec<Place>) -> Option<usize> {
+    pub(super) fn find(&self, text: &[u8], more: bool, found: &mut Vec<Span>) -> Option<usize> {
         let Some(layout) = self.layout else {
             if self.automaton.is_match(text) {
-                let places = self.automaton.find_overlapping_iter(text);
-                found.extend(places.map(|place| Place { start: place.start(), end: place.end() }));
+                let spans = self.automaton.find_overlapping_iter(text);
+                found.extend(spans.map(|span| Span { start: span.start(), end: span.end() }));
             }
             return None;
         };
-        let normal = |placed| {
-            let normal = if placed { Normal::placed(text, layout) } else { Normal::of(text, layout) };
+        let normal = |with_spans| {
+            let normal = if with_spans { Normal::with_spans(text, layout) } else { Normal::of(text, layout) };
             if more { normal } else { normal.end() }
         };
         let bare = normal(false);
         let held = more && layout == Layout::Ignored;
         // Most texts hold no secret.
         if !self.automaton.is_match(&bare.bytes) {
-            return self.begun(&bare, None).filter(|_| held).map(|at| normal(true).places[at].start);
+            return self.begun(&bare, None).filter(|_| held).map(|at| normal(true).spans[at].start);
         }
         let normal = normal(true);
         let mut last = None;
         for one in self.automaton.find_overlapping_iter(&normal.bytes) {
-            let terms = self.patterns[one.pattern().as_usize()].1;
-            let place =
-                Place { start: normal.places[one.start()].start, end: normal.places[one.end() - 1].end };
+            let rules = self.patterns[one.pattern().as_usize()].1;
+            let span = Span { start: normal.spans[one.start()].start, end: normal.spans[one.end() - 1].end };
             last = Some(one.end());
-            let place = with_ends(text, &normal.places, place, (one.start(), one.end()), terms);
-            if place.end - place.start >= terms.at_least {
-                found.push(place);
+            let span = with_ends(text, &normal.spans, span, (one.start(), one.end()), rules);
+            if span.end - span.start >= rules.at_least {
+                found.push(span);
             }
         }
-        self.begun(&normal, last).filter(|_| held).map(|at| normal.places[at].start)
+        self.begun(&normal, last).filter(|_| held).map(|at| normal.spans[at].start)
     }
 
     /// Where a pattern begins of which all the rest is the beginning; `last` is where the last one ended.
@@ -120,7 +119,7 @@ impl Search {
             let next = self.patterns.partition_point(|(pattern, _)| &**pattern <= tail);
             let found = self.patterns[next..].iter().take_while(|(pattern, _)| pattern.starts_with(tail));
             // The next piece of a longer pattern waits, however little of it is there.
-            found.into_iter().any(|(_, terms)| tail.len() >= BEGUN || (follows && terms.next))
+            found.into_iter().any(|(_, rules)| tail.len() >= BEGUN || (follows && rules.next))
         };
         // What looks like a part of an escape may be one, or not.
         let tails = (settled + 1).saturating_sub(PIECE)..end;
@@ -131,23 +130,23 @@ impl Search {
 /// A place with what of the secret stands before and behind it and is in no pattern, as quotes are.
 fn with_ends(
     text: &[u8],
-    places: &[Place],
-    place: Place,
+    spans: &[Span],
+    span: Span,
     (first, next): (usize, usize),
-    terms: Terms,
-) -> Place {
-    let Place { mut start, mut end } = place;
-    if terms.before {
-        let before = first.checked_sub(1).map_or(0, |before| places[before].end);
+    rules: MatchRules,
+) -> Span {
+    let Span { mut start, mut end } = span;
+    if rules.before {
+        let before = first.checked_sub(1).map_or(0, |before| spans[before].end);
         let before = before.max(start.saturating_sub(LONGEST_END)).min(start);
         let newline = text[before..start].iter().rposition(|&byte| byte == b'\n');
         start = newline.map_or(before, |at| before + at + 1);
     }
-    if terms.behind {
-        let behind = places.get(next).map_or(text.len(), |behind| behind.start);
+    if rules.behind {
+        let behind = spans.get(next).map_or(text.len(), |behind| behind.start);
         let behind = behind.min(end + LONGEST_END).max(end);
         let newline = text[end..behind].iter().position(|&byte| byte == b'\n');
         end = newline.map_or(behind, |at| end + at);
     }
-    Place { start, end }
+    Span { start, end }
 }

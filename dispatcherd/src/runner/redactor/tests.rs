@@ -3,7 +3,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde_json::json;
 
-use crate::runner::output::{Piece, Splitter};
+use crate::runner::output::{OutputPiece, Splitter};
 
 fn redactor(secrets: &[&str]) -> Redactor {
     Redactor::new(secrets.iter().copied()).unwrap()
@@ -18,7 +18,7 @@ fn check(secrets: &[&str], text: &str, expected: &str) {
 fn streamed(redactor: &Redactor, text: &str, step: usize) -> String {
     let mut splitter = Splitter::new(redactor.clone());
     let mut masked = Vec::new();
-    let mut emit = |piece: Piece<'_>| {
+    let mut emit = |piece: OutputPiece<'_>| {
         masked.extend_from_slice(piece.bytes);
         Ok::<_, ()>(())
     };
@@ -203,7 +203,7 @@ fn a_line_is_held_back_only_while_it_may_be_the_beginning_of_a_secret() {
     let mut splitter = Splitter::new(redactor(&["correct horse battery"]));
     let mut push = |text: &str| {
         let mut given = String::new();
-        let mut emit = |piece: Piece<'_>| {
+        let mut emit = |piece: OutputPiece<'_>| {
             given.push_str(std::str::from_utf8(piece.bytes).unwrap());
             Ok::<_, ()>(())
         };

@@ -4,18 +4,18 @@ use aegir_protocol::api::{BackendList, PauseRequest};
 use aegir_protocol::name::BackendName;
 use axum::extract::State;
 
-use crate::http::Site;
+use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::{InPath, OptionalJson};
 
 /// `GET /backends`.
-pub(super) async fn list(State(site): State<Site>) -> Answer<axum::Json<BackendList>> {
+pub(super) async fn list(State(site): State<HttpState>) -> Answer<axum::Json<BackendList>> {
     Ok(axum::Json(site.relay.backends().await?))
 }
 
 /// `POST /backends/{name}/pause`.
 pub(super) async fn pause(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     InPath(backend): InPath<BackendName>,
     OptionalJson(request): OptionalJson<PauseRequest>,
 ) -> Answer<axum::Json<BackendList>> {
@@ -25,7 +25,7 @@ pub(super) async fn pause(
 
 /// `POST /backends/{name}/resume`. One that is not paused is as it should be.
 pub(super) async fn resume(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     InPath(backend): InPath<BackendName>,
 ) -> Answer<axum::Json<BackendList>> {
     site.relay.resume(backend).await?;

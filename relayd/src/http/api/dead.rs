@@ -4,16 +4,16 @@ use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::http::Site;
+use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::LetterId;
-use crate::http::query::{FromQuery, Given, PAGE_SAYS, Parameters};
+use crate::http::query::{FromQuery, PAGE_SAYS, Parameters, QueryParameters};
 use crate::store::DeadLetterFilter;
 
 /// The query of `GET /dead`.
-pub(super) struct ListQuery(DeadLetterFilter);
+pub(super) struct DeadLetterListQuery(DeadLetterFilter);
 
-impl FromQuery for ListQuery {
+impl FromQuery for DeadLetterListQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] = &[
         ("code", "a code, as in message_malformed"),
         ("queue", "the name of a queue"),
@@ -21,7 +21,7 @@ impl FromQuery for ListQuery {
         ("before", "the id of a dead letter, a number"),
     ];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         Ok(Self(DeadLetterFilter {
             code: given.parsed("code")?,
             queue: given.parsed("queue")?,
@@ -33,15 +33,15 @@ impl FromQuery for ListQuery {
 
 /// `GET /dead`.
 pub(super) async fn list(
-    State(site): State<Site>,
-    Parameters(ListQuery(filter)): Parameters<ListQuery>,
+    State(site): State<HttpState>,
+    Parameters(DeadLetterListQuery(filter)): Parameters<DeadLetterListQuery>,
 ) -> Answer<axum::Json<DeadLetterList>> {
     Ok(axum::Json(site.relay.dead_letters(&filter).await?))
 }
 
 /// `GET /dead/{id}`.
 pub(super) async fn show(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     LetterId(id): LetterId,
 ) -> Answer<axum::Json<DeadLetterDetail>> {
     Ok(axum::Json(site.relay.dead_letter(id).await?))
@@ -49,14 +49,14 @@ pub(super) async fn show(
 
 /// `POST /dead/{id}/replay`: the letter that was published again and is gone from here.
 pub(super) async fn replay(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     LetterId(id): LetterId,
 ) -> Answer<axum::Json<DeadLetter>> {
     Ok(axum::Json(site.relay.replay_dead_letter(id).await?))
 }
 
 /// `DELETE /dead/{id}`.
-pub(super) async fn remove(State(site): State<Site>, LetterId(id): LetterId) -> Answer<StatusCode> {
+pub(super) async fn remove(State(site): State<HttpState>, LetterId(id): LetterId) -> Answer<StatusCode> {
     site.relay.drop_dead_letter(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

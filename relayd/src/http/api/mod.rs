@@ -1,9 +1,9 @@
 //! The API: `docs/reference/http-api.md` lists its paths.
 
-mod around;
 mod backends;
 mod dead;
 mod operations;
+mod system;
 mod targets;
 mod transcript;
 
@@ -11,12 +11,12 @@ use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 
-pub(super) use operations::ListQuery;
+pub(super) use operations::OperationListQuery;
 
-use super::{Site, query, sse};
+use super::{HttpState, query, sse};
 
 /// The paths below `/api/v1`.
-pub(super) fn routes() -> Router<Site> {
+pub(super) fn routes() -> Router<HttpState> {
     without_parameters()
         .route_layer(from_fn(query::none))
         .route("/operations", get(operations::list).post(operations::submit))
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Site> {
 }
 
 /// Those that take no parameters.
-fn without_parameters() -> Router<Site> {
+fn without_parameters() -> Router<HttpState> {
     Router::new()
         .route("/operations/{id}", get(operations::show))
         .route("/operations/{id}/cancel", post(operations::cancel))
@@ -38,12 +38,12 @@ fn without_parameters() -> Router<Site> {
         .route("/backends", get(backends::list))
         .route("/backends/{name}/pause", post(backends::pause))
         .route("/backends/{name}/resume", post(backends::resume))
-        .route("/catalog", get(around::catalog))
+        .route("/catalog", get(system::catalog))
         .route("/targets/{kind}/{id}/documents", get(targets::documents))
         .route("/targets/{kind}/{id}/documents/{name}/refresh", post(targets::refresh))
-        .route("/nodes", get(around::nodes))
-        .route("/check", post(around::check))
+        .route("/nodes", get(system::nodes))
+        .route("/check", post(system::check))
         .route("/dead/{id}", get(dead::show).delete(dead::remove))
         .route("/dead/{id}/replay", post(dead::replay))
-        .route("/sign-in-links", post(around::sign_in_link))
+        .route("/sign-in-links", post(system::sign_in_link))
 }

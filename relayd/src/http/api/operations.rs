@@ -11,15 +11,15 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 
-use crate::http::Site;
-use crate::http::answer::{Answer, Refusal};
+use crate::http::HttpState;
+use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::{Id, Json, OptionalJson};
-use crate::http::query::{FromQuery, Given, PAGE_SAYS, Parameters};
+use crate::http::query::{FromQuery, PAGE_SAYS, Parameters, QueryParameters};
 use crate::store::{OperationFilter, TargetFilter};
 
 /// `POST /operations`: 201 once it is committed, 200 when the idempotency key stands for it already.
 pub(super) async fn submit(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     _: Parameters<NoQuery>,
     headers: HeaderMap,
     Json(request): Json<Request>,
@@ -30,11 +30,11 @@ pub(super) async fn submit(
         (Some(Ok(key)), None) => Some(key.to_owned()),
         (Some(Ok(_)), Some(_)) => {
             let detail = "the header Idempotency-Key is there twice: send it once";
-            return Err(Refusal::new(Code::FieldInvalid, detail));
+            return Err(ProblemResponse::new(Code::FieldInvalid, detail));
         }
         (Some(Err(_)), _) => {
             let detail = "the header Idempotency-Key must be printable ASCII";
-            return Err(Refusal::new(Code::FieldInvalid, detail));
+            return Err(ProblemResponse::new(Code::FieldInvalid, detail));
         }
     };
     Ok(stored(site.relay.submit(request, key).await?))
@@ -46,15 +46,15 @@ pub(super) struct NoQuery;
 impl FromQuery for NoQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] = &[];
 
-    fn read(_: &Given) -> Answer<Self> {
+    fn read(_: &QueryParameters) -> Answer<Self> {
         Ok(Self)
     }
 }
 
 /// The query of `GET /operations`.
-pub(in crate::http) struct ListQuery(pub(in crate::http) OperationFilter);
+pub(in crate::http) struct OperationListQuery(pub(in crate::http) OperationFilter);
 
-impl FromQuery for ListQuery {
+impl FromQuery for OperationListQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] = &[
         (
             "state",
@@ -67,7 +67,7 @@ impl FromQuery for ListQuery {
         ("before", "the id of an Operation"),
     ];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         Ok(Self(OperationFilter {
             states: given.list("state", OperationState::from_word)?.unwrap_or_default(),
             target: given.get("target", target)?,
@@ -89,20 +89,20 @@ fn target(text: &str) -> Option<TargetFilter> {
 
 /// `GET /operations`.
 pub(super) async fn list(
-    State(site): State<Site>,
-    Parameters(ListQuery(filter)): Parameters<ListQuery>,
+    State(site): State<HttpState>,
+    Parameters(OperationListQuery(filter)): Parameters<OperationListQuery>,
 ) -> Answer<axum::Json<OperationList>> {
     Ok(axum::Json(site.relay.operations(&filter).await?))
 }
 
 /// `GET /operations/{id}`.
-pub(super) async fn show(State(site): State<Site>, Id(id): Id) -> Answer<axum::Json<OperationDetail>> {
+pub(super) async fn show(State(site): State<HttpState>, Id(id): Id) -> Answer<axum::Json<OperationDetail>> {
     Ok(axum::Json(site.relay.operation(id).await?))
 }
 
 /// `POST /operations/{id}/cancel`: 202, for what runs ends later than the answer comes.
 pub(super) async fn cancel(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
@@ -112,7 +112,7 @@ pub(super) async fn cancel(
 
 /// `POST /operations/{id}/retry`: 202, with the new attempt waiting.
 pub(super) async fn retry(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     OptionalJson(request): OptionalJson<RetryRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
@@ -122,7 +122,7 @@ pub(super) async fn retry(
 
 /// `POST /operations/{id}/approve`: 201 with a new Operation, 200 with the one that approves the same plan already.
 pub(super) async fn approve(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     OptionalJson(request): OptionalJson<ApproveRequest>,
 ) -> Answer<(StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>)> {
@@ -138,7 +138,7 @@ fn stored(accepted: Accepted) -> (StatusCode, [(axum::http::HeaderName, String);
 
 /// `POST /operations/{id}/lost`.
 pub(super) async fn lost(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
@@ -146,6 +146,6 @@ pub(super) async fn lost(
     accepted(&site, id).await
 }
 
-async fn accepted(site: &Site, id: OperationId) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
+async fn accepted(site: &HttpState, id: OperationId) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
     Ok((StatusCode::ACCEPTED, axum::Json(site.relay.operation(id).await?.summary)))
 }

@@ -6,13 +6,13 @@ use aegir_protocol::request::Accepted;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::http::Site;
+use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::{InPath, OptionalJson};
 
 /// `GET /targets/{kind}/{id}/documents`. A target of which nothing is known has none.
 pub(super) async fn documents(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     InPath((kind, id)): InPath<(Kind, TargetId)>,
 ) -> Answer<axum::Json<DocumentList>> {
     Ok(axum::Json(site.relay.documents(&kind, &id).await?))
@@ -20,7 +20,7 @@ pub(super) async fn documents(
 
 /// `POST /targets/{kind}/{id}/documents/{name}/refresh`.
 pub(super) async fn refresh(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     InPath((kind, id, name)): InPath<(Kind, TargetId, DocumentName)>,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<Accepted>)> {

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
-use crate::http::Site;
-use crate::http::answer::{Answer, Refusal};
+use crate::http::HttpState;
+use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
-use crate::http::query::{self, FROM_ONE, FromQuery, Given, Parameters};
+use crate::http::query::{self, FROM_ONE, FromQuery, Parameters, QueryParameters};
 use crate::relay::Relay;
 
 /// How much is read from the store at a time, in bytes.
@@ -36,7 +36,7 @@ impl FromQuery for RecordsQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] =
         &[("attempt", FROM_ONE), ("from", FROM_ONE), ("limit", FROM_ONE), ("tail", "0 or more")];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         Ok(Self {
             attempt: given.attempt()?,
             from: given.at_least_one("from")?,
@@ -57,7 +57,7 @@ impl FromQuery for RawQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] =
         &[("attempt", FROM_ONE), ("offset", "0 or more")];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         Ok(Self { attempt: given.attempt()?, offset: given.parsed("offset")? })
     }
 }
@@ -76,7 +76,7 @@ impl FromQuery for OutputQuery {
         ("stream", "stdout or stderr"),
     ];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         let stream =
             |text: &str| [Stream::Stdout, Stream::Stderr].into_iter().find(|stream| stream.as_str() == text);
         Ok(Self {
@@ -92,7 +92,7 @@ fn chosen(detail: &OperationDetail, wanted: Option<Attempt>) -> Answer<(Attempt,
     let attempt = wanted.unwrap_or(detail.summary.attempt);
     if attempt > detail.summary.attempt {
         let text = format!("there is no attempt {attempt} at Operation {}", detail.summary.id);
-        return Err(Refusal::new(Code::NoSuchAttempt, text));
+        return Err(ProblemResponse::new(Code::NoSuchAttempt, text));
     }
     Ok((attempt, detail.attempts.iter().find(|detail| detail.attempt == attempt)))
 }
@@ -110,7 +110,7 @@ fn answer(kind: &'static str, attempt: Attempt, stored: Option<&AttemptDetail>, 
 
 /// `GET …/transcript`: the stored lines as they are.
 pub(super) async fn records(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     Parameters(query): Parameters<RecordsQuery>,
 ) -> Answer<Response> {
@@ -128,7 +128,7 @@ pub(super) async fn records(
 
 /// `GET …/output`: what the children printed, rebuilt from the records.
 pub(super) async fn output(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     Parameters(query): Parameters<OutputQuery>,
 ) -> Answer<Response> {
@@ -249,7 +249,7 @@ fn whole(lines: &[u8], limit: u64) -> (usize, u64) {
 
 /// `GET …/transcript/raw`: the stored bytes.
 pub(super) async fn raw(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     Parameters(query): Parameters<RawQuery>,
 ) -> Answer<Response> {

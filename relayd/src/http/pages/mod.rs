@@ -15,12 +15,12 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::api::ListQuery;
+use super::api::OperationListQuery;
 use super::query::FormParameters;
-use super::{Site, assets, sse};
+use super::{HttpState, assets, sse};
 
 /// The paths that need a session.
-pub(super) fn routes() -> Router<Site> {
+pub(super) fn routes() -> Router<HttpState> {
     Router::new()
         .route("/", get(list))
         .route("/events", get(sse::list))
@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Site> {
 }
 
 /// The paths that need none: by which one gets a session, and where problems are explained.
-pub(super) fn open_routes() -> Router<Site> {
+pub(super) fn open_routes() -> Router<HttpState> {
     Router::new()
         // Programs that preview links ask for the head only; that must not use the link up.
         .route("/sign-in", get(sign_in::redeem).head(sign_in::preview))
@@ -136,11 +136,11 @@ impl Chosen {
 
 /// `GET /`.
 async fn list(
-    State(site): State<Site>,
-    query: Result<FormParameters<ListQuery>, super::Refusal>,
+    State(site): State<HttpState>,
+    query: Result<FormParameters<OperationListQuery>, super::ProblemResponse>,
 ) -> Response {
     let filter = match query {
-        Ok(FormParameters(ListQuery(filter))) => filter,
+        Ok(FormParameters(OperationListQuery(filter))) => filter,
         Err(refusal) => return refused(&refusal.0),
     };
     let list = match site.relay.operations(&filter).await {
@@ -196,8 +196,7 @@ pub(super) fn refused(problem: &Problem) -> Response {
 fn html(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => {
-            super::Refusal::new(Code::Internal, format!("a page can't be made: {error}")).into_response()
-        }
+        Err(error) => super::ProblemResponse::new(Code::Internal, format!("a page can't be made: {error}"))
+            .into_response(),
     }
 }

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::{Frame, beside, html, refused};
-use crate::http::Site;
-use crate::http::answer::Refusal;
+use crate::http::HttpState;
+use crate::http::answer::ProblemResponse;
 use crate::http::extract::Id;
 
 /// Of a transcript that is longer than this the page shows only the end; the rest would be loaded just to be
@@ -84,7 +84,7 @@ impl OperationPage {
 }
 
 /// `GET /operations/{id}`.
-pub(super) async fn show(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+pub(super) async fn show(State(site): State<HttpState>, id: Result<Id, ProblemResponse>) -> Response {
     let id = match id {
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),
@@ -100,7 +100,7 @@ pub(super) async fn show(State(site): State<Site>, id: Result<Id, Refusal>) -> R
 }
 
 /// `POST /operations/{id}/cancel`, from the page's button.
-pub(super) async fn cancel(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+pub(super) async fn cancel(State(site): State<HttpState>, id: Result<Id, ProblemResponse>) -> Response {
     let id = match id {
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),
@@ -112,7 +112,7 @@ pub(super) async fn cancel(State(site): State<Site>, id: Result<Id, Refusal>) ->
 }
 
 /// `POST /operations/{id}/approve`, from the page's button: goes on to the Operation that carries the plan out.
-pub(super) async fn approve(State(site): State<Site>, id: Result<Id, Refusal>) -> Response {
+pub(super) async fn approve(State(site): State<HttpState>, id: Result<Id, ProblemResponse>) -> Response {
     let id = match id {
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{Frame, html};
-use crate::http::answer::Refusal;
+use crate::http::answer::ProblemResponse;
 use crate::http::extract::InPath;
 
 static REFERENCE: LazyLock<Vec<Explained>> =
@@ -46,7 +46,7 @@ pub(super) async fn list() -> Response {
 }
 
 /// `GET /problems/{code}`: one of them; all of them for a code that is none.
-pub(super) async fn show(code: Result<InPath<String>, Refusal>) -> Response {
+pub(super) async fn show(code: Result<InPath<String>, ProblemResponse>) -> Response {
     let code = code.map(|InPath(code)| code).unwrap_or_default();
     match REFERENCE.iter().find(|explained| explained.code == code) {
         Some(explained) => {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::{Frame, SignInPage, html, refused};
-use crate::http::Site;
+use crate::http::HttpState;
 use crate::http::caller::{COOKIE_NAME, session};
 use crate::sign_in::SESSION_LIFETIME;
 
@@ -24,7 +24,7 @@ pub(super) async fn preview() -> StatusCode {
 
 /// `GET /sign-in?code=…`.
 pub(super) async fn redeem(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     query: Result<Query<SignInQuery>, QueryRejection>,
 ) -> Response {
     let Some(code) = query.ok().and_then(|Query(query)| query.code) else {
@@ -45,7 +45,7 @@ pub(super) async fn redeem(
 }
 
 /// `POST /sign-out`: ends the session here and in the browser.
-pub(super) async fn sign_out(State(site): State<Site>, headers: HeaderMap) -> Response {
+pub(super) async fn sign_out(State(site): State<HttpState>, headers: HeaderMap) -> Response {
     if let Some(session) = session(&headers)
         && let Err(problem) = site.relay.sign_out(session).await
     {

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{PING, PING_AFTER, answer, document, end, records};
-use crate::http::Site;
-use crate::http::answer::{Answer, Refusal};
+use crate::http::HttpState;
+use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
-use crate::http::query::{FROM_ONE, FromQuery, Given, Parameters};
+use crate::http::query::{FROM_ONE, FromQuery, Parameters, QueryParameters};
 use crate::relay::Relay;
 
 /// How many bytes of records are read from the store at a time.
@@ -39,14 +39,14 @@ impl FromQuery for EventsQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] =
         &[("attempt", FROM_ONE), ("from", FROM_ONE), ("tail", "0 or more")];
 
-    fn read(given: &Given) -> Answer<Self> {
+    fn read(given: &QueryParameters) -> Answer<Self> {
         Ok(Self { attempt: given.attempt()?, from: given.at_least_one("from")?, tail: given.parsed("tail")? })
     }
 }
 
 /// `GET /operations/{id}/events`.
 pub(in crate::http) async fn operation(
-    State(site): State<Site>,
+    State(site): State<HttpState>,
     Id(id): Id,
     Parameters(query): Parameters<EventsQuery>,
     headers: HeaderMap,
@@ -60,7 +60,7 @@ pub(in crate::http) async fn operation(
         None => start(&detail, &query),
     };
     if attempt > detail.summary.attempt {
-        return Err(Refusal::new(
+        return Err(ProblemResponse::new(
             Code::NoSuchAttempt,
             format!("there is no attempt {attempt} at Operation {id}"),
         ));
@@ -97,7 +97,7 @@ fn last_event_id(text: &str) -> Answer<(Attempt, u64)> {
     });
     let parts = parts.and_then(|(attempt, seq)| Some((Attempt::new(attempt.get())?, seq)));
     parts.ok_or_else(|| {
-        Refusal::new(
+        ProblemResponse::new(
             Code::FieldInvalid,
             "the header Last-Event-ID is not an id of these events: ATTEMPT-RECORD is expected, as in 1-17",
         )

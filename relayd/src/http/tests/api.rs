@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Site, document, header, problem, text};
+use super::{HttpState, document, header, problem, text};
 
 fn request() -> Value {
     json!({"name": "example.print", "target": {"kind": "site", "name": "example.test"},
@@ -14,7 +14,7 @@ fn request() -> Value {
 
 #[tokio::test]
 async fn the_api_wants_the_token_and_health_does_not() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     for path in ["/api/v1/operations", "/api/v1/catalog", "/api/v1/nodes", "/metrics"] {
         for headers in [&[][..], &[("authorization", "Bearer wrong")], &[("cookie", "aegir_session=wrong")]] {
             let response = site.send("GET", path, headers, Body::empty()).await;
@@ -33,7 +33,7 @@ async fn the_api_wants_the_token_and_health_does_not() {
 
 #[tokio::test]
 async fn a_request_is_stored_once_for_a_key() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let bearer = format!("Bearer {}", site.token);
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", "k1")];
     let first = site.send("POST", "/api/v1/operations", &headers, request().to_string()).await;
@@ -58,7 +58,7 @@ async fn a_request_is_stored_once_for_a_key() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_said() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let post = async |body: String| problem(site.ask("POST", "/api/v1/operations", body).await).await;
     let expect =
         |status, code: &str, pointer: Option<&str>| (status, code.to_owned(), pointer.map(str::to_owned));
@@ -83,7 +83,7 @@ async fn what_is_wrong_with_a_request_is_said() {
 
 #[tokio::test]
 async fn lists_are_filtered_and_paged() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let mut ids = Vec::new();
     for _ in 0..3 {
         ids.insert(0, site.submit().await.to_string());
@@ -106,7 +106,7 @@ async fn lists_are_filtered_and_paged() {
 
 #[tokio::test]
 async fn canceling_is_accepted_once() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let path = format!("/api/v1/operations/{id}/cancel");
     let response = site.ask("POST", &path, r#"{"requested_by": "kim"}"#).await;
@@ -124,7 +124,7 @@ async fn canceling_is_accepted_once() {
 
 #[tokio::test]
 async fn what_is_not_there_is_a_problem() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let none = "019235f0-7a3c-7def-8000-000000000001";
     for path in ["", "/transcript", "/transcript/raw", "/output", "/events"] {
         for id in [none, "x", "..%2F.."] {
@@ -139,7 +139,7 @@ async fn what_is_not_there_is_a_problem() {
 
 #[tokio::test]
 async fn a_check_stops_at_the_first_closed_hop() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let report = document(site.ask("POST", "/api/v1/check", "{}").await).await;
     assert_eq!(report["ok"], false);
     let hops = report["hops"].as_array().unwrap();

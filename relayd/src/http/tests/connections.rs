@@ -11,19 +11,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{DEADLINE, Site, problem};
-use crate::http::{Limits, Listeners, serve};
+use super::{DEADLINE, HttpState, problem};
+use crate::http::{ConnectionLimits, Listeners, serve};
 
 /// A relayd with these limits: where it answers.
-async fn listen(site: &Site, limits: Limits) -> SocketAddr {
+async fn listen(site: &HttpState, limits: ConnectionLimits) -> SocketAddr {
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let address = listeners.address().unwrap();
     tokio::spawn(serve(listeners, site.relay.clone(), limits, site.stop.clone()));
     address
 }
 
-fn patient() -> Limits {
-    Limits { connections: 64, head: DEADLINE * 2, stall: DEADLINE * 2 }
+fn patient() -> ConnectionLimits {
+    ConnectionLimits { connections: 64, head: DEADLINE * 2, stall: DEADLINE * 2 }
 }
 
 /// All that is answered to these bytes, up to the end of the connection.
@@ -51,7 +51,7 @@ fn check(answer: &str, status: u16, code: &str) {
 
 #[tokio::test]
 async fn what_hyper_refuses_is_a_problem_too() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let address = listen(&site, patient()).await;
     let long = "x".repeat(128 * 1024);
     let endless = "x".repeat(512 * 1024);
@@ -79,8 +79,8 @@ async fn what_hyper_refuses_is_a_problem_too() {
 
 #[tokio::test]
 async fn slow_heads_and_idle_connections_end() {
-    let site = Site::new().await;
-    let limits = Limits { head: Duration::from_millis(300), ..patient() };
+    let site = HttpState::new().await;
+    let limits = ConnectionLimits { head: Duration::from_millis(300), ..patient() };
     let address = listen(&site, limits).await;
     // A head that does not end, and no head at all.
     assert_eq!(answer(address, b"GET /healthz HTTP/1.1\r\nx: ").await, "");
@@ -106,8 +106,8 @@ async fn slow_heads_and_idle_connections_end() {
 
 #[tokio::test]
 async fn beyond_the_limit_connections_wait_for_one_to_end() {
-    let site = Site::new().await;
-    let address = listen(&site, Limits { connections: 2, ..patient() }).await;
+    let site = HttpState::new().await;
+    let address = listen(&site, ConnectionLimits { connections: 2, ..patient() }).await;
     let open = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let mut third = Box::pin(answer(address, request));
@@ -118,12 +118,12 @@ async fn beyond_the_limit_connections_wait_for_one_to_end() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let line = vec![b'x'; 60 * 1024];
     // More than the system's buffers hold.
     let outputs = vec![(Stream::Stdout, &line[..]); 16];
     let (id, _) = site.finished(&outputs).await;
-    let address = listen(&site, Limits { stall: Duration::from_millis(300), ..patient() }).await;
+    let address = listen(&site, ConnectionLimits { stall: Duration::from_millis(300), ..patient() }).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_client_that_takes_nothing_is_let_go() {
 
 #[tokio::test]
 async fn a_body_that_stops_is_told_so() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     tokio::time::pause();
     let body = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let response = site.ask("POST", "/api/v1/operations", body).await;
@@ -154,7 +154,7 @@ async fn a_body_that_stops_is_told_so() {
 
 #[tokio::test]
 async fn bodies_on_their_way_take_no_more_room_than_there_is() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     tokio::time::pause();
     let post = async |body| site.ask("POST", "/api/v1/operations", body).await;
     let slow = futures_util::future::join_all(

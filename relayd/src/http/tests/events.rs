@@ -5,7 +5,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::Response;
 use futures_util::StreamExt as _;
 
-use super::{DEADLINE, Site, header, problem, transcript};
+use super::{DEADLINE, HttpState, header, problem, transcript};
 
 /// Reads events from a response.
 struct Events {
@@ -81,7 +81,7 @@ const OUTPUTS: [(Stream, &[u8]); 2] = [(Stream::Stdout, b"a\n"), (Stream::Stdout
 
 #[tokio::test]
 async fn what_has_ended_is_told_from_the_start_or_from_the_last_event() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let (id, lines) = site.finished(&OUTPUTS).await;
     let whole: String = lines.iter().map(|line| String::from_utf8(line.clone()).unwrap()).collect();
     let path = format!("/api/v1/operations/{id}/events");
@@ -108,7 +108,7 @@ async fn what_has_ended_is_told_from_the_start_or_from_the_last_event() {
 
 #[tokio::test]
 async fn what_runs_is_told_as_it_happens() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let lines = transcript(id, &OUTPUTS);
     let mut events = Events::of(site.get(&format!("/api/v1/operations/{id}/events")).await);
@@ -131,7 +131,7 @@ async fn what_runs_is_told_as_it_happens() {
 
 #[tokio::test]
 async fn an_operation_that_never_started_ends_too() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let mut events = Events::of(site.get(&format!("/api/v1/operations/{id}/events")).await);
     assert_eq!(events.next().await.unwrap().0, "state");
@@ -142,7 +142,7 @@ async fn an_operation_that_never_started_ends_too() {
 
 #[tokio::test]
 async fn streams_end_without_an_end_when_relayd_stops() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let mut events = Events::of(site.get(&format!("/api/v1/operations/{id}/events")).await);
     assert_eq!(events.next().await.unwrap().0, "state");
@@ -152,7 +152,7 @@ async fn streams_end_without_an_end_when_relayd_stops() {
 
 #[tokio::test]
 async fn the_list_tells_each_change() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let first = site.submit().await.to_string();
     let bearer = format!("Bearer {}", site.token);
     let headers = [("authorization", bearer.as_str())];

@@ -7,8 +7,8 @@ use aegir_protocol::record::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{DEADLINE, Site, transcript};
-use crate::http::{Limits, ListenError, Listeners, serve};
+use super::{DEADLINE, HttpState, transcript};
+use crate::http::{ConnectionLimits, ListenError, Listeners, serve};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -26,7 +26,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
 
 #[tokio::test]
 async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     site.claim(id).await;
     // More than one piece of the reader before the line that is no record.
@@ -39,7 +39,8 @@ async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
     }
     let listeners = Listeners::bind(LOOPBACK.parse().unwrap(), None).await.unwrap();
     let address = listeners.address().unwrap();
-    let serving = tokio::spawn(serve(listeners, site.relay.clone(), Limits::new(16), site.stop.clone()));
+    let serving =
+        tokio::spawn(serve(listeners, site.relay.clone(), ConnectionLimits::new(16), site.stop.clone()));
     let get = async |path: &str| {
         let request = format!(
             "GET /api/v1/operations/{id}/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
@@ -60,7 +61,7 @@ async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
 
 #[tokio::test]
 async fn both_sockets_answer_until_relayd_stops() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let socket = site.directory.path().join("api.sock");
     // What a killed relayd leaves behind.
@@ -68,7 +69,8 @@ async fn both_sockets_answer_until_relayd_stops() {
     let listeners = bind(&socket).await.unwrap();
     let address = listeners.address().unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
-    let serving = tokio::spawn(serve(listeners, site.relay.clone(), Limits::new(16), site.stop.clone()));
+    let serving =
+        tokio::spawn(serve(listeners, site.relay.clone(), ConnectionLimits::new(16), site.stop.clone()));
 
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let over_tcp = exchange(TcpStream::connect(address).await.unwrap(), request).await;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_amqp::{Builder, Topology};
+use aegir_amqp::{SessionBuilder, Topology};
 use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
@@ -34,21 +34,21 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::catalogs::Catalogs;
-use crate::deliver::{Control, Deadlines, Dispatch};
-use crate::ingest::echoes::Echoes;
+use crate::changes::ChangeNotifier;
+use crate::dispatch::{Control, Deadlines, Dispatch};
+use crate::ingest::echoes::PendingEchoes;
 use crate::ingest::nodes::Nodes;
-use crate::relay::{Parts, Relay, RelayMetrics};
+use crate::relay::{Relay, RelayMetrics, RelayParts};
 use crate::sign_in::Token;
 use crate::store::Store;
-use crate::store::write::{Ingest, Settled};
+use crate::store::write::{Ingest, Settlement};
 use crate::submit::MacKey;
-use crate::watchers::Watchers;
 
 /// Nothing in these tests takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A relayd without a broker.
-struct Site {
+struct HttpState {
     router: Router,
     relay: Relay,
     store: Store,
@@ -79,19 +79,19 @@ fn catalog() -> Catalog {
     }
 }
 
-impl Site {
+impl HttpState {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("relayd.db")).await.unwrap();
         let token = Token::load_or_make(&directory.path().join("api-token")).unwrap();
         let token_text = std::fs::read_to_string(directory.path().join("api-token")).unwrap();
         let (stop, store_stop) = (CancellationToken::new(), CancellationToken::new());
-        let (watchers, catalogs) = (Arc::new(Watchers::default()), Arc::new(Catalogs::default()));
+        let (changes, catalogs) = (Arc::new(ChangeNotifier::default()), Arc::new(Catalogs::default()));
         let (control, _) = Control::new();
         let after = Arc::new(Dispatch {
             outbox: Arc::new(Notify::new()),
             control: control.clone(),
-            watchers: Arc::clone(&watchers),
+            changes: Arc::clone(&changes),
             catalogs: Arc::clone(&catalogs),
             deadlines: Deadlines::new(Duration::from_secs(60)),
         });
@@ -99,10 +99,10 @@ impl Site {
         catalogs.put(Arc::new(catalog()));
         let frontend = "main".parse().unwrap();
         // Nobody listens on port 1.
-        let broker = aegir_amqp::Config::from_url("amqp://127.0.0.1:1/%2f");
-        let link = Builder::new(broker, "test", Topology::of_frontend(&frontend))
+        let broker = aegir_amqp::BrokerConfig::from_url("amqp://127.0.0.1:1/%2f");
+        let link = SessionBuilder::new(broker, "test", Topology::of_frontend(&frontend))
             .start(store_stop.clone(), &TaskTracker::new());
-        let relay = Relay::new(Parts {
+        let relay = Relay::new(RelayParts {
             dead_removed: Arc::default(),
             replaying: tokio::sync::Mutex::default(),
             frontend,
@@ -110,9 +110,9 @@ impl Site {
             metrics: RelayMetrics::new(store.counters()),
             store: store.clone(),
             catalogs,
-            watchers,
+            changes,
             nodes: Arc::new(Nodes::default()),
-            echoes: Arc::new(Echoes::default()),
+            echoes: Arc::new(PendingEchoes::default()),
             control,
             link,
             mac_key: MacKey([7; 32]),
@@ -165,7 +165,7 @@ impl Site {
 
     async fn ingest(&self, message: Ingest) {
         let settled = self.store.write(Arc::<[Ingest]>::from([message])).await.unwrap();
-        assert_eq!(settled, [Settled::Done]);
+        assert_eq!(settled, [Settlement::Acknowledge]);
     }
 
     async fn claim(&self, id: OperationId) {

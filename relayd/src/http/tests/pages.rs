@@ -4,16 +4,16 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::{Site, document, header, problem, text};
+use super::{HttpState, document, header, problem, text};
 
-async fn link(site: &Site) -> String {
+async fn link(site: &HttpState) -> String {
     let response = site.ask("POST", "/api/v1/sign-in-links", "{}").await;
     assert_eq!(response.status(), StatusCode::CREATED);
     document(response).await["path"].as_str().unwrap().to_owned()
 }
 
 /// Signs in; the cookie as a browser sends it back.
-async fn sign_in(site: &Site) -> String {
+async fn sign_in(site: &HttpState) -> String {
     let path = link(site).await;
     let response = site.send("GET", &path, &[], Body::empty()).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -25,7 +25,7 @@ async fn sign_in(site: &Site) -> String {
 
 #[tokio::test]
 async fn a_link_signs_in_once() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let response = site.send("GET", "/", &[], Body::empty()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(text(response).await.contains("aegir sign-in"));
@@ -46,7 +46,7 @@ async fn a_link_signs_in_once() {
 
 #[tokio::test]
 async fn a_session_sees_the_pages_until_it_is_ended() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let cookie = sign_in(&site).await;
     let id = site.submit().await;
     for path in ["/".to_owned(), format!("/operations/{id}"), format!("/api/v1/operations/{id}")] {
@@ -62,7 +62,7 @@ async fn a_session_sees_the_pages_until_it_is_ended() {
 
 #[tokio::test]
 async fn another_site_can_not_press_buttons() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let cookie = sign_in(&site).await;
     let id = site.submit().await;
     let (page, api) = (format!("/operations/{id}/cancel"), format!("/api/v1/operations/{id}/cancel"));
@@ -92,7 +92,7 @@ async fn another_site_can_not_press_buttons() {
 
 #[tokio::test]
 async fn nothing_that_others_wrote_is_html_and_nothing_stands_in_the_page() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     for path in ["/".to_owned(), format!("/operations/{id}")] {
         let response = site.get(&path).await;
@@ -118,7 +118,7 @@ async fn nothing_that_others_wrote_is_html_and_nothing_stands_in_the_page() {
 
 #[tokio::test]
 async fn what_has_no_room_on_its_node_says_so() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     site.claim(id).await;
     let reason = json!({"code": "disk_full", "message": "no room"});
@@ -128,7 +128,7 @@ async fn what_has_no_room_on_its_node_says_so() {
         "running": [{"operation": id, "attempt": 1}], "spool_bytes": 0, "accepting": true,
         "blocked": [{"operation": id, "attempt": 1, "since": at, "reason": reason}],
     });
-    site.relay.0.nodes.hear(serde_json::from_value(heartbeat).unwrap());
+    site.relay.0.nodes.observe(serde_json::from_value(heartbeat).unwrap());
     let page = text(site.get(&format!("/operations/{id}")).await).await;
     assert!(page.contains(">blocked<"), "{page}");
     assert!(page.contains(&format!(">Blocked on node n1 since {at}: no room (disk_full)<")), "{page}");
@@ -137,7 +137,7 @@ async fn what_has_no_room_on_its_node_says_so() {
 
 #[tokio::test]
 async fn the_page_of_what_is_not_there_says_so() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let response = site.get("/operations/019235f0-7a3c-7def-8000-000000000001").await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert!(text(response).await.contains("no_such_operation"));
@@ -149,7 +149,7 @@ async fn the_page_of_what_is_not_there_says_so() {
 
 #[tokio::test]
 async fn a_problem_leads_to_its_explanation() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let problem = document(site.send("GET", "/api/v1/nodes", &[], Body::empty()).await).await;
     let path = problem["type"].as_str().unwrap();
     let response = site.send("GET", path, &[], Body::empty()).await;

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::{Site, document, header, problem};
+use super::{HttpState, document, header, problem};
 
 /// Every route of the API with what it needs in its path, and the names of its parameters.
 const ROUTES: &[(&str, &str, &[&str])] = &[
@@ -34,7 +34,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/sign-in-links", &[]),
 ];
 
-async fn refused(site: &Site, method: &str, path: &str, says: &str) {
+async fn refused(site: &HttpState, method: &str, path: &str, says: &str) {
     let response = site.ask(method, path, Body::empty()).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{method} {path}");
     assert_eq!(header(&response, "content-type"), "application/problem+json", "{method} {path}");
@@ -45,7 +45,7 @@ async fn refused(site: &Site, method: &str, path: &str, says: &str) {
 
 #[tokio::test]
 async fn no_route_takes_a_parameter_that_it_does_not_know_or_that_is_empty() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let (id, _) = site.finished(&[]).await;
     for (method, path, parameters) in ROUTES {
         let path = format!("/api/v1{}", path.replace("{id}", &id.to_string()));
@@ -61,7 +61,7 @@ async fn no_route_takes_a_parameter_that_it_does_not_know_or_that_is_empty() {
 
 #[tokio::test]
 async fn a_parameter_that_can_not_be_is_named_with_what_can() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let (id, _) = site.finished(&[]).await;
     let none = "019235f0-7a3c-7def-8000-000000000001";
     for (path, wrong, says) in [
@@ -98,7 +98,7 @@ async fn a_parameter_that_can_not_be_is_named_with_what_can() {
 
 #[tokio::test]
 async fn a_path_that_is_no_text_is_not_there() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let not_found = (404, "not_found".to_owned(), None);
     for (method, path) in [
         ("GET", "/%ff%fe"),
@@ -123,7 +123,7 @@ async fn a_path_that_is_no_text_is_not_there() {
 
 #[tokio::test]
 async fn a_method_that_a_path_does_not_take_says_which_it_does() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     for (method, path, allow) in [
         ("DELETE", "/api/v1/operations", "GET,HEAD,POST"),
         ("GET", "/api/v1/backends/main/pause", "POST"),
@@ -141,7 +141,7 @@ async fn a_method_that_a_path_does_not_take_says_which_it_does() {
 
 #[tokio::test]
 async fn a_backend_that_nobody_knows_is_neither_paused_nor_resumed() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     for action in ["pause", "resume"] {
         let response = site.ask("POST", &format!("/api/v1/backends/nope/{action}"), "").await;
         assert_eq!(problem(response).await, (404, "no_such_backend".to_owned(), None), "{action}");
@@ -152,7 +152,7 @@ async fn a_backend_that_nobody_knows_is_neither_paused_nor_resumed() {
 
 #[tokio::test]
 async fn an_idempotency_key_is_there_or_not() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let request = json!({"name": "example.print", "target": {"kind": "site", "name": "example.test"},
                          "variables": {"site": {"text": "x"}}});
     let bearer = format!("Bearer {}", site.token);

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::{Site, bytes, document};
+use super::{HttpState, bytes, document};
 
 #[track_caller]
 fn schema(name: &str) -> Validator {
@@ -155,7 +155,7 @@ fn bad() -> Vec<Value> {
 }
 
 /// Whether relayd finds something wrong with it that no catalog has to be asked for.
-async fn is_refused(site: &Site, path: &str, body: &Value) -> (bool, String) {
+async fn is_refused(site: &HttpState, path: &str, body: &Value) -> (bool, String) {
     let response = site.ask("POST", path, body.to_string()).await;
     let status = response.status().as_u16();
     if status < 300 {
@@ -167,7 +167,7 @@ async fn is_refused(site: &Site, path: &str, body: &Value) -> (bool, String) {
 
 #[tokio::test]
 async fn schema_and_relayd_have_the_same_verdict_on_a_request() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let schema = schema("request");
     for (is_good, requests) in [(true, good()), (false, bad())] {
         for request in requests {
@@ -182,7 +182,7 @@ async fn schema_and_relayd_have_the_same_verdict_on_a_request() {
 
 #[tokio::test]
 async fn schema_and_relayd_have_the_same_verdict_on_what_is_asked_of_an_operation() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     let operation = |action: &str| format!("/api/v1/operations/{id}/{action}");
     let many = [
@@ -243,7 +243,7 @@ fn the_schema_of_an_envelope_is_that_of_the_message() {
 
 #[tokio::test]
 async fn what_is_sent_fits_its_schema() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let (id, lines) = site.finished(&[(Stream::Stdout, b"a\n"), (Stream::Stderr, b"\xff")]).await;
     let record = schema("record");
     for line in &lines {

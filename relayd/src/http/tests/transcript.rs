@@ -3,11 +3,11 @@
 use aegir_protocol::record::Stream;
 use axum::http::StatusCode;
 
-use super::{Site, bytes, header, problem};
+use super::{HttpState, bytes, header, problem};
 
 #[tokio::test]
 async fn records_come_in_ranges() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let outputs: Vec<(Stream, &[u8])> =
         vec![(Stream::Stdout, b"a\n"), (Stream::Stderr, b"b\n"), (Stream::Stdout, b"c\n")];
     let (id, lines) = site.finished(&outputs).await;
@@ -39,7 +39,7 @@ async fn records_come_in_ranges() {
 
 #[tokio::test]
 async fn what_was_printed_comes_back_byte_for_byte() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let noise: Vec<u8> = (0..=255).cycle().take(64 * 1024).collect();
     // More than one piece of the reader.
     let outputs: Vec<(Stream, &[u8])> = (0..16)
@@ -63,7 +63,7 @@ async fn what_was_printed_comes_back_byte_for_byte() {
 
 #[tokio::test]
 async fn before_its_start_an_operation_has_an_empty_transcript() {
-    let site = Site::new().await;
+    let site = HttpState::new().await;
     let id = site.submit().await;
     for path in ["transcript", "transcript/raw", "output"] {
         let response = site.get(&format!("/api/v1/operations/{id}/{path}")).await;

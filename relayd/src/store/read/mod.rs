@@ -15,5 +15,5 @@ pub(super) use operations::document;
 pub use operations::{OperationFilter, TargetFilter};
 #[cfg(test)]
 pub(super) use outbox::OUTBOX_QUERIES;
-pub use plan::Planned;
+pub use plan::DryRunPlan;
 pub use transcript::TranscriptPiece;

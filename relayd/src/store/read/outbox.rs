@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::operations::document;
-use crate::deliver::room::HandedOut;
+use crate::dispatch::quota::Dispatched;
 use crate::store::{Store, StoreError, rows};
 
 /// One look into the index for each backend, however much waits.
@@ -41,7 +41,7 @@ impl Store {
         &self,
         backend: &BackendName,
         limit: usize,
-    ) -> Result<Vec<HandedOut>, StoreError> {
+    ) -> Result<Vec<Dispatched>, StoreError> {
         self.outbox(backend, false, limit).await
     }
 
@@ -50,7 +50,7 @@ impl Store {
         &self,
         backend: &BackendName,
         limit: usize,
-    ) -> Result<Vec<HandedOut>, StoreError> {
+    ) -> Result<Vec<Dispatched>, StoreError> {
         self.outbox(backend, true, limit).await
     }
 
@@ -59,7 +59,7 @@ impl Store {
         backend: &BackendName,
         published: bool,
         limit: usize,
-    ) -> Result<Vec<HandedOut>, StoreError> {
+    ) -> Result<Vec<Dispatched>, StoreError> {
         let rows = sqlx::query(OUTBOX)
             .bind(published)
             .bind(backend.as_str())
@@ -67,7 +67,7 @@ impl Store {
             .fetch_all(&self.readers)
             .await?;
         let read = |row: &SqliteRow| {
-            Ok(HandedOut {
+            Ok(Dispatched {
                 number: row.try_get("number")?,
                 attempt: attempt_id(row)?,
                 priority: row.try_get("priority")?,

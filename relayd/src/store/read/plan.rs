@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError, rows};
 
 /// The plan that the last attempt at a dry run has made.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
+pub struct DryRunPlan {
     /// What was asked for.
     pub operation: Operation,
     attempt: Attempt,
@@ -23,7 +23,7 @@ pub struct Planned {
     tasks: BTreeMap<u32, PlanHash>,
 }
 
-impl Planned {
+impl DryRunPlan {
     /// Over all that is carried out when it is approved: what was asked for, the role's files, and what plug-ins have
     /// planned.
     #[must_use]
@@ -50,7 +50,7 @@ impl Planned {
 
 impl Store {
     /// The plan of a dry run that has succeeded; `None` when there is no Operation of this id, or it has none.
-    pub(crate) async fn planned(&self, id: OperationId) -> Result<Option<Planned>, StoreError> {
+    pub(crate) async fn planned(&self, id: OperationId) -> Result<Option<DryRunPlan>, StoreError> {
         planned(&mut *self.readers.acquire().await?, id).await
     }
 }
@@ -58,7 +58,7 @@ impl Store {
 pub(super) async fn planned(
     connection: &mut SqliteConnection,
     id: OperationId,
-) -> Result<Option<Planned>, StoreError> {
+) -> Result<Option<DryRunPlan>, StoreError> {
     let row = sqlx::query(
         "SELECT o.number, o.document, o.attempt, a.digest FROM operations o \
          JOIN attempts a ON a.operation = o.number AND a.attempt = o.attempt \
@@ -78,7 +78,7 @@ pub(super) async fn planned(
     let hash = |row: &sqlx::sqlite::SqliteRow| {
         Ok((row.try_get("task")?, rows::parse("hash", row.try_get("hash")?)?))
     };
-    Ok(Some(Planned {
+    Ok(Some(DryRunPlan {
         operation: document(row.try_get("document")?)?,
         attempt: rows::attempt(attempt)?,
         digest: row.try_get("digest")?,

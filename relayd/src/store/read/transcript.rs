@@ -36,7 +36,7 @@ struct Stored {
 
 /// From where to read.
 #[derive(Clone, Copy)]
-enum From {
+enum StartAt {
     Record(u64),
     Byte(u64),
 }
@@ -51,7 +51,7 @@ impl Store {
         from_seq: u64,
         max_bytes: usize,
     ) -> Result<Option<TranscriptPiece>, StoreError> {
-        self.piece(id, attempt, From::Record(from_seq.max(1)), max_bytes).await
+        self.piece(id, attempt, StartAt::Record(from_seq.max(1)), max_bytes).await
     }
 
     /// Bytes from `offset` on, `max_bytes` at most. `None` when there is no such attempt.
@@ -62,14 +62,14 @@ impl Store {
         offset: u64,
         max_bytes: usize,
     ) -> Result<Option<TranscriptPiece>, StoreError> {
-        self.piece(id, attempt, From::Byte(offset), max_bytes.max(1)).await
+        self.piece(id, attempt, StartAt::Byte(offset), max_bytes.max(1)).await
     }
 
     async fn piece(
         &self,
         id: OperationId,
         attempt: Option<Attempt>,
-        from: From,
+        from: StartAt,
         max_bytes: usize,
     ) -> Result<Option<TranscriptPiece>, StoreError> {
         // One transaction: the transcript can be dropped and sent anew while it is read.
@@ -100,27 +100,27 @@ impl Store {
             complete: stored.closed,
         };
         let beyond = match from {
-            From::Record(seq) => seq > stored.records,
-            From::Byte(offset) => offset >= stored.bytes,
+            StartAt::Record(seq) => seq > stored.records,
+            StartAt::Byte(offset) => offset >= stored.bytes,
         };
         if beyond {
             return Ok(Some(piece));
         }
         let statement = match from {
-            From::Record(_) => {
+            StartAt::Record(_) => {
                 "SELECT start, first_seq, bytes FROM chunks WHERE operation = ?1 AND attempt = ?2 AND \
                  first_seq >= (SELECT max(first_seq) FROM chunks WHERE operation = ?1 AND attempt = ?2 AND \
                  first_seq <= ?3) ORDER BY first_seq"
             }
-            From::Byte(_) => {
+            StartAt::Byte(_) => {
                 "SELECT start, first_seq, bytes FROM chunks WHERE operation = ?1 AND attempt = ?2 AND \
                  start >= (SELECT max(start) FROM chunks WHERE operation = ?1 AND attempt = ?2 AND \
                  start <= ?3) ORDER BY start"
             }
         };
         let wanted = match from {
-            From::Record(seq) => seq,
-            From::Byte(offset) => offset,
+            StartAt::Record(seq) => seq,
+            StartAt::Byte(offset) => offset,
         };
         let mut bytes = BytesMut::new();
         let mut chunks = sqlx::query(statement)
@@ -146,8 +146,8 @@ impl Store {
                 continue;
             }
             let fits = match from {
-                From::Byte(_) => room,
-                From::Record(_) => whole_records(rest, room, bytes.is_empty()),
+                StartAt::Byte(_) => room,
+                StartAt::Record(_) => whole_records(rest, room, bytes.is_empty()),
             };
             bytes.extend_from_slice(&rest[..fits]);
             cut = fits < rest.len();
@@ -161,9 +161,9 @@ impl Store {
 }
 
 /// How many bytes of a chunk lie before what is wanted, and the number of the record that follows them.
-fn skip(chunk: &[u8], start: u64, first_seq: u64, from: From) -> (usize, u64) {
+fn skip(chunk: &[u8], start: u64, first_seq: u64, from: StartAt) -> (usize, u64) {
     match from {
-        From::Record(seq) => {
+        StartAt::Record(seq) => {
             let before = seq.saturating_sub(first_seq);
             let mut skipped = 0;
             for _ in 0..before {
@@ -172,7 +172,7 @@ fn skip(chunk: &[u8], start: u64, first_seq: u64, from: From) -> (usize, u64) {
             }
             (skipped, first_seq + before)
         }
-        From::Byte(offset) => {
+        StartAt::Byte(offset) => {
             let skipped = usize::try_from(offset - start).map_or(chunk.len(), |skip| skip.min(chunk.len()));
             let records = chunk[..skipped].iter().filter(|&&byte| byte == b'\n').count();
             (skipped, first_seq + records as u64)

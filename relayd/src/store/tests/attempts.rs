@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::store::write::{Remind, Resume};
+use crate::store::write::{RestartDeadlines, ResumeBackend};
 
 const LEASE: Duration = Duration::from_secs(900);
-const SAFE: Terms = Terms { lease: Some(LEASE), retries: Some((3, Duration::from_secs(60))) };
+const SAFE: RetryPolicy = RetryPolicy { lease: Some(LEASE), retries: Some((3, Duration::from_secs(60))) };
 
-async fn with_terms(opened: &Opened, operation: &Operation, terms: Terms) {
-    let submit = Submit { operation: operation.clone(), terms, idempotency_key: None, request_mac: [0; 32] };
+async fn with_retry_policy(opened: &Opened, operation: &Operation, retry_policy: RetryPolicy) {
+    let submit =
+        Submit { operation: operation.clone(), retry_policy, idempotency_key: None, request_mac: [0; 32] };
     assert!(matches!(opened.store.write(submit).await.unwrap(), Submitted::Accepted(_)));
 }
 
@@ -17,13 +18,13 @@ fn site(name: &str) -> Operation {
     operation(name, &[(&format!("site:{name}"), LockMode::Exclusive)])
 }
 
-fn deadlines(opened: &Opened) -> Vec<(AttemptId, Duration, Event)> {
+fn deadlines(opened: &Opened) -> Vec<(AttemptId, Duration, LedgerEvent)> {
     let mut seen = opened.seen.0.lock().unwrap();
     seen.iter_mut().flat_map(|effects| std::mem::take(&mut effects.deadlines)).collect()
 }
 
-fn reported(attempt: Attempt, outcome: Outcome) -> Event {
-    Event::Reported { attempt, node: node("n1"), outcome, reason: Code::RunnerGone.because("gone") }
+fn reported(attempt: Attempt, outcome: Outcome) -> LedgerEvent {
+    LedgerEvent::Reported { attempt, node: node("n1"), outcome, reason: Code::RunnerGone.because("gone") }
 }
 
 #[tokio::test]
@@ -31,7 +32,7 @@ async fn a_further_attempt_waits_for_its_time_and_then_for_its_locks() {
     let directory = tempfile::tempdir().unwrap();
     let opened = Opened::at(&directory.path().join("relayd.db")).await;
     let operation = site("a");
-    with_terms(&opened, &operation, SAFE).await;
+    with_retry_policy(&opened, &operation, SAFE).await;
     opened.claim(operation.id).await;
     let first = operation.attempt_id();
     happened(&opened, first, reported(first.attempt, Outcome::Failed)).await;
@@ -39,7 +40,7 @@ async fn a_further_attempt_waits_for_its_time_and_then_for_its_locks() {
     let second = AttemptId { attempt: first.attempt.next(), ..first };
     assert_eq!(opened.state(operation.id).await, State::Waiting);
     let last = deadlines(&opened).pop().unwrap();
-    let over = Event::BackoffOver { attempt: second.attempt };
+    let over = LedgerEvent::BackoffOver { attempt: second.attempt };
     assert_eq!(last, (second, Duration::from_secs(60), over.clone()));
     // Who asks for the same site meanwhile gets it: what waits for its time holds nothing.
     let other = site("a");
@@ -47,7 +48,7 @@ async fn a_further_attempt_waits_for_its_time_and_then_for_its_locks() {
     assert_eq!(opened.state(other.id).await, State::Queued);
     happened(&opened, second, over).await;
     assert_eq!(opened.state(operation.id).await, State::Waiting);
-    cancel(&opened, other.id, Asked::Accepted).await;
+    cancel(&opened, other.id, ActionOutcome::Accepted).await;
     assert_eq!(opened.state(operation.id).await, State::Queued);
 
     let main = "main".parse().unwrap();
@@ -66,7 +67,7 @@ async fn a_lease_is_granted_renewed_and_found_again_after_a_start() {
     let path = directory.path().join("relayd.db");
     let opened = Opened::at(&path).await;
     let operation = site("a");
-    with_terms(&opened, &operation, SAFE).await;
+    with_retry_policy(&opened, &operation, SAFE).await;
     opened.claim(operation.id).await;
     opened.claim(operation.id).await;
     let leases: Vec<_> = opened
@@ -80,12 +81,12 @@ async fn a_lease_is_granted_renewed_and_found_again_after_a_start() {
         .collect();
     assert_eq!(leases, [(7, 900), (7, 900)]);
     let attempt = operation.attempt_id();
-    let over = |grants| (attempt, LEASE, Event::LeaseOver { attempt: attempt.attempt, grants });
+    let over = |grants| (attempt, LEASE, LedgerEvent::LeaseOver { attempt: attempt.attempt, grants });
     assert_eq!(deadlines(&opened), [over(1), over(2)]);
     opened.close().await;
 
     let opened = Opened::at(&path).await;
-    opened.store.write(Remind(opened.store.with_deadlines().await.unwrap())).await.unwrap();
+    opened.store.write(RestartDeadlines(opened.store.with_deadlines().await.unwrap())).await.unwrap();
     assert_eq!(deadlines(&opened), [over(2)]);
     // That of the first grant came too late.
     happened(&opened, attempt, over(1).2).await;
@@ -104,10 +105,10 @@ async fn nothing_starts_on_a_paused_backend_and_all_of_it_afterwards() {
     let operation = site("a");
     opened.submit(&operation).await;
     let attempt = operation.attempt_id();
-    happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
+    happened(&opened, attempt, LedgerEvent::Published { attempt: attempt.attempt }).await;
     let main: aegir_protocol::name::BackendName = "main".parse().unwrap();
     let request = PauseRequest { requested_by: Some("kim".to_owned()), reason: None };
-    opened.store.write(Pause { backend: main.clone(), request }).await.unwrap();
+    opened.store.write(PauseBackend { backend: main.clone(), request }).await.unwrap();
 
     opened.claim(operation.id).await;
     let Some(ToNode::Grant(refusal)) = opened.seen.messages().pop() else { panic!("no answer") };
@@ -116,7 +117,7 @@ async fn nothing_starts_on_a_paused_backend_and_all_of_it_afterwards() {
     assert_eq!(detail.summary.state, State::Queued);
     assert_eq!(detail.paused.and_then(|pause| pause.by).as_deref(), Some("kim"));
 
-    opened.store.write(Resume { backend: main.clone() }).await.unwrap();
+    opened.store.write(ResumeBackend { backend: main.clone() }).await.unwrap();
     assert_eq!(opened.store.unpublished(&main, 10).await.unwrap().len(), 1, "it goes out again");
     opened.claim(operation.id).await;
     assert_eq!(opened.state(operation.id).await, State::Claimed);

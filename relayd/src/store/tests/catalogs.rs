@@ -15,7 +15,7 @@ async fn a_catalog_is_kept_as_it_came_for_a_version_that_understands_more_of_it(
     });
     let catalog = serde_json::from_value(document.clone()).unwrap();
     let ingest = Ingest::Catalog(Box::new(catalog), document.to_string().into());
-    assert_eq!(opened.ingest(ingest).await, Settled::Done);
+    assert_eq!(opened.ingest(ingest).await, Settlement::Acknowledge);
     opened.close().await;
     let opened = Opened::at(&path).await;
     let stored: String =

@@ -49,7 +49,7 @@ async fn what_was_granted_later_is_kept_whichever_comes_last() {
         [(&late, json!(3), json!({"path": "/b"})), (&early, json!(1), json!(2)), (&dry, json!(8), json!(9))]
     {
         let bytes = handing_over(operation, &[backup(first), backup(second)]);
-        assert_eq!(opened.chunk(operation.id, 0, &bytes).await, Settled::Done);
+        assert_eq!(opened.chunk(operation.id, 0, &bytes).await, Settlement::Acknowledge);
         assert_eq!(kept(&opened).await, latest, "after {}", operation.id);
     }
     opened.close().await;
@@ -62,10 +62,10 @@ async fn a_target_has_a_hundred_at_most_and_those_go_on() {
     let names: Vec<_> = (0..120).map(|n| format!("d{n:03}")).collect();
     let mut values: Vec<_> = names.iter().map(|name| (name.as_str(), json!(1))).collect();
     let bytes = handing_over(&operation, &values);
-    assert_eq!(opened.chunk(operation.id, 0, &bytes).await, Settled::Done);
+    assert_eq!(opened.chunk(operation.id, 0, &bytes).await, Settlement::Acknowledge);
     values.push(("d000", json!(2)));
     let more = &handing_over(&operation, &values)[bytes.len()..];
-    assert_eq!(opened.chunk(operation.id, bytes.len(), more).await, Settled::Done);
+    assert_eq!(opened.chunk(operation.id, bytes.len(), more).await, Settlement::Acknowledge);
     let kept = kept(&opened).await;
     assert_eq!(kept.len(), 100);
     assert_eq!(kept[0], ("d000".to_owned(), json!(2), operation.id));

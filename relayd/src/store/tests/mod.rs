@@ -23,15 +23,17 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::write::{Ask, Asked, Happened, Ingest, Pause, Settled, Submit, Submitted};
-use super::{AfterCommit, Effects, Store};
-use crate::ledger::{Event, Refusal, Terms};
+use super::write::{
+    ActionOutcome, ApplyAction, ApplyEvents, Ingest, PauseBackend, Settlement, Submit, Submitted,
+};
+use super::{AfterCommit, CommitEffects, Store};
+use crate::ledger::{LedgerEvent, Refusal, RetryPolicy};
 
 #[derive(Default)]
-struct Seen(Mutex<Vec<Effects>>);
+struct Seen(Mutex<Vec<CommitEffects>>);
 
 impl AfterCommit for Seen {
-    fn committed(&self, effects: Effects) {
+    fn committed(&self, effects: CommitEffects) {
         self.0.lock().unwrap().push(effects);
     }
 }
@@ -82,7 +84,7 @@ impl Opened {
     async fn submit(&self, operation: &Operation) -> Accepted {
         let submit = Submit {
             operation: operation.clone(),
-            terms: Terms::default(),
+            retry_policy: RetryPolicy::default(),
             idempotency_key: None,
             request_mac: [0; 32],
         };
@@ -94,7 +96,7 @@ impl Opened {
         self.store.state_of(id).await.unwrap().unwrap()
     }
 
-    async fn ingest(&self, message: Ingest) -> Settled {
+    async fn ingest(&self, message: Ingest) -> Settlement {
         self.store.write(Arc::<[Ingest]>::from([message])).await.unwrap().remove(0)
     }
 
@@ -105,10 +107,10 @@ impl Opened {
     async fn claim_attempt(&self, AttemptId { operation, attempt }: AttemptId) {
         let asked_at = BootTime { boot: uuid::Uuid::nil(), milliseconds: 7 };
         let claim = Claim { operation, attempt, node: node("n1"), asked_at };
-        assert_eq!(self.ingest(Ingest::Claim(claim)).await, Settled::Done);
+        assert_eq!(self.ingest(Ingest::Claim(claim)).await, Settlement::Acknowledge);
     }
 
-    async fn chunk(&self, id: OperationId, offset: usize, payload: &[u8]) -> Settled {
+    async fn chunk(&self, id: OperationId, offset: usize, payload: &[u8]) -> Settlement {
         self.ingest(chunk(id, offset, payload)).await
     }
 
@@ -218,13 +220,13 @@ async fn a_life_from_submission_to_its_end_survives_reopening() {
     let (opened, operation) = claimed(&path).await;
     let lines = transcript(&operation, 5);
     let first = lines[..3].concat();
-    assert_eq!(opened.chunk(operation.id, 0, &first).await, Settled::Done);
+    assert_eq!(opened.chunk(operation.id, 0, &first).await, Settlement::Acknowledge);
     assert_eq!(opened.state(operation.id).await, State::Running);
     opened.crash().await;
 
     // The verifier is built again from what is stored: the digest is right at the end.
     let opened = Opened::at(&path).await;
-    assert_eq!(opened.chunk(operation.id, first.len(), &lines[3..].concat()).await, Settled::Done);
+    assert_eq!(opened.chunk(operation.id, first.len(), &lines[3..].concat()).await, Settlement::Acknowledge);
     assert_eq!(opened.state(operation.id).await, State::Succeeded);
     let receipts = opened.seen.receipts();
     assert!(receipts.last().is_some_and(|receipt| receipt.complete), "{receipts:?}");
@@ -245,25 +247,26 @@ async fn chunks_may_overlap_repeat_and_leave_gaps() {
     let lines = transcript(&operation, 4);
     let whole = lines.concat();
     let at = |line: usize| lines[..line].concat().len();
-    assert_eq!(opened.chunk(id, at(2), &lines[2]).await, Settled::Done);
+    assert_eq!(opened.chunk(id, at(2), &lines[2]).await, Settlement::Acknowledge);
     let asked = opened.seen.messages();
     assert!(matches!(asked.last(), Some(ToNode::Replay(replay)) if replay.offset == 0), "{asked:?}");
-    assert_eq!(opened.chunk(id, at(3), &lines[3]).await, Settled::Done);
+    assert_eq!(opened.chunk(id, at(3), &lines[3]).await, Settlement::Acknowledge);
     assert_eq!(opened.seen.messages().len(), asked.len(), "it asks once");
-    assert_eq!(opened.chunk(id, 0, &whole[..at(2)]).await, Settled::Done);
-    assert_eq!(opened.chunk(id, 0, &whole[..at(2)]).await, Settled::Done);
-    assert_eq!(opened.chunk(id, at(1), &whole[at(1)..at(4)]).await, Settled::Done);
-    assert!(matches!(opened.chunk(id, at(3) + 1, &whole[at(3) + 1..]).await, Settled::Done));
+    assert_eq!(opened.chunk(id, 0, &whole[..at(2)]).await, Settlement::Acknowledge);
+    assert_eq!(opened.chunk(id, 0, &whole[..at(2)]).await, Settlement::Acknowledge);
+    assert_eq!(opened.chunk(id, at(1), &whole[at(1)..at(4)]).await, Settlement::Acknowledge);
+    assert!(matches!(opened.chunk(id, at(3) + 1, &whole[at(3) + 1..]).await, Settlement::Acknowledge));
     assert_eq!(opened.copy(id).await, whole);
-    assert_eq!(opened.chunk(id, at(1), &whole[at(1)..]).await, Settled::Done);
+    assert_eq!(opened.chunk(id, at(1), &whole[at(1)..]).await, Settlement::Acknowledge);
     let behind = opened.chunk(id, whole.len(), b"{}\n").await;
-    assert!(matches!(behind, Settled::Bury(Code::TranscriptMismatch, _)), "{behind:?}");
+    assert!(matches!(behind, Settlement::DeadLetter(Code::TranscriptMismatch, _)), "{behind:?}");
 
     let other = OperationId::generate();
     let asked = Arc::<[Ingest]>::from([chunk(other, 0, b"{}\n"), chunk(other, 3, b"{}\n")]);
     let unknown = opened.store.write(asked).await.unwrap();
-    let buried = |settled: &Settled| matches!(settled, Settled::Bury(Code::NoSuchOperation, _));
-    assert!(unknown.iter().all(buried), "{unknown:?}");
+    let dead_lettered =
+        |settled: &Settlement| matches!(settled, Settlement::DeadLetter(Code::NoSuchOperation, _));
+    assert!(unknown.iter().all(dead_lettered), "{unknown:?}");
     let told = opened.seen.messages();
     let told: Vec<_> = told.iter().filter(|message| matches!(message, ToNode::Unknown(_))).collect();
     assert!(matches!(told[..], [ToNode::Unknown(unknown)] if unknown.operation == other), "{told:?}");
@@ -291,12 +294,12 @@ async fn what_was_not_written_is_asked_for_again_and_never_called_complete() {
     let original = lines.concat();
     lines.remove(1);
     let damaged = lines.concat();
-    assert_eq!(opened.chunk(id, 0, &damaged).await, Settled::Done);
+    assert_eq!(opened.chunk(id, 0, &damaged).await, Settlement::Acknowledge);
     assert_eq!(opened.state(id).await, State::Claimed, "a damaged transcript says nothing");
     assert!(matches!(opened.seen.messages().last(), Some(ToNode::Replay(replay)) if replay.offset == 0));
     assert!(opened.copy(id).await.is_empty());
 
-    assert_eq!(opened.chunk(id, 0, &damaged).await, Settled::Done);
+    assert_eq!(opened.chunk(id, 0, &damaged).await, Settlement::Acknowledge);
     assert_eq!(opened.state(id).await, State::Succeeded);
     let detail = opened.store.operation(id, |_, _| {}).await.unwrap().unwrap();
     assert!(!detail.attempts[0].transcript_complete);
@@ -313,7 +316,7 @@ async fn only_the_node_that_was_granted_adds_to_the_transcript() {
         panic!()
     };
     let other = Ingest::Chunk(Chunk { node: node("n2"), ..header }, payload);
-    assert!(matches!(opened.ingest(other).await, Settled::Bury(Code::ClaimRefused, _)));
+    assert!(matches!(opened.ingest(other).await, Settlement::DeadLetter(Code::ClaimRefused, _)));
     assert_eq!(opened.state(operation.id).await, State::Claimed);
     opened.close().await;
 }
@@ -337,21 +340,21 @@ async fn locks_are_taken_in_the_order_of_asking() {
     assert_eq!(detail.waits_for, [upkeep.id]);
 
     // Calling off who waits in front lets those behind go on.
-    cancel(&opened, upkeep.id, Asked::Accepted).await;
+    cancel(&opened, upkeep.id, ActionOutcome::Accepted).await;
     assert_eq!(opened.state(behind.id).await, State::Queued);
-    cancel(&opened, holder.id, Asked::Accepted).await;
+    cancel(&opened, holder.id, ActionOutcome::Accepted).await;
     assert_eq!(opened.state(urgent.id).await, State::Queued);
     assert_eq!(opened.state(second.id).await, State::Waiting);
-    cancel(&opened, urgent.id, Asked::Accepted).await;
+    cancel(&opened, urgent.id, ActionOutcome::Accepted).await;
     assert_eq!(opened.state(second.id).await, State::Queued);
-    cancel(&opened, urgent.id, Asked::Refused(Refusal::AlreadyEnded(State::Canceled))).await;
-    cancel(&opened, OperationId::generate(), Asked::Unknown).await;
+    cancel(&opened, urgent.id, ActionOutcome::Refused(Refusal::AlreadyEnded(State::Canceled))).await;
+    cancel(&opened, OperationId::generate(), ActionOutcome::Unknown).await;
     opened.close().await;
 }
 
-async fn cancel(opened: &Opened, id: OperationId, expect: Asked) {
-    let event = Event::CancelRequested { by: None };
-    assert_eq!(opened.store.write(Ask { id, event }).await.unwrap(), expect);
+async fn cancel(opened: &Opened, id: OperationId, expect: ActionOutcome) {
+    let event = LedgerEvent::CancelRequested { by: None };
+    assert_eq!(opened.store.write(ApplyAction { id, event }).await.unwrap(), expect);
 }
 
 #[tokio::test]
@@ -363,8 +366,8 @@ async fn an_idempotency_key_stands_for_one_operation_whoever_comes_first() {
         async move {
             let operation = operation("a", &[("site:a", LockMode::Exclusive)]);
             let key = Some("key".to_owned());
-            let terms = Terms::default();
-            let submit = Submit { operation, terms, idempotency_key: key, request_mac: [mac; 32] };
+            let retry_policy = RetryPolicy::default();
+            let submit = Submit { operation, retry_policy, idempotency_key: key, request_mac: [mac; 32] };
             store.write(submit).await.unwrap()
         }
     };
@@ -395,13 +398,13 @@ async fn the_outbox_holds_what_the_broker_has_not_confirmed() {
     let unpublished = opened.store.unpublished(&main, 10).await.unwrap();
     assert_eq!(unpublished.len(), 1);
     assert_eq!(opened.store.queued(unpublished[0].number).await.unwrap(), Some(operation));
-    happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
+    happened(&opened, attempt, LedgerEvent::Published { attempt: attempt.attempt }).await;
     assert!(opened.store.unpublished(&main, 10).await.unwrap().is_empty());
     assert!(opened.store.backends_to_publish().await.unwrap().is_empty());
     assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap()[0].attempt, attempt);
-    happened(&opened, attempt, Event::Unclaimed { attempt: attempt.attempt }).await;
+    happened(&opened, attempt, LedgerEvent::Unclaimed { attempt: attempt.attempt }).await;
     assert_eq!(opened.store.unpublished(&main, 10).await.unwrap().len(), 1);
-    let pause = Pause { backend: main, request: PauseRequest::default() };
+    let pause = PauseBackend { backend: main, request: PauseRequest::default() };
     opened.store.write(pause).await.unwrap();
     assert!(opened.store.backends_to_publish().await.unwrap().is_empty(), "it is paused");
     opened.close().await;
@@ -427,7 +430,7 @@ async fn the_outbox_gives_the_most_urgent_first_by_looks_into_the_index() {
     assert_eq!(opened.store.backends_to_publish().await.unwrap(), std::slice::from_ref(&main));
     // Whoever is claimed makes room for another one.
     let attempt = order[0];
-    happened(&opened, attempt, Event::Published { attempt: attempt.attempt }).await;
+    happened(&opened, attempt, LedgerEvent::Published { attempt: attempt.attempt }).await;
     assert_eq!(opened.store.unclaimed(&main, 10).await.unwrap(), unpublished[..1]);
     opened.seen.0.lock().unwrap().clear();
     opened.claim(attempt.operation).await;
@@ -444,8 +447,8 @@ async fn the_outbox_gives_the_most_urgent_first_by_looks_into_the_index() {
     opened.close().await;
 }
 
-async fn happened(opened: &Opened, attempt: AttemptId, event: Event) {
-    opened.store.write(Happened(vec![(attempt, event)])).await.unwrap();
+async fn happened(opened: &Opened, attempt: AttemptId, event: LedgerEvent) {
+    opened.store.write(ApplyEvents(vec![(attempt, event)])).await.unwrap();
 }
 
 #[tokio::test]
@@ -478,11 +481,11 @@ async fn a_store_that_can_not_be_written_says_so_and_comes_back() {
     // Somebody else holds the write lock for longer than the store waits for it.
     let mut other = super::open::writer(&path).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let error = opened.store.write(Happened(vec![])).await.unwrap_err();
-    assert!(error.is_passing(), "{error}");
+    let error = opened.store.write(ApplyEvents(vec![])).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
     assert_eq!(opened.state(first.id).await, State::Claimed, "reading goes on");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    cancel(&opened, first.id, Asked::Accepted).await;
+    cancel(&opened, first.id, ActionOutcome::Accepted).await;
     sqlx::Connection::close(other).await.unwrap();
     opened.close().await;
 }

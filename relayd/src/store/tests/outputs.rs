@@ -1,13 +1,13 @@
 //! What a further attempt is told of those before it.
 
 use aegir_protocol::operation::Done;
-use aegir_protocol::record::{Document, Exit, Remains, TaskFinished, TaskTitle};
+use aegir_protocol::record::{ChildExit, Document, Remains, TaskFinished, TaskTitle};
 use serde_json::{Value, json};
 
 use super::*;
 
 /// An Operation of two Tasks whose attempts are cut off before their last record.
-struct Story {
+struct Case {
     opened: Opened,
     operation: Operation,
     _directory: tempfile::TempDir,
@@ -26,7 +26,7 @@ fn document(task: u32, name: &str, value: Value) -> Record {
 }
 
 fn ended(task: u32, outcome: Outcome) -> Record {
-    let (reason, exit) = (Code::Completed.because("it did"), Exit::default());
+    let (reason, exit) = (Code::Completed.because("it did"), ChildExit::default());
     Record::TaskFinished(TaskFinished {
         task,
         outcome,
@@ -37,7 +37,7 @@ fn ended(task: u32, outcome: Outcome) -> Record {
     })
 }
 
-impl Story {
+impl Case {
     async fn of(operation: Operation) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let opened = Opened::at(&directory.path().join("relayd.db")).await;
@@ -76,7 +76,7 @@ impl Story {
     async fn send(&self, number: u32, offset: usize, bytes: &[u8]) {
         let Ingest::Chunk(header, payload) = chunk(self.operation.id, offset, bytes) else { panic!() };
         let header = Chunk { attempt: self.attempt(number).attempt, ..header };
-        assert_eq!(self.opened.ingest(Ingest::Chunk(header, payload)).await, Settled::Done);
+        assert_eq!(self.opened.ingest(Ingest::Chunk(header, payload)).await, Settlement::Acknowledge);
     }
 
     /// An attempt runs, and fails.
@@ -85,16 +85,20 @@ impl Story {
         self.send(number, 0, &self.lines(number, digest, done_in, records)).await;
         let reason = Code::RunnerGone.because("gone");
         let attempt = self.attempt(number);
-        let event =
-            Event::Reported { attempt: attempt.attempt, node: node("n1"), outcome: Outcome::Failed, reason };
+        let event = LedgerEvent::Reported {
+            attempt: attempt.attempt,
+            node: node("n1"),
+            outcome: Outcome::Failed,
+            reason,
+        };
         happened(&self.opened, attempt, event).await;
         assert_eq!(self.opened.state(self.operation.id).await, State::Failed);
     }
 
     async fn next(&self, from_start: bool) -> Option<Done> {
-        let event = Event::RetryRequested { by: None, from_start };
-        let asked = Ask { id: self.operation.id, event };
-        assert_eq!(self.opened.store.write(asked).await.unwrap(), Asked::Accepted);
+        let event = LedgerEvent::RetryRequested { by: None, from_start };
+        let asked = ApplyAction { id: self.operation.id, event };
+        assert_eq!(self.opened.store.write(asked).await.unwrap(), ActionOutcome::Accepted);
         let number = self.opened.store.unpublished(&self.operation.backend, 10).await.unwrap()[0].number;
         self.opened.store.queued(number).await.unwrap().unwrap().done
     }
@@ -106,7 +110,7 @@ fn dumped(attempt: u32) -> Value {
 
 #[tokio::test]
 async fn the_next_attempt_is_told_what_is_done_as_long_as_the_role_is_the_same() {
-    let story = Story::of(operation("a", &[("site:a", LockMode::Exclusive)])).await;
+    let case = Case::of(operation("a", &[("site:a", LockMode::Exclusive)])).await;
     let first = [
         document(1, "backup", json!("/old")),
         document(1, "backup", json!("/b")),
@@ -114,42 +118,42 @@ async fn the_next_attempt_is_told_what_is_done_as_long_as_the_role_is_the_same()
         document(2, "half", json!(1)),
         ended(2, Outcome::Failed),
     ];
-    story.fails(1, "d1", None, &first).await;
-    assert_eq!(json!(story.next(false).await), dumped(1));
+    case.fails(1, "d1", None, &first).await;
+    assert_eq!(json!(case.next(false).await), dumped(1));
     // What comes late of the first changes nothing for the third.
-    let begun = story.lines(1, "d1", None, &first).len();
-    let late = story.lines(1, "d1", None, &[&first[..], &[ended(2, Outcome::Succeeded)]].concat());
-    story.opened.claim_attempt(story.attempt(2)).await;
-    story.send(1, begun, &late[begun..]).await;
-    story.fails(2, "d1", Some(1), &[ended(2, Outcome::Failed)]).await;
-    assert_eq!(json!(story.next(false).await), dumped(1));
+    let begun = case.lines(1, "d1", None, &first).len();
+    let late = case.lines(1, "d1", None, &[&first[..], &[ended(2, Outcome::Succeeded)]].concat());
+    case.opened.claim_attempt(case.attempt(2)).await;
+    case.send(1, begun, &late[begun..]).await;
+    case.fails(2, "d1", Some(1), &[ended(2, Outcome::Failed)]).await;
+    assert_eq!(json!(case.next(false).await), dumped(1));
     // Another role does everything again.
-    story.fails(3, "d2", None, &[ended(1, Outcome::Failed)]).await;
-    assert_eq!(story.next(false).await, None);
-    story.fails(4, "d1", None, &first).await;
-    assert_eq!(json!(story.next(false).await), dumped(4));
-    story.fails(5, "d1", Some(4), &[]).await;
-    assert_eq!(story.next(true).await, None);
-    story.opened.close().await;
+    case.fails(3, "d2", None, &[ended(1, Outcome::Failed)]).await;
+    assert_eq!(case.next(false).await, None);
+    case.fails(4, "d1", None, &first).await;
+    assert_eq!(json!(case.next(false).await), dumped(4));
+    case.fails(5, "d1", Some(4), &[]).await;
+    assert_eq!(case.next(true).await, None);
+    case.opened.close().await;
 }
 
 #[tokio::test]
 async fn what_a_dry_run_has_done_is_not_done() {
     let mut dry = operation("a", &[("site:a", LockMode::Exclusive)]);
     dry.check = true;
-    let story = Story::of(dry).await;
-    story.fails(1, "d1", None, &[ended(1, Outcome::Succeeded)]).await;
-    assert_eq!(story.next(false).await, None);
-    story.opened.close().await;
+    let case = Case::of(dry).await;
+    case.fails(1, "d1", None, &[ended(1, Outcome::Succeeded)]).await;
+    assert_eq!(case.next(false).await, None);
+    case.opened.close().await;
 }
 
 #[tokio::test]
 async fn what_no_message_holds_is_done_again() {
-    let story = Story::of(operation("a", &[("site:a", LockMode::Exclusive)])).await;
+    let case = Case::of(operation("a", &[("site:a", LockMode::Exclusive)])).await;
     let mut records: Vec<_> =
         (0..5).map(|n| document(1, &format!("d{n}"), json!("x".repeat(250_000)))).collect();
     records.push(ended(1, Outcome::Succeeded));
-    story.fails(1, "d1", None, &records).await;
-    assert_eq!(story.next(false).await, None);
-    story.opened.close().await;
+    case.fails(1, "d1", None, &records).await;
+    assert_eq!(case.next(false).await, None);
+    case.opened.close().await;
 }

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::store::batch::Batch;
-use crate::store::{Command, StoreError, rows};
+use crate::store::{StoreError, WriteCommand, rows};
 
 /// A letter to be kept.
 #[derive(Clone, Debug)]
-pub struct NewLetter {
+pub struct NewDeadLetter {
     /// The stable code of why it could not be handled.
     pub code: String,
     /// Why.
@@ -46,7 +46,7 @@ pub struct NewLetter {
     pub redelivered: bool,
 }
 
-impl NewLetter {
+impl NewDeadLetter {
     /// How many bytes are kept of it.
     fn held(&self) -> u64 {
         let texts = [&self.reason, &self.queue, &self.exchange, &self.routing_key];
@@ -57,9 +57,9 @@ impl NewLetter {
 
 /// Keeps letters. One that the broker delivers again, because the first acknowledgement was lost, is kept once.
 #[derive(Debug)]
-pub struct KeepLetters(pub Arc<[NewLetter]>);
+pub struct InsertDeadLetters(pub Arc<[NewDeadLetter]>);
 
-impl Command for KeepLetters {
+impl WriteCommand for InsertDeadLetters {
     type Answer = ();
 
     fn size(&self) -> usize {
@@ -75,7 +75,7 @@ impl Command for KeepLetters {
 }
 
 impl Batch {
-    async fn keep_letter(&mut self, letter: &NewLetter) -> Result<(), StoreError> {
+    async fn keep_letter(&mut self, letter: &NewDeadLetter) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO dead_letters (code, reason, queue, exchange, routing_key, content_type, message_id, \
              buried_at, received_at, replays, headers_dropped, properties, body, kept, size, held, fingerprint) \
@@ -108,12 +108,12 @@ impl Batch {
 
 /// Removes a letter: it was replayed, or nobody wants it.
 #[derive(Debug)]
-pub struct DropLetter {
+pub struct DeleteDeadLetter {
     /// Which.
     pub id: u64,
 }
 
-impl Command for DropLetter {
+impl WriteCommand for DeleteDeadLetter {
     /// Whether there was one.
     type Answer = bool;
 
@@ -131,16 +131,16 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::store::{AfterCommit, DeadLetterFilter, Effects, Store};
+    use crate::store::{AfterCommit, CommitEffects, DeadLetterFilter, Store};
 
     struct Nothing;
 
     impl AfterCommit for Nothing {
-        fn committed(&self, _: Effects) {}
+        fn committed(&self, _: CommitEffects) {}
     }
 
-    fn letter(redelivered: bool) -> NewLetter {
-        NewLetter {
+    fn letter(redelivered: bool) -> NewDeadLetter {
+        NewDeadLetter {
             code: "message_malformed".to_owned(),
             reason: "not a message".to_owned(),
             queue: "aegir.control.node1".to_owned(),
@@ -167,16 +167,16 @@ mod tests {
         let cancel = CancellationToken::new();
         let writing = tokio::spawn(writer.run(Arc::new(Nothing), cancel.clone()));
         for (redelivered, count) in [(false, 1), (true, 1), (false, 2), (true, 2)] {
-            store.write(KeepLetters([letter(redelivered)].into())).await.unwrap();
+            store.write(InsertDeadLetters([letter(redelivered)].into())).await.unwrap();
             assert_eq!(store.dead_letters_kept().await.unwrap().count, count);
         }
         let list =
             store.dead_letters(&DeadLetterFilter { limit: Some(1), ..Default::default() }).await.unwrap();
         assert_eq!((list.letters[0].id, list.next, list.letters[0].replays), (2, Some(2), 2));
-        assert!(store.write(DropLetter { id: 2 }).await.unwrap());
-        assert!(!store.write(DropLetter { id: 2 }).await.unwrap());
+        assert!(store.write(DeleteDeadLetter { id: 2 }).await.unwrap());
+        assert!(!store.write(DeleteDeadLetter { id: 2 }).await.unwrap());
         // A number is never given twice.
-        store.write(KeepLetters([letter(false)].into())).await.unwrap();
+        store.write(InsertDeadLetters([letter(false)].into())).await.unwrap();
         let (_, original) = store.dead_letter(3).await.unwrap().unwrap();
         assert_eq!((&original.body[..], &original.properties[..]), (&b"\xff"[..], &b"\0\0"[..]));
         let other = DeadLetterFilter { queue: Some("elsewhere".to_owned()), ..Default::default() };

@@ -10,7 +10,7 @@ use crate::store::rows;
 
 /// A document, and where in its transcript it stands.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct DocumentRecord {
     pub(super) seq: u64,
     pub(super) at: Timestamp,
     pub(super) document: Document,
@@ -26,9 +26,9 @@ impl Batch {
     pub(super) async fn keep_documents(
         &mut self,
         attempt: AttemptId,
-        documents: impl Iterator<Item = &Handed>,
+        documents: impl Iterator<Item = &DocumentRecord>,
     ) -> Result<(), StoreError> {
-        for Handed { seq, at, document } in documents {
+        for DocumentRecord { seq, at, document } in documents {
             let (name, entity) = (&document.name, document.entity.as_ref());
             let kept = sqlx::query(
                 "INSERT INTO documents (target_kind, target_id, name, granted, seq, operation, operation_name, \

@@ -15,12 +15,12 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use tokio::time::Instant;
 
-use crate::ingest::chunks::{Place, place};
-use crate::ledger::Event;
+use crate::ingest::chunks::{ChunkPosition, position_of};
+use crate::ledger::LedgerEvent;
 use crate::store::batch::Batch;
 use crate::store::tails::Tail;
-use crate::store::write::outputs::Learned;
-use crate::store::{Command, StoreError, rows};
+use crate::store::write::outputs::ChunkFacts;
+use crate::store::{StoreError, WriteCommand, rows};
 
 /// One message to store.
 #[derive(Clone, Debug)]
@@ -37,16 +37,16 @@ pub enum Ingest {
 
 /// What is to be done with the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Settlement {
     /// It is handled.
-    Done,
+    Acknowledge,
     /// It can't be handled, and never can.
-    Bury(Code, String),
+    DeadLetter(Code, String),
 }
 
 /// In the order in which they came. Shared, so that what a full disk refused can be tried again.
-impl Command for Arc<[Ingest]> {
-    type Answer = Vec<Settled>;
+impl WriteCommand for Arc<[Ingest]> {
+    type Answer = Vec<Settlement>;
 
     fn size(&self) -> usize {
         let size = |message: &Ingest| match message {
@@ -56,7 +56,7 @@ impl Command for Arc<[Ingest]> {
         self.iter().map(size).sum()
     }
 
-    async fn apply(&self, batch: &mut Batch) -> Result<Vec<Settled>, StoreError> {
+    async fn apply(&self, batch: &mut Batch) -> Result<Vec<Settlement>, StoreError> {
         let mut settled = Vec::with_capacity(self.len());
         for message in self.iter() {
             settled.push(match message {
@@ -65,7 +65,7 @@ impl Command for Arc<[Ingest]> {
                 Ingest::Report(report) => batch.report(report).await?,
                 Ingest::Catalog(catalog, document) => {
                     batch.store_catalog(catalog, document).await?;
-                    Settled::Done
+                    Settlement::Acknowledge
                 }
             });
         }
@@ -84,17 +84,17 @@ enum Known {
     Closed(u64),
 }
 
-fn misfit(end: u64) -> Settled {
+fn misfit(end: u64) -> Settlement {
     let message = format!("its payload does not hold whole records that go on at {end} bytes");
-    Settled::Bury(Code::TranscriptMismatch, message)
+    Settlement::DeadLetter(Code::TranscriptMismatch, message)
 }
 
-fn unknown(operation: OperationId) -> Settled {
-    Settled::Bury(Code::NoSuchOperation, format!("there is no Operation {operation} here"))
+fn unknown(operation: OperationId) -> Settlement {
+    Settlement::DeadLetter(Code::NoSuchOperation, format!("there is no Operation {operation} here"))
 }
 
 impl Batch {
-    async fn claim(&mut self, claim: &Claim) -> Result<Settled, StoreError> {
+    async fn claim(&mut self, claim: &Claim) -> Result<Settlement, StoreError> {
         let Some(mut current) = self.current(claim.operation).await? else {
             // The node has to learn it too, or it asks forever.
             let message = format!("there is no Operation {} here", claim.operation);
@@ -111,67 +111,67 @@ impl Batch {
         if let Some(plan) = self.approves(current.number).await?
             && let Some(other) = self.overtaken_by(plan, Some(current.number)).await?
         {
-            let event = Event::PlanOvertaken { attempt: claim.attempt, other };
-            let _ = self.happen(&mut current, &event).await?;
+            let event = LedgerEvent::PlanOvertaken { attempt: claim.attempt, other };
+            let _ = self.apply_event(&mut current, &event).await?;
         }
         let paused = self.is_paused(current.number).await?;
         let Claim { attempt, ref node, asked_at, .. } = *claim;
-        let event = Event::Claimed { attempt, node: node.clone(), asked_at, paused };
+        let event = LedgerEvent::Claimed { attempt, node: node.clone(), asked_at, paused };
         // A claim that can't be granted gets its answer as a message.
-        let _ = self.happen(&mut current, &event).await?;
-        Ok(Settled::Done)
+        let _ = self.apply_event(&mut current, &event).await?;
+        Ok(Settlement::Acknowledge)
     }
 
-    async fn report(&mut self, report: &Report) -> Result<Settled, StoreError> {
+    async fn report(&mut self, report: &Report) -> Result<Settlement, StoreError> {
         if report.outcome == Outcome::Succeeded {
             let message = "only a transcript can say that an attempt succeeded".to_owned();
-            return Ok(Settled::Bury(Code::MessageMalformed, message));
+            return Ok(Settlement::DeadLetter(Code::MessageMalformed, message));
         }
         let Some(mut current) = self.current(report.operation).await? else {
             return Ok(unknown(report.operation));
         };
-        let event = Event::Reported {
+        let event = LedgerEvent::Reported {
             attempt: report.attempt,
             node: report.node.clone(),
             outcome: report.outcome,
             reason: report.reason.clone(),
         };
         // What nodes say is never refused.
-        let _ = self.happen(&mut current, &event).await?;
-        Ok(Settled::Done)
+        let _ = self.apply_event(&mut current, &event).await?;
+        Ok(Settlement::Acknowledge)
     }
 
-    async fn store_chunk(&mut self, header: &Chunk, payload: &Bytes) -> Result<Settled, StoreError> {
+    async fn store_chunk(&mut self, header: &Chunk, payload: &Bytes) -> Result<Settlement, StoreError> {
         let attempt = AttemptId { operation: header.operation, attempt: header.attempt };
         let mut tail = match self.known(attempt).await? {
-            None => return Ok(self.disown(header)),
+            None => return Ok(self.report_unknown(header)),
             Some(Known::Open(tail)) => *tail,
             Some(Known::Closed(end)) => return Ok(self.after_the_end(header, payload, end)),
         };
         if tail.node.as_ref().is_some_and(|node| *node != header.node) {
             let holder = tail.node.as_ref().map_or("another node", NodeName::as_str);
             let message = format!("{} has no right to attempt {attempt}: {holder} has", header.node);
-            return Ok(Settled::Bury(Code::ClaimRefused, message));
+            return Ok(Settlement::DeadLetter(Code::ClaimRefused, message));
         }
         tail.node = Some(header.node.clone());
         let end = tail.verifier.offset();
-        let from = match place(end, header.offset, payload) {
-            Place::Append(from) => from,
-            Place::Known => {
+        let from = match position_of(end, header.offset, payload) {
+            ChunkPosition::Append(from) => from,
+            ChunkPosition::Known => {
                 self.receipt(header, end, false);
-                return Ok(Settled::Done);
+                return Ok(Settlement::Acknowledge);
             }
-            Place::Gap => {
+            ChunkPosition::Gap => {
                 self.replay(header, &mut tail);
                 self.set_tail(attempt, tail);
-                return Ok(Settled::Done);
+                return Ok(Settlement::Acknowledge);
             }
-            Place::Misfit => return Ok(misfit(end)),
+            ChunkPosition::Invalid => return Ok(misfit(end)),
         };
         let fresh = payload.slice(from..);
-        let mut learned = Learned::default();
+        let mut facts = ChunkFacts::default();
         let first_seq = tail.verifier.records() + 1;
-        let checked = tail.verifier.push(&fresh, |_, header| learned.learn(header));
+        let checked = tail.verifier.push(&fresh, |_, header| facts.read_record(header));
         if let Err(error) = checked
             && tail.mismatches == 0
         {
@@ -182,21 +182,21 @@ impl Batch {
             return self.start_over(attempt, tail, header).await;
         }
         self.insert_chunk(attempt, &tail, end, first_seq, &fresh).await?;
-        self.keep_documents(attempt, learned.handed.values()).await?;
-        self.keep_outputs(tail.operation, attempt, &learned).await?;
-        let started = learned.begun;
+        self.keep_documents(attempt, facts.documents.values()).await?;
+        self.keep_outputs(tail.operation, attempt, &facts).await?;
+        let started = facts.begun;
         let finished = tail.verifier.finished().cloned();
         self.receipt(header, tail.verifier.offset(), finished.is_some());
         self.effects.changed.insert(header.operation);
         self.set_tail(attempt, tail);
-        self.tell_ledger(header, started, finished.map(|finished| (finished.outcome, finished.reason)))
+        self.apply_to_ledger(header, started, finished.map(|finished| (finished.outcome, finished.reason)))
             .await?;
-        Ok(Settled::Done)
+        Ok(Settlement::Acknowledge)
     }
 
     /// Tells the node that its attempt is not known here, once for all of its chunks in this batch: it would send
     /// them for ever.
-    fn disown(&mut self, header: &Chunk) -> Settled {
+    fn report_unknown(&mut self, header: &Chunk) -> Settlement {
         let attempt = AttemptId { operation: header.operation, attempt: header.attempt };
         let message = format!("there is no attempt {attempt} here");
         let told = ToNode::Unknown(Unknown {
@@ -208,11 +208,11 @@ impl Batch {
         if !self.effects.messages.contains(&told) {
             self.effects.messages.push(told);
         }
-        Settled::Bury(Code::NoSuchOperation, message)
+        Settlement::DeadLetter(Code::NoSuchOperation, message)
     }
 
     /// What happens to the Operation by what a chunk says.
-    async fn tell_ledger(
+    async fn apply_to_ledger(
         &mut self,
         header: &Chunk,
         started: bool,
@@ -225,12 +225,13 @@ impl Batch {
         let (attempt, node) = (header.attempt, header.node.clone());
         if started {
             // What nodes say is never refused; neither is this below.
-            let _ = self.happen(&mut current, &Event::Started { attempt, node: node.clone() }).await?;
+            let _ =
+                self.apply_event(&mut current, &LedgerEvent::Started { attempt, node: node.clone() }).await?;
         }
         if let Some((outcome, reason)) = finished {
-            let event = Event::Finished { attempt, node, outcome, reason };
-            let _ = self.happen(&mut current, &event).await?;
-            if current.standing.state == State::Succeeded && current.standing.attempt == attempt {
+            let event = LedgerEvent::Finished { attempt, node, outcome, reason };
+            let _ = self.apply_event(&mut current, &event).await?;
+            if current.status.state == State::Succeeded && current.status.attempt == attempt {
                 // There will be no further attempt.
                 self.forget_done(current.number, &[]).await?;
             }
@@ -244,7 +245,7 @@ impl Batch {
         attempt: AttemptId,
         tail: Tail,
         header: &Chunk,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<Settlement, StoreError> {
         sqlx::query("DELETE FROM chunks WHERE operation = ?1 AND attempt = ?2")
             .bind(tail.operation)
             .bind(attempt.attempt.get())
@@ -269,7 +270,7 @@ impl Batch {
         self.effects.changed.insert(attempt.operation);
         self.replay(header, &mut fresh);
         self.set_tail(attempt, fresh);
-        Ok(Settled::Done)
+        Ok(Settlement::Acknowledge)
     }
 
     async fn insert_chunk(
@@ -341,17 +342,17 @@ impl Batch {
     }
 
     /// A chunk of a transcript that has its end: known, or nonsense.
-    fn after_the_end(&mut self, header: &Chunk, payload: &[u8], end: u64) -> Settled {
-        match place(end, header.offset, payload) {
-            Place::Known => {
+    fn after_the_end(&mut self, header: &Chunk, payload: &[u8], end: u64) -> Settlement {
+        match position_of(end, header.offset, payload) {
+            ChunkPosition::Known => {
                 self.receipt(header, end, true);
-                Settled::Done
+                Settlement::Acknowledge
             }
-            Place::Append(_) | Place::Gap => {
+            ChunkPosition::Append(_) | ChunkPosition::Gap => {
                 let message = format!("it lies behind the end of the transcript, at {end} bytes");
-                Settled::Bury(Code::TranscriptMismatch, message)
+                Settlement::DeadLetter(Code::TranscriptMismatch, message)
             }
-            Place::Misfit => misfit(end),
+            ChunkPosition::Invalid => misfit(end),
         }
     }
 

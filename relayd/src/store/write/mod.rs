@@ -1,10 +1,10 @@
-//! What can be written: each a [`Command`](super::Command).
+//! What can be written: each a [`WriteCommand`](super::WriteCommand).
 
+mod apply_events;
 mod approve;
 mod catalog;
 mod dead;
 mod documents;
-mod happen;
 mod ingest;
 mod outputs;
 mod pauses;
@@ -12,11 +12,11 @@ mod settings;
 mod sign_in;
 mod submit;
 
-pub use dead::{DropLetter, KeepLetters, NewLetter};
-pub use happen::{Ask, Asked, Happened, Remind};
-pub use ingest::{Ingest, Settled};
-pub use pauses::{Pause, Resume};
-pub use settings::Keep;
+pub use apply_events::{ActionOutcome, ApplyAction, ApplyEvents, RestartDeadlines};
+pub use dead::{DeleteDeadLetter, InsertDeadLetters, NewDeadLetter};
+pub use ingest::{Ingest, Settlement};
+pub use pauses::{PauseBackend, ResumeBackend};
+pub use settings::PutSetting;
 pub use sign_in::{AddCode, EndSession, RedeemCode};
 pub(super) use submit::{EARLIER, repeated};
 pub use submit::{Submit, Submitted};

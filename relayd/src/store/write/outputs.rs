@@ -8,27 +8,27 @@ use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Header, Record, Started};
 use aegir_protocol::state::Outcome;
 
-use super::documents::Handed;
+use super::documents::DocumentRecord;
 use crate::store::StoreError;
 use crate::store::batch::Batch;
 
 /// What a piece of a transcript says beside its output.
 #[derive(Debug, Default)]
-pub(super) struct Learned {
+pub(super) struct ChunkFacts {
     /// Whether it is the beginning.
     pub(super) begun: bool,
     pub(super) started: Option<Started>,
     /// The latest of each document, by the Task that handed it over.
-    pub(super) handed: BTreeMap<(u32, DocumentName, Option<Entity>), Handed>,
+    pub(super) documents: BTreeMap<(u32, DocumentName, Option<Entity>), DocumentRecord>,
     /// The Tasks that have succeeded.
     pub(super) succeeded: BTreeSet<u32>,
     /// What plug-ins said that their plans depend on.
     pub(super) planned: BTreeMap<u32, PlanHash>,
 }
 
-impl Learned {
+impl ChunkFacts {
     /// Takes in a record. One that can't be read is in the transcript, for people.
-    pub(super) fn learn(&mut self, header: &Header<'_>) {
+    pub(super) fn read_record(&mut self, header: &Header<'_>) {
         if !matches!(header.kind, "started" | "document" | "plan" | "task_finished") {
             return;
         }
@@ -37,7 +37,7 @@ impl Learned {
             Ok(Some(Record::Started(started))) => self.started = Some(started),
             Ok(Some(Record::Document(document))) => {
                 let key = (document.task, document.name.clone(), document.entity.clone());
-                self.handed.insert(key, Handed { seq: header.seq, at: header.at, document });
+                self.documents.insert(key, DocumentRecord { seq: header.seq, at: header.at, document });
             }
             Ok(Some(Record::Plan(plan))) => drop(self.planned.insert(plan.task, plan.hash)),
             Ok(Some(Record::TaskFinished(finished))) if finished.outcome == Outcome::Succeeded => {
@@ -55,10 +55,10 @@ impl Batch {
         &mut self,
         operation: i64,
         attempt: AttemptId,
-        learned: &Learned,
+        facts: &ChunkFacts,
     ) -> Result<(), StoreError> {
-        let Learned { started, handed, succeeded, planned, .. } = learned;
-        if started.is_none() && handed.is_empty() && succeeded.is_empty() && planned.is_empty() {
+        let ChunkFacts { started, documents, succeeded, planned, .. } = facts;
+        if started.is_none() && documents.is_empty() && succeeded.is_empty() && planned.is_empty() {
             return Ok(());
         }
         let dry_run: Option<bool> =
@@ -69,16 +69,16 @@ impl Batch {
                 .await?;
         match dry_run {
             None => return Ok(()),
-            Some(true) => return self.keep_plan(operation, attempt.attempt, learned).await,
+            Some(true) => return self.keep_plan(operation, attempt.attempt, facts).await,
             Some(false) => {}
         }
         if let Some(started) = started {
             self.keep_what_it_takes_over(operation, attempt.attempt, started).await?;
         }
         // Of one name for several entities the last counts, as in the runner.
-        let mut in_order: Vec<_> = handed.values().collect();
-        in_order.sort_by_key(|handed| handed.seq);
-        for Handed { document, .. } in in_order {
+        let mut in_order: Vec<_> = documents.values().collect();
+        in_order.sort_by_key(|documents| documents.seq);
+        for DocumentRecord { document, .. } in in_order {
             let (task, name) = (document.task, &document.name);
             sqlx::query(
                 "INSERT INTO outputs (operation, task, name, value) VALUES (?1, ?2, ?3, ?4) \
@@ -111,12 +111,12 @@ impl Batch {
         &mut self,
         operation: i64,
         attempt: Attempt,
-        learned: &Learned,
+        facts: &ChunkFacts,
     ) -> Result<(), StoreError> {
-        if let Some(started) = &learned.started {
+        if let Some(started) = &facts.started {
             self.keep_digest(operation, attempt, started).await?;
         }
-        for (task, hash) in &learned.planned {
+        for (task, hash) in &facts.planned {
             sqlx::query(
                 "INSERT INTO plans (operation, attempt, task, hash) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT (operation, attempt, task) DO UPDATE SET hash = excluded.hash",

@@ -4,18 +4,18 @@ use aegir_protocol::api::PauseRequest;
 use aegir_protocol::name::BackendName;
 
 use crate::store::batch::Batch;
-use crate::store::{Command, StoreError};
+use crate::store::{StoreError, WriteCommand};
 
 /// Nothing new may start on a backend.
 #[derive(Debug)]
-pub struct Pause {
+pub struct PauseBackend {
     /// Which.
     pub backend: BackendName,
     /// Who asks, and why.
     pub request: PauseRequest,
 }
 
-impl Command for Pause {
+impl WriteCommand for PauseBackend {
     type Answer = ();
 
     async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {
@@ -36,12 +36,12 @@ impl Command for Pause {
 
 /// A backend's pause is over.
 #[derive(Debug)]
-pub struct Resume {
+pub struct ResumeBackend {
     /// Which.
     pub backend: BackendName,
 }
 
-impl Command for Resume {
+impl WriteCommand for ResumeBackend {
     type Answer = ();
 
     async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {

@@ -1,11 +1,11 @@
 //! What relayd keeps for itself.
 
 use crate::store::batch::Batch;
-use crate::store::{Command, StoreError};
+use crate::store::{StoreError, WriteCommand};
 
 /// Keeps a value under a name.
 #[derive(Debug)]
-pub struct Keep {
+pub struct PutSetting {
     /// Which.
     pub name: &'static str,
     /// The value.
@@ -14,7 +14,7 @@ pub struct Keep {
     pub first_wins: bool,
 }
 
-impl Command for Keep {
+impl WriteCommand for PutSetting {
     type Answer = ();
 
     async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {

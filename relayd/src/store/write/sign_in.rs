@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::store::batch::Batch;
-use crate::store::{Command, StoreError};
+use crate::store::{StoreError, WriteCommand};
 
 /// Adds a one-time code.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct AddCode {
     pub expires_at: Timestamp,
 }
 
-impl Command for AddCode {
+impl WriteCommand for AddCode {
     type Answer = ();
 
     async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {
@@ -44,7 +44,7 @@ pub struct RedeemCode {
     pub expires_at: Timestamp,
 }
 
-impl Command for RedeemCode {
+impl WriteCommand for RedeemCode {
     /// Whether the code worked.
     type Answer = bool;
 
@@ -74,7 +74,7 @@ pub struct EndSession {
     pub session: [u8; 32],
 }
 
-impl Command for EndSession {
+impl WriteCommand for EndSession {
     type Answer = ();
 
     async fn apply(&self, batch: &mut Batch) -> Result<(), StoreError> {

@@ -7,10 +7,10 @@ use aegir_protocol::state::State;
 use sqlx::Row as _;
 
 use super::approve::PlanOf;
-use crate::ledger::{Event, FRONTEND, Standing, Terms};
+use crate::ledger::{FRONTEND, LedgerEvent, OperationStatus, RetryPolicy};
 use crate::store::batch::Batch;
-use crate::store::standing::Current;
-use crate::store::{Command, StoreError, rows};
+use crate::store::status::OperationRow;
+use crate::store::{StoreError, WriteCommand, rows};
 
 /// Stores an Operation, and takes its locks if they are free.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Submit {
     /// The Operation, secrets sealed.
     pub operation: Operation,
     /// How it is tried again.
-    pub terms: Terms,
+    pub retry_policy: RetryPolicy,
     /// The same key with the same request gives the same Operation.
     pub idempotency_key: Option<String>,
     /// What the request is compared by.
@@ -36,7 +36,7 @@ pub enum Submitted {
     Overtaken(OperationId),
 }
 
-impl Command for Submit {
+impl WriteCommand for Submit {
     type Answer = Submitted;
 
     async fn apply(&self, batch: &mut Batch) -> Result<Submitted, StoreError> {
@@ -60,19 +60,19 @@ impl Command for Submit {
             }
         }
         let number = self.insert(batch, plan).await?;
-        batch.line_up(number, operation.priority, &operation.locks).await?;
-        let standing = Standing::new(self.terms);
-        let mut current = Current { number, id: operation.id, revision: 1, standing };
+        batch.request_locks(number, operation.priority, &operation.locks).await?;
+        let status = OperationStatus::new(self.retry_policy);
+        let mut current = OperationRow { number, id: operation.id, revision: 1, status };
         if batch.take_locks(number).await? {
             // Taking locks is never refused.
-            let _ = batch.happen(&mut current, &Event::LocksTaken).await?;
+            let _ = batch.apply_event(&mut current, &LedgerEvent::LocksTaken).await?;
         }
         batch.effects.changed.insert(operation.id);
         Ok(Submitted::Accepted(Accepted {
             id: operation.id,
-            attempt: current.standing.attempt,
-            state: current.standing.state,
-            published: current.standing.published,
+            attempt: current.status.attempt,
+            state: current.status.state,
+            published: current.status.published,
             repeated: false,
         }))
     }
@@ -108,9 +108,9 @@ impl Submit {
         .bind(operation.attempt.get())
         .bind(self.idempotency_key.as_deref())
         .bind(&self.request_mac[..])
-        .bind(self.terms.lease.map(|lease| rows::signed(lease.as_secs())))
-        .bind(self.terms.retries.map(|(attempts, _)| attempts))
-        .bind(self.terms.retries.map(|(_, backoff)| rows::signed(backoff.as_secs())))
+        .bind(self.retry_policy.lease.map(|lease| rows::signed(lease.as_secs())))
+        .bind(self.retry_policy.retries.map(|(attempts, _)| attempts))
+        .bind(self.retry_policy.retries.map(|(_, backoff)| rows::signed(backoff.as_secs())))
         .bind(plan.map(|plan| plan.dry_run))
         .bind(plan.map(|plan| plan.attempt))
         .fetch_one(&mut batch.connection)

@@ -1,6 +1,6 @@
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::operation::Target;
-use aegir_protocol::record::{Exit, TaskTitle};
+use aegir_protocol::record::{ChildExit, TaskTitle};
 use aegir_protocol::state::State;
 use jiff::ToSpan;
 use proptest::prelude::*;
@@ -74,7 +74,7 @@ fn step(status: StepStatus, name: &str, message: Option<&str>) -> Step {
 }
 
 fn task_finished(task: u32, outcome: Outcome, reason: Reason, exit: Option<i32>, remote: Remains) -> Record {
-    let exit = Exit { code: exit, signal: None };
+    let exit = ChildExit { code: exit, signal: None };
     Record::TaskFinished(TaskFinished { task, outcome, reason, exit, local: Remains::Gone, remote })
 }
 

@@ -58,7 +58,7 @@ impl Celery {
         directory: &Path,
         broker: &mut Broker,
         confirm: bool,
-    ) -> anyhow::Result<Stream> {
+    ) -> anyhow::Result<CeleryStream> {
         let arrived = directory.join("arrived");
         let url = broker.url().to_owned();
         let mut worker = self.command("celery", directory, &url, confirm);
@@ -76,18 +76,18 @@ impl Celery {
         let mut producer = Process::spawn("producer", producer, &directory.join("producer.log"))?;
         let first = async || std::fs::metadata(&arrived).ok().filter(|file| file.len() > 0).map(drop);
         producer.until("the first line", START, first).await?;
-        Ok(Stream { arrived, producer, _worker: worker })
+        Ok(CeleryStream { arrived, producer, _worker: worker })
     }
 }
 
 /// A stream that runs. Dropping it ends it.
-pub(super) struct Stream {
+pub(super) struct CeleryStream {
     arrived: PathBuf,
     producer: Process,
     _worker: Process,
 }
 
-impl Stream {
+impl CeleryStream {
     /// Waits until the producer has ended and nothing more arrives, and counts; also the lines that were refused
     /// to the producer.
     pub(super) async fn verdict(&mut self) -> anyhow::Result<(Verdict, u64)> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aegir_protocol::state::Outcome;
 
-use super::super::evidence::{Seen, Stored, What};
+use super::super::evidence::{OrderEvidence, Stored, What};
 use super::{Findings, marks_of};
 
-pub(super) fn check(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>) {
+pub(super) fn check(seen: &OrderEvidence, stored: &Stored, findings: &mut Findings<'_>) {
     once_in_an_attempt(seen, stored, findings);
     for attempt in &stored.detail.attempts {
         if attempt.outcome == Some(Outcome::Succeeded) {
@@ -22,7 +22,7 @@ pub(super) fn check(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>) {
     }
 }
 
-fn once_in_an_attempt(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>) {
+fn once_in_an_attempt(seen: &OrderEvidence, stored: &Stored, findings: &mut Findings<'_>) {
     let mut starts: BTreeMap<(u32, &str, u32), u32> = BTreeMap::new();
     for mark in seen.marks.iter().filter(|mark| mark.what == What::Start) {
         *starts.entry((mark.attempt, mark.task.as_str(), mark.item)).or_default() += 1;
@@ -34,7 +34,7 @@ fn once_in_an_attempt(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>)
 }
 
 /// What succeeded has done everything.
-fn all_of_it(seen: &Seen, stored: &Stored, attempt: u32, findings: &mut Findings<'_>) {
+fn all_of_it(seen: &OrderEvidence, stored: &Stored, attempt: u32, findings: &mut Findings<'_>) {
     for task in seen.order.work.tasks() {
         for item in seen.order.work.items() {
             let ended = marks_of(seen, attempt)

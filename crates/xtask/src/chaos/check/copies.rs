@@ -6,12 +6,12 @@ use aegir_protocol::state::Outcome;
 use aegir_transcript::Verifier;
 use serde_json::Value;
 
-use super::super::evidence::{Seen, Stored, Try, What};
-use super::super::order::Work;
+use super::super::evidence::{OrderEvidence, Stored, Try, What};
+use super::super::order::LoadKind;
 use super::super::printed;
 use super::{Findings, marks_of};
 
-pub(super) fn check(seen: &Seen, stored: &Stored, attempt: &Try, findings: &mut Findings<'_>) {
+pub(super) fn check(seen: &OrderEvidence, stored: &Stored, attempt: &Try, findings: &mut Findings<'_>) {
     let Some(detail) = stored.detail.attempts.iter().find(|detail| detail.attempt.get() == attempt.attempt)
     else {
         return;
@@ -33,7 +33,7 @@ pub(super) fn check(seen: &Seen, stored: &Stored, attempt: &Try, findings: &mut 
 
 /// Only a killed runner leaves a transcript without an end.
 fn complete_where_it_must_be(
-    seen: &Seen,
+    seen: &OrderEvidence,
     stored: &Stored,
     detail: &AttemptDetail,
     theirs: &[u8],
@@ -54,7 +54,7 @@ fn complete_where_it_must_be(
 }
 
 fn compare(
-    seen: &Seen,
+    seen: &OrderEvidence,
     stored: &Stored,
     detail: &AttemptDetail,
     attempt: &Try,
@@ -96,10 +96,16 @@ fn compare(
 
 /// What the API gives out is what the children printed: all of it where they came to their end, at least what
 /// they know to be on the pipe where the transcript is whole, and nothing else ever.
-fn output(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, findings: &mut Findings<'_>) {
+fn output(
+    seen: &OrderEvidence,
+    stored: &Stored,
+    detail: &AttemptDetail,
+    attempt: &Try,
+    findings: &mut Findings<'_>,
+) {
     const PROMISED: &str = "what a child printed is rebuilt byte for byte";
     let number = attempt.attempt;
-    if seen.order.work == Work::Play {
+    if seen.order.work == LoadKind::Play {
         return items(seen, stored, detail, attempt, findings);
     }
     for (index, task) in (1..).zip(seen.order.work.tasks()) {
@@ -142,7 +148,13 @@ fn output(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, f
 }
 
 /// Of Ansible, each item of the loop has its step, once and in order.
-fn items(seen: &Seen, stored: &Stored, detail: &AttemptDetail, attempt: &Try, findings: &mut Findings<'_>) {
+fn items(
+    seen: &OrderEvidence,
+    stored: &Stored,
+    detail: &AttemptDetail,
+    attempt: &Try,
+    findings: &mut Findings<'_>,
+) {
     let steps: Vec<String> = attempt
         .raw
         .split(|byte| *byte == b'\n')

@@ -3,11 +3,11 @@
 use aegir_protocol::api::{AttemptDetail, LedgerEntry};
 use aegir_protocol::state::{Outcome, State};
 
-use super::super::evidence::{Seen, Stored};
-use super::super::order::Work;
+use super::super::evidence::{OrderEvidence, Stored};
+use super::super::order::LoadKind;
 use super::{Findings, marks_of};
 
-pub(super) fn check(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>) {
+pub(super) fn check(seen: &OrderEvidence, stored: &Stored, findings: &mut Findings<'_>) {
     const ONE_END: &str = "each stored Operation ends, and each attempt at it once";
     let detail = &stored.detail;
     if detail.summary.state.outcome().is_none() {
@@ -42,7 +42,7 @@ pub(super) fn check(seen: &Seen, stored: &Stored, findings: &mut Findings<'_>) {
 
 /// What was called off, refused, given up or finished does not act any more.
 fn nothing_acts_after(
-    seen: &Seen,
+    seen: &OrderEvidence,
     stored: &Stored,
     attempt: &AttemptDetail,
     end: &LedgerEntry,
@@ -63,7 +63,7 @@ fn nothing_acts_after(
 }
 
 /// Whether an attempt may have ended like this, given what was done to it.
-fn right(seen: &Seen, stored: &Stored, attempt: &AttemptDetail, findings: &mut Findings<'_>) {
+fn right(seen: &OrderEvidence, stored: &Stored, attempt: &AttemptDetail, findings: &mut Findings<'_>) {
     let number = attempt.attempt.get();
     let key = (stored.detail.summary.id.to_string(), number);
     let evidence = findings.evidence;
@@ -84,7 +84,7 @@ fn right(seen: &Seen, stored: &Stored, attempt: &AttemptDetail, findings: &mut F
         Some(Outcome::Rejected) if runner_killed && code == "runner_failed" => return,
         Some(Outcome::Rejected) => "what was accepted is not rejected",
         Some(Outcome::Lost) if runner_killed && code == "runner_gone" => return,
-        Some(Outcome::Lost) if seen.order.work == Work::Leased && code == "lease_expired" => return,
+        Some(Outcome::Lost) if seen.order.work == LoadKind::Leased && code == "lease_expired" => return,
         Some(Outcome::Lost) => "only a killed runner, or the end of a lease, makes an attempt lost",
     };
     let what = format!("attempt {number} ended as {:?}, {:?}", attempt.outcome, attempt.reason);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::evidence::Seen;
+use super::super::evidence::OrderEvidence;
 use super::Findings;
 
 /// From its first mark to its last one.
@@ -10,7 +10,7 @@ struct Acting<'a> {
     from: u64,
     to: u64,
     attempt: u32,
-    seen: &'a Seen,
+    seen: &'a OrderEvidence,
 }
 
 pub(super) fn check(findings: &mut Findings<'_>) {

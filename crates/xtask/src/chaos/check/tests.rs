@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::super::evidence::{What, *};
-use super::super::order::{Order, Style, Work};
+use super::super::order::{LoadKind, Order, Style};
 use super::super::printed;
 use super::check;
 use crate::random::Random;
@@ -16,7 +16,8 @@ const SECOND: u64 = 1_000_000_000;
 
 fn order(number: u64) -> Order {
     let mut order = Order::generate(number, 60_000, &mut Random::new(1));
-    (order.work, order.style, order.count, order.fails, order.target) = (Work::Act, Style::Text, 25, 0, 1);
+    (order.work, order.style, order.count, order.fails, order.target) =
+        (LoadKind::Act, Style::Text, 25, 0, 1);
     order
 }
 
@@ -86,7 +87,7 @@ fn well() -> Evidence {
     };
     Evidence {
         seed: 7,
-        orders: vec![Seen {
+        orders: vec![OrderEvidence {
             order,
             ids: [ID.to_owned()].into(),
             canceled: false,
@@ -244,7 +245,8 @@ fn what_acts_without_its_lock_is_found() {
     let other = |from, to| {
         move |evidence: &mut Evidence| {
             let marks = vec![mark(What::Start, 0, from), mark(What::Tick, 40, to)];
-            let seen = Seen { order: order(2), stored: Vec::new(), marks, ..evidence.orders[0].clone() };
+            let seen =
+                OrderEvidence { order: order(2), stored: Vec::new(), marks, ..evidence.orders[0].clone() };
             evidence.orders.push(seen);
         }
     };

@@ -152,7 +152,7 @@ fn readable(masked: &str) -> usize {
 /// The same where lines come one after the other: one that ends with fewer than six bytes of a secret, and perhaps with a
 /// part of an escape, does not wait for the next.
 fn begun(masked: &str) -> usize {
-    let normal = Normal::placed(masked.as_bytes(), Layout::Ignored).end().bytes;
+    let normal = Normal::with_spans(masked.as_bytes(), Layout::Ignored).end().bytes;
     let left = normal.iter().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii()).count();
     left.saturating_sub(5 + 8)
 }
@@ -160,7 +160,7 @@ fn begun(masked: &str) -> usize {
 fn secret() -> impl Strategy<Value = String> {
     // What programs escape, four times as often as letters.
     "([a-zA-Z0-9]|[ -/:-@\\[-`{-~]|[öß€😀]){14,90}".prop_filter("enough is left", |secret| {
-        Normal::placed(secret.as_bytes(), Layout::Ignored).end().bytes.len() >= LONG_ENOUGH
+        Normal::with_spans(secret.as_bytes(), Layout::Ignored).end().bytes.len() >= LONG_ENOUGH
     })
 }
 
@@ -189,7 +189,7 @@ proptest! {
     #[test]
     fn a_short_secret_is_masked_in_every_form_of_one_line(secret in "['\"]?[a-z0-9]{3}[ -/:-@a-z]{2,4}[a-z0-9]{2}['\"]?") {
         // As `%"22` would be, of which nothing is left.
-        prop_assume!(Normal::placed(secret.as_bytes(), Layout::Lines).end().bytes.len() >= LEAST_LEFT);
+        prop_assume!(Normal::with_spans(secret.as_bytes(), Layout::Lines).end().bytes.len() >= LEAST_LEFT);
         let redactor = redactor(&[&secret]);
         for (name, form) in of_characters(&secret).into_iter().filter(|(_, form)| !form.contains('\n')) {
             let text = format!("\"{form}\"");
