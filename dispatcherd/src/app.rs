@@ -65,9 +65,7 @@ pub enum AppError {
     /// The system refuses something that every program may do.
     #[error("could not {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: std::io::Error,
     },

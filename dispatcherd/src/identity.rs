@@ -18,7 +18,6 @@ pub enum IdentityError {
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

@@ -26,9 +26,7 @@ pub enum OperatorError {
     File {
         /// Read, write, remove.
         what: &'static str,
-        /// What.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

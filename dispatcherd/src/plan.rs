@@ -116,12 +116,10 @@ pub enum TaskAction {
     Program {
         /// The program and its arguments.
         argv: Vec<Argument>,
-        /// Where.
         on: RunsOn,
     },
     /// A plug-in's.
     Plugin {
-        /// Which.
         runner: RunnerName,
         /// How it is started.
         config: PluginCommand,

@@ -19,12 +19,7 @@ pub enum VaultError {
     Id(String),
     /// The file.
     #[error("vault_passwords.{id}: {source}")]
-    File {
-        /// Whose.
-        id: String,
-        /// Why.
-        source: SecretError,
-    },
+    File { id: String, source: SecretError },
 }
 
 /// Where a password is that the config names: a word without a slash is one of systemd's credentials if there is one of that

@@ -17,7 +17,6 @@ pub enum Error {
     /// A file that an argument names can't be used.
     #[error("{}: {message}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What is wrong with it.
         message: String,

@@ -98,7 +98,6 @@ impl From<&str> for TextSource {
 /// `NAME=KEY` or `NAME=@FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyArgument {
-    /// Whose.
     pub host: HostName,
     /// The key.
     pub key: TextSource,
@@ -158,7 +157,6 @@ impl FromStr for VariableKey {
 /// `[SCOPE.]KEY=VALUE` or `[SCOPE.]KEY:=JSON`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VariableArgument {
-    /// Which.
     pub key: VariableKey,
     /// Its value.
     pub value: Value,
@@ -181,7 +179,6 @@ impl FromStr for VariableArgument {
 /// `[SCOPE.]KEY=@FILE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretArgument {
-    /// Which.
     pub key: VariableKey,
     /// Where its value is read from.
     pub file: PathBuf,

@@ -79,12 +79,7 @@ pub enum BrokerConfigError {
     Url(String),
     /// A file cannot be read.
     #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A file with a secret is open to everybody.
     #[error("{} can be read by everybody: chmod o= it, and change the secret in it", .0.display())]
     OpenToAll(PathBuf),

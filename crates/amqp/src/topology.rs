@@ -119,7 +119,6 @@ pub struct Binding {
     pub exchange: String,
     /// To where.
     pub queue: String,
-    /// Which.
     pub routing_key: String,
 }
 

@@ -81,13 +81,11 @@ pub struct OperationList {
 /// An Operation in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationSummary {
-    /// Which.
     pub id: OperationId,
     /// What it does.
     pub name: OperationName,
     /// To what.
     pub target: Target,
-    /// Where.
     pub backend: BackendName,
     /// Where it stands.
     pub state: State,
@@ -103,7 +101,6 @@ pub struct OperationSummary {
     pub check: bool,
     /// Who asked.
     pub requested_by: Option<String>,
-    /// When.
     pub requested_at: Timestamp,
     /// When its state last changed.
     pub changed_at: Timestamp,
@@ -116,7 +113,6 @@ pub struct OperationSummary {
 /// That what an Operation prints has no room on its node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlockedDetail {
-    /// Where.
     pub node: NodeName,
     /// Since when, by the node's clock.
     pub since: Timestamp,
@@ -166,7 +162,6 @@ pub struct AttemptDetail {
     pub node: Option<NodeName>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Why.
     pub reason: Option<Reason>,
     /// SHA-256 of the files of the role that it ran, in hex, as in the catalog of that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,7 +187,6 @@ pub struct LedgerEntry {
     pub attempt: Attempt,
     /// The new state.
     pub state: State,
-    /// Why.
     pub reason: Option<Reason>,
     /// Who said so: `frontend`, `relayd`, a node's name.
     pub source: String,
@@ -268,7 +262,6 @@ pub struct BackendDetail {
 pub struct Pause {
     /// Who asked for it.
     pub by: Option<String>,
-    /// Why.
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,

@@ -22,7 +22,6 @@ use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables}
 /// What a backend can do. One of a newer version is read as far as this version understands it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Catalog {
-    /// Whose.
     pub backend: BackendName,
     /// Who sends it.
     pub node: NodeName,

@@ -21,7 +21,6 @@ pub struct DeadLetterList {
 /// How many dead letters relayd keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLettersKept {
-    /// How many.
     pub count: u64,
     /// How many bytes they take.
     pub bytes: u64,
@@ -32,7 +31,6 @@ pub struct DeadLettersKept {
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetter {
-    /// Which.
     pub id: u64,
     /// The stable code of why it could not be handled.
     pub code: String,

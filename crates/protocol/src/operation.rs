@@ -248,7 +248,6 @@ pub fn sealed(value: &Value) -> Option<&str> {
 pub struct Lock {
     /// The kind of the thing that is locked.
     pub kind: Kind,
-    /// Which one.
     pub id: TargetId,
     /// Alone, or with others that only share it.
     pub mode: LockMode,

@@ -45,7 +45,6 @@ pub enum Record {
 pub struct Started {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// What is done.
     pub name: OperationName,
@@ -69,7 +68,6 @@ pub struct Started {
 pub struct TaskTitle {
     /// Of which role.
     pub role: RoleName,
-    /// Which one.
     pub name: TaskName,
     /// For people.
     pub title: String,
@@ -85,7 +83,6 @@ pub struct TaskStarted {
     pub task: u32,
     /// Of which role.
     pub role: RoleName,
-    /// Which one.
     pub name: TaskName,
     /// For people.
     pub title: String,
@@ -306,7 +303,6 @@ pub struct TaskFinished {
     pub task: u32,
     /// How it went.
     pub outcome: Outcome,
-    /// Why.
     pub reason: Reason,
     /// How its child ended.
     pub exit: ChildExit,
@@ -321,7 +317,6 @@ pub struct TaskFinished {
 pub struct Finished {
     /// How the attempt ended.
     pub outcome: Outcome,
-    /// Why.
     pub reason: Reason,
     /// How many records there are, this one included.
     pub records: u64,

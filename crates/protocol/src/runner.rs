@@ -157,7 +157,6 @@ pub enum Line {
         name: String,
         /// How it went. After a failed one the plug-in ends with an exit code that is not 0.
         status: StepStatus,
-        /// Where.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
         /// How long it took.
@@ -172,7 +171,6 @@ pub enum Line {
     },
     /// A whole value for the frontend and for later Tasks: one of the Task's `outputs`.
     Document {
-        /// Which.
         name: DocumentName,
         /// What it is about, if not the target.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,9 +22,7 @@ pub enum FilesError {
     /// The file system says no.
     #[error("{} can't be read: {error}", path.display())]
     Read {
-        /// What.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

@@ -16,9 +16,7 @@ pub enum NewError {
     /// The disk.
     #[error("could not write {}: {error}", path.display())]
     Write {
-        /// What.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

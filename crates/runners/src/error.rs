@@ -22,32 +22,20 @@ pub(crate) enum Error {
     Role(String),
     /// Something on this machine.
     #[error("can't use {path}")]
-    File {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// The program that does the work.
     #[error("can't find the program {program:?}: {advice}")]
     Missing {
-        /// Which.
         program: String,
         /// What to do about it.
         advice: &'static str,
     },
     /// The system refused to start it.
     #[error("can't start {program:?}")]
-    Start {
-        /// Which.
-        program: String,
-        /// Why.
-        source: io::Error,
-    },
+    Start { program: String, source: io::Error },
     /// It ended with a failure.
     #[error("{program} ended with {how}: {said}{advice}")]
     Program {
-        /// Which.
         program: String,
         /// Its exit code or signal.
         how: String,
@@ -59,7 +47,6 @@ pub(crate) enum Error {
     /// What it printed is not what it should be.
     #[error("can't understand what {program} answers to {asked:?}: {problem}")]
     Answer {
-        /// Which.
         program: String,
         /// Its first arguments.
         asked: String,

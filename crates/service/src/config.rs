@@ -17,22 +17,13 @@ use serde::de::DeserializeOwned;
 pub enum ConfigError {
     /// There is none.
     #[error("there is no config file {path}: make it, or name another with --config")]
-    Missing {
-        /// Where.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// It can't be read.
     #[error("can't read the config file {path}: {source}")]
-    Unreadable {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It is not TOML, or has a key that is unknown, missing, or of another type. The message points at it.
     #[error("the config file {path} is not valid: {}", .source.to_string().trim_end())]
     Invalid {
-        /// Where.
         path: PathBuf,
         /// What, with the line and a caret.
         source: Box<toml::de::Error>,
@@ -40,7 +31,6 @@ pub enum ConfigError {
     /// A value is of the right type and makes no sense all the same.
     #[error("the config file {path} is not valid: {key}: {message}")]
     Unusable {
-        /// Where.
         path: PathBuf,
         /// The key, with its table: `broker.url`.
         key: &'static str,

@@ -27,7 +27,6 @@ pub enum DirectoryError {
         holder(.pid.as_ref())
     )]
     InUse {
-        /// Which.
         path: PathBuf,
         /// The other one's process id, if it can be read.
         pid: Option<u32>,
@@ -37,16 +36,10 @@ pub enum DirectoryError {
         "can't write to the directory {path}: {source}; make it belong to the user that this runs as, on a \
          file system that is mounted read-write"
     )]
-    Unwritable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unwritable { path: PathBuf, source: io::Error },
     /// Its file system is full.
     #[error("no space is left for the directory {path}: make room on its file system")]
     Full {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

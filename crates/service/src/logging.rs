@@ -17,7 +17,6 @@ pub enum LoggingError {
     Directives {
         /// What was given.
         directives: String,
-        /// Why.
         source: tracing_subscriber::filter::ParseError,
     },
     /// It was set up before.

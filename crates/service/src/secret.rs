@@ -22,34 +22,22 @@ const TOO_OPEN: u32 = 0o027;
 pub enum SecretError {
     /// The file can't be read.
     #[error("can't read the secret in {path}: {source}")]
-    Unreadable {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// Too many may read or write the file.
     #[error(
         "the secret in {path} is open to others (mode {mode:04o}): run `chmod 0600 {path}`, and change it"
     )]
     TooOpen {
-        /// Where.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
     /// There is nothing in the file.
     #[error("the secret in {path} is empty")]
-    Empty {
-        /// Where.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// The file is far too long, or not text.
     #[error("the secret in {path} is not a text of at most {LONGEST} bytes")]
-    NotText {
-        /// Where.
-        path: PathBuf,
-    },
+    NotText { path: PathBuf },
 }
 
 /// Reads a secret by the name of a credential or the path of a file. A word without a slash is a credential's

@@ -37,7 +37,6 @@ pub struct WatchdogHandle {
 /// A subsystem that has not made progress in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// Which.
     pub name: &'static str,
     /// For how long it has been silent.
     pub silent: Duration,

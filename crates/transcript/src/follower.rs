@@ -48,50 +48,22 @@ impl Piece {
 pub enum FollowError {
     /// The file can't be opened.
     #[error("can't open the transcript {path}")]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// The file can't be read.
     #[error("can't read the transcript {path} at {offset} bytes")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, offset: u64, source: io::Error },
     /// Nothing says when the file changes.
     #[error("can't wait for the transcript {path}")]
-    Watch {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: WatchError,
-    },
+    Watch { path: PathBuf, source: WatchError },
     /// What was read may not be on the disk.
     #[error("can't sync the transcript {path}")]
-    Sync {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Sync { path: PathBuf, source: io::Error },
     /// No record begins at the offset that was asked for.
     #[error("no record of the transcript {path} begins at {offset} bytes")]
-    NotABoundary {
-        /// Which.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-    },
+    NotABoundary { path: PathBuf, offset: u64 },
     /// The file is shorter than what was read from it before. Somebody else has written to it.
     #[error("the transcript {path} has shrunk from at least {offset} to {length} bytes")]
     Shrunk {
-        /// Which.
         path: PathBuf,
         /// What was read.
         offset: u64,
@@ -100,12 +72,7 @@ pub enum FollowError {
     },
     /// A line is longer than any record. Somebody else has written to it.
     #[error("the line at {offset} bytes of the transcript {path} is longer than {MAX_RECORD} bytes")]
-    RecordTooLong {
-        /// Which.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-    },
+    RecordTooLong { path: PathBuf, offset: u64 },
 }
 
 impl Follower {

@@ -25,29 +25,19 @@ pub enum VerifyError {
     /// A line that is not a record.
     #[error("the line at {offset} bytes is not a record: {message}")]
     NotARecord {
-        /// Where.
         offset: u64,
         /// What was expected.
         message: String,
     },
     /// A line that is longer than a record may be.
     #[error("the line at {offset} bytes is {bytes} bytes long, more than the {MAX_RECORD} of a record")]
-    TooLong {
-        /// Where.
-        offset: u64,
-        /// How long.
-        bytes: usize,
-    },
+    TooLong { offset: u64, bytes: usize },
     /// A line without its end.
     #[error("the line at {offset} bytes is torn")]
-    Torn {
-        /// Where.
-        offset: u64,
-    },
+    Torn { offset: u64 },
     /// A record is missing, repeated or out of order.
     #[error("the record at {offset} bytes has number {found} instead of {expected}")]
     Sequence {
-        /// Where.
         offset: u64,
         /// One more than the one before.
         expected: u64,
@@ -56,10 +46,7 @@ pub enum VerifyError {
     },
     /// Something follows `finished`.
     #[error("the line at {offset} bytes follows the finished record")]
-    AfterFinished {
-        /// Where.
-        offset: u64,
-    },
+    AfterFinished { offset: u64 },
     /// `finished` states another number of records.
     #[error("there are {counted} records, but the finished record states {stated}")]
     Count {

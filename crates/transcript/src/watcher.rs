@@ -47,12 +47,7 @@ pub enum WatchError {
     Setup(#[source] io::Error),
     /// This file can't be watched.
     #[error("can't watch {path}; if no space is left, raise fs.inotify.max_user_watches")]
-    Watch {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Watch { path: PathBuf, source: io::Error },
     /// Events can't be read any more.
     #[error("can't read inotify events")]
     Read(#[source] io::Error),

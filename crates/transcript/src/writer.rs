@@ -57,7 +57,6 @@ pub enum WriteError {
     Create {
         /// The transcript.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// The record has more bytes than a record may have, and can't be shortened.
@@ -95,7 +94,6 @@ pub enum WriteError {
         path: PathBuf,
         /// Where it ends.
         offset: u64,
-        /// Why.
         source: io::Error,
     },
     /// The write failed before, and what it left behind can't be taken away.
@@ -105,7 +103,6 @@ pub enum WriteError {
         path: PathBuf,
         /// Where the last whole record ends.
         offset: u64,
-        /// Why.
         source: io::Error,
     },
     /// What was written may not be on the disk.
@@ -113,7 +110,6 @@ pub enum WriteError {
     Sync {
         /// The transcript.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// Nothing follows a `finished` record.

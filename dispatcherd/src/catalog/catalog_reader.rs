@@ -17,7 +17,6 @@ use crate::plan::content_within;
 /// Whose catalog it is, and where the roles are.
 #[derive(Clone, Debug)]
 pub struct CatalogReader {
-    /// Whose.
     pub backend: BackendName,
     /// Who sends it.
     pub node: NodeName,

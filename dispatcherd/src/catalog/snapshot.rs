@@ -22,9 +22,7 @@ pub enum SnapshotError {
     /// The copy can't be written.
     #[error("could not write {}: {error}", path.display())]
     Write {
-        /// What.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

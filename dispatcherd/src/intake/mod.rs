@@ -107,7 +107,6 @@ pub struct Intake {
     pub scope: Scope,
     /// How many may wait here.
     pub max_waiting: usize,
-    /// Where from.
     pub deliveries: Deliveries,
     /// Stops the deliveries.
     pub control: ConsumeControl,

@@ -17,7 +17,6 @@ use super::{AttemptDirectory, Journal, JournalError, write_atomically};
 pub struct PendingReport {
     /// Who must be told.
     pub frontend: FrontendName,
-    /// What.
     pub report: Report,
 }
 
@@ -30,7 +29,6 @@ pub struct Tombstone {
     pub attempt: AttemptId,
     /// How it ended; absent when relayd did not let this node start it.
     pub outcome: Option<Outcome>,
-    /// Why.
     pub reason: Option<Reason>,
     /// When this was written, by this node's clock. For people; the file's own time counts.
     pub at: Timestamp,

@@ -45,9 +45,7 @@ use crate::plan::TaskPlan;
 pub struct JournalError {
     /// Read, write, remove.
     pub what: &'static str,
-    /// What.
     pub path: PathBuf,
-    /// Why.
     #[source]
     pub error: io::Error,
 }

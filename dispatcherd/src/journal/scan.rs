@@ -16,9 +16,7 @@ use crate::launch::{Alive, alive};
 /// An attempt that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredAttempt {
-    /// Which.
     pub attempt: AttemptId,
-    /// Whose.
     pub frontend: FrontendName,
     /// How urgent it is; of no meaning once it is over.
     pub priority: u8,

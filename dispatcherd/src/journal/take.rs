@@ -14,7 +14,6 @@ use super::{AttemptDirectory, Journal, JournalError, Tombstone};
 /// An Operation as it was delivered.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// Whose.
     pub attempt: AttemptId,
     /// The message, envelope included.
     pub bytes: Bytes,

@@ -139,7 +139,6 @@ pub enum CommandError {
     Io {
         /// Read or write what.
         what: String,
-        /// Why.
         source: io::Error,
     },
 }

@@ -73,7 +73,6 @@ pub(super) enum TaskEvent {
     },
     /// A value for the frontend.
     Document {
-        /// Which.
         name: String,
         /// What it is about, if not the target: kind and id.
         entity: Option<Value>,
@@ -82,7 +81,6 @@ pub(super) enum TaskEvent {
     },
     /// A value that is too large for any record.
     LeftOut {
-        /// Which.
         name: String,
         /// How large it is.
         bytes: usize,

@@ -46,12 +46,7 @@ pub(super) struct PluginRun<'a> {
 enum PrepareError {
     /// What it reads, or where it speaks.
     #[error("can't make {path}")]
-    Make {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Make { path: PathBuf, source: io::Error },
     /// What it reads holds secrets.
     #[error(transparent)]
     Secret(#[from] UnsealError),

@@ -68,20 +68,10 @@ pub(super) enum SpawnError {
     Missing(String),
     /// The system refused.
     #[error("can't start {program:?}")]
-    Start {
-        /// Which.
-        program: String,
-        /// Why.
-        source: io::Error,
-    },
+    Start { program: String, source: io::Error },
     /// The process group could not be recorded.
     #[error("can't record the child in {path}")]
-    Record {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Record { path: PathBuf, source: io::Error },
 }
 
 /// A running process and all of its group.

@@ -56,12 +56,7 @@ const SIGNAL_IS_HERE: Duration = Duration::from_millis(100);
 enum BeginError {
     /// The lock file.
     #[error("can't lock {path}")]
-    Lock {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Lock { path: PathBuf, source: io::Error },
     /// Another runner.
     #[error("another runner has {path}")]
     Taken {
@@ -70,28 +65,13 @@ enum BeginError {
     },
     /// `operation.json` or `plan.json`.
     #[error("can't read {path}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// `operation.json` is not an Operation.
     #[error("{path} is not an Operation")]
-    Operation {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: DecodeError,
-    },
+    Operation { path: PathBuf, source: DecodeError },
     /// `plan.json` is not a plan.
     #[error("{path} is not a plan of this version: {reason}")]
-    Plan {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Plan { path: PathBuf, reason: String },
     /// The transcript.
     #[error(transparent)]
     Transcript(#[from] WriteError),

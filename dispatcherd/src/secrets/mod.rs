@@ -30,7 +30,6 @@ pub enum UnsealError {
     Identity {
         /// The file.
         path: PathBuf,
-        /// Why.
         reason: String,
     },
     /// The value was not sealed for this backend, or is damaged.
@@ -38,23 +37,13 @@ pub enum UnsealError {
         "the secret {variable} can't be opened ({reason}): seal it again for the recipient that \
          `dispatcherd catalog` shows"
     )]
-    Unopened {
-        /// Which.
-        variable: String,
-        /// Why.
-        reason: String,
-    },
+    Unopened { variable: String, reason: String },
     /// The value is so short that masking it would mask ordinary words.
     #[error("the secret {0} has fewer than {MIN_SECRET} bytes, which can't be masked: choose a longer one")]
     TooShort(String),
     /// The runtime directory.
     #[error("can't write {path}")]
-    Write {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl UnsealError {

@@ -18,7 +18,6 @@ use crate::journal::AttemptDirectory;
 /// What all shipments share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shipper {
-    /// Where to.
     pub frontends: Frontends,
     /// The window of each frontend.
     pub frontend_window: FrontendWindow,
@@ -49,9 +48,7 @@ pub enum ShipError {
     /// Its end can't be read.
     #[error("can't read the end of the transcript {}: {error}", path.display())]
     End {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         error: std::io::Error,
     },

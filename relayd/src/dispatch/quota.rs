@@ -29,7 +29,6 @@ pub struct NodeCapacity {
 pub struct Dispatched {
     /// The Operation's number.
     pub number: i64,
-    /// Which attempt.
     pub attempt: AttemptId,
     /// How urgent it is.
     pub priority: u8,

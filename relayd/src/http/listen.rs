@@ -26,18 +26,14 @@ pub enum ListenError {
     /// Not on that address.
     #[error("can't listen on {address} ([http] listen): {error}; does another program use it?")]
     Tcp {
-        /// Which.
         address: SocketAddr,
-        /// Why.
         #[source]
         error: io::Error,
     },
     /// Not on that socket.
     #[error("can't listen on {path} ([http] socket): {error}")]
     Unix {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         error: io::Error,
     },

@@ -21,25 +21,15 @@ pub enum LedgerEffect {
     Publish,
     /// Tell a node that it may start the current attempt, or go on with it.
     Grant {
-        /// Whom.
         node: NodeName,
         /// When it asked.
         asked_at: BootTime,
     },
     /// Tell a node that it may not start an attempt.
-    Refuse {
-        /// Whom.
-        node: NodeName,
-        /// Which attempt.
-        attempt: Attempt,
-        /// Why not.
-        reason: Reason,
-    },
+    Refuse { node: NodeName, attempt: Attempt, reason: Reason },
     /// Tell a node to stop an attempt.
     SendCancel {
-        /// Whom.
         node: NodeName,
-        /// Which attempt.
         attempt: Attempt,
         /// Who asked.
         by: Option<String>,
@@ -64,7 +54,6 @@ pub enum LedgerEffect {
 pub struct LedgerRow {
     /// The state from now on; the same as before where only the reason is new.
     pub state: State,
-    /// Why.
     pub reason: Option<Reason>,
     /// Who said so.
     pub source: String,

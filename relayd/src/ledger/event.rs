@@ -13,18 +13,11 @@ pub enum LedgerEvent {
     /// Every lock that it needs is held for it.
     LocksTaken,
     /// The broker has confirmed an attempt.
-    Published {
-        /// Which attempt.
-        attempt: Attempt,
-    },
+    Published { attempt: Attempt },
     /// An attempt was published a while ago, and no node has claimed it or says that it has it.
-    Unclaimed {
-        /// Which attempt.
-        attempt: Attempt,
-    },
+    Unclaimed { attempt: Attempt },
     /// A node asks whether it may start an attempt.
     Claimed {
-        /// Which attempt.
         attempt: Attempt,
         /// Who asks.
         node: NodeName,
@@ -35,55 +28,44 @@ pub enum LedgerEvent {
     },
     /// What an attempt is to carry out was planned before another Operation changed the target.
     PlanOvertaken {
-        /// Which attempt.
         attempt: Attempt,
         /// Which Operation has come between.
         other: OperationId,
     },
     /// The transcript begins: the runner is alive.
     Started {
-        /// Which attempt.
         attempt: Attempt,
         /// Whose runner.
         node: NodeName,
     },
     /// The transcript ends.
     Finished {
-        /// Which attempt.
         attempt: Attempt,
         /// Whose runner.
         node: NodeName,
         /// How it ended.
         outcome: Outcome,
-        /// Why.
         reason: Reason,
     },
     /// A node reports the end of an attempt whose transcript has none.
     Reported {
-        /// Which attempt.
         attempt: Attempt,
         /// Who says so.
         node: NodeName,
         /// How it ended.
         outcome: Outcome,
-        /// Why.
         reason: Reason,
     },
     /// The last lease of an attempt, and the margin after it, are over.
     LeaseOver {
-        /// Which attempt.
         attempt: Attempt,
         /// How many grants there had been when the time began.
         grants: u32,
     },
     /// The time before a further attempt is over.
-    BackoffOver {
-        /// Which attempt.
-        attempt: Attempt,
-    },
+    BackoffOver { attempt: Attempt },
     /// Somebody wants a further attempt.
     RetryRequested {
-        /// Who.
         by: Option<String>,
         /// Whether Tasks that are finished run again, too.
         from_start: bool,
@@ -94,20 +76,13 @@ pub enum LedgerEvent {
         after: Duration,
     },
     /// An operator says that an attempt is lost: nobody is going to hear of it again.
-    DeclaredLost {
-        /// Who.
-        by: Option<String>,
-    },
+    DeclaredLost { by: Option<String> },
     /// A heartbeat lists an attempt, waiting or running.
     Seen {
-        /// Which attempt.
         attempt: Attempt,
         /// On which node.
         node: NodeName,
     },
     /// Somebody calls the Operation off.
-    CancelRequested {
-        /// Who.
-        by: Option<String>,
-    },
+    CancelRequested { by: Option<String> },
 }

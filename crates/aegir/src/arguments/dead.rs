@@ -37,7 +37,6 @@ pub struct DeadFilter {
 /// `aegir dead ls`.
 #[derive(Debug, Args)]
 pub struct DeadLs {
-    /// Which.
     #[command(flatten)]
     pub filter: DeadFilter,
     /// How many
@@ -72,7 +71,6 @@ pub struct DeadChoice {
 /// `aegir dead drop`.
 #[derive(Debug, Args)]
 pub struct DeadDrop {
-    /// Which.
     #[command(flatten)]
     pub choice: DeadChoice,
     /// Do not ask

@@ -15,7 +15,6 @@ use crate::state::{Outcome, Reason};
 pub struct Claim {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Who asks. The answer goes to this node's control queue.
     pub node: NodeName,
@@ -29,11 +28,9 @@ pub struct Claim {
 pub struct Grant {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Whether the node may start it.
     pub granted: bool,
-    /// Why not.
     pub reason: Option<Reason>,
     /// Until when it may work, if the Operation has a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +43,6 @@ pub struct Grant {
 pub struct Lease {
     /// As in the claim.
     pub asked_at: BootTime,
-    /// How long.
     pub seconds: u64,
 }
 
@@ -73,7 +69,6 @@ pub struct BootTime {
 pub struct Chunk {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Who sends it; receipts go there.
     pub node: NodeName,
@@ -90,7 +85,6 @@ pub struct Chunk {
 pub struct Receipt {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Every byte before this offset is committed.
     pub offset: u64,
@@ -103,7 +97,6 @@ pub struct Receipt {
 pub struct Replay {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// From where.
     pub offset: u64,
@@ -114,7 +107,6 @@ pub struct Replay {
 pub struct Unknown {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Why, in a sentence for the node's operator.
     pub reason: Reason,
@@ -125,7 +117,6 @@ pub struct Unknown {
 pub struct Cancel {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Who asked.
     pub requested_by: Option<String>,
@@ -136,13 +127,11 @@ pub struct Cancel {
 pub struct Report {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Who says so.
     pub node: NodeName,
     /// `rejected`, `lost` or `canceled` (a journaled attempt that was called off before it started).
     pub outcome: Outcome,
-    /// Why.
     pub reason: Reason,
 }
 
@@ -174,7 +163,6 @@ pub struct Echoed {
 /// A node is alive, and what it has. The only message that may get lost: the next one says it all again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
-    /// Who.
     pub node: NodeName,
     /// Of which backend.
     pub backend: BackendName,
@@ -192,7 +180,6 @@ pub struct Heartbeat {
     pub spool_bytes: u64,
     /// Whether it takes new Operations.
     pub accepting: bool,
-    /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Reason>,
     /// The digest of its catalog, so that relayd can ask for what it does not have.
@@ -212,7 +199,6 @@ pub struct Heartbeat {
 pub struct Blocked {
     /// Which Operation.
     pub operation: OperationId,
-    /// Which attempt.
     pub attempt: Attempt,
     /// Since when, by the node's clock. For people; nothing is decided by it.
     pub since: Timestamp,

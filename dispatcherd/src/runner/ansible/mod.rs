@@ -86,23 +86,13 @@ pub(super) async fn run(work: &AttemptContext<'_>, task: &PlannedTask) -> TaskEn
 pub(super) enum PrepareError {
     /// A file.
     #[error("can't write {path}")]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
     /// A secret file.
     #[error(transparent)]
     Secret(#[from] crate::secrets::UnsealError),
     /// The socket.
     #[error("can't listen on {path}; choose a shorter runtime_directory if it is too long for a socket")]
-    Listen {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Listen { path: PathBuf, source: std::io::Error },
     /// The plug-in is not where the config says.
     #[error("there is no {path}: set ansible.plugins in dispatcherd's config to the folder that holds it")]
     NoPlugin {

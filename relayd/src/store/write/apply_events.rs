@@ -9,9 +9,7 @@ use crate::store::{StoreError, WriteCommand};
 /// Somebody wants something of an Operation: to call it off, to try it again, to give it up.
 #[derive(Debug)]
 pub struct ApplyAction {
-    /// Which.
     pub id: OperationId,
-    /// What.
     pub event: LedgerEvent,
 }
 

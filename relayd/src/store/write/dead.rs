@@ -14,7 +14,6 @@ use crate::store::{StoreError, WriteCommand, rows};
 pub struct NewDeadLetter {
     /// The stable code of why it could not be handled.
     pub code: String,
-    /// Why.
     pub reason: String,
     /// The queue that it came from.
     pub queue: String,
@@ -109,7 +108,6 @@ impl Batch {
 /// Removes a letter: it was replayed, or nobody wants it.
 #[derive(Debug)]
 pub struct DeleteDeadLetter {
-    /// Which.
     pub id: u64,
 }
 

@@ -9,7 +9,6 @@ use crate::store::{StoreError, WriteCommand};
 /// Nothing new may start on a backend.
 #[derive(Debug)]
 pub struct PauseBackend {
-    /// Which.
     pub backend: BackendName,
     /// Who asks, and why.
     pub request: PauseRequest,
@@ -37,7 +36,6 @@ impl WriteCommand for PauseBackend {
 /// A backend's pause is over.
 #[derive(Debug)]
 pub struct ResumeBackend {
-    /// Which.
     pub backend: BackendName,
 }
 

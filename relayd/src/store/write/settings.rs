@@ -6,7 +6,6 @@ use crate::store::{StoreError, WriteCommand};
 /// Keeps a value under a name.
 #[derive(Debug)]
 pub struct PutSetting {
-    /// Which.
     pub name: &'static str,
     /// The value.
     pub value: Vec<u8>,
