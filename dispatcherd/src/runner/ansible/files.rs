@@ -65,10 +65,9 @@ pub(super) fn inventory(
             "ansible_user": login.user.as_str(),
             "ansible_python_interpreter": settings.minion_python.to_string_lossy(),
             "ansible_ssh_args": options.join(" "),
+            // Said in any case: an operator's own inventory may say another one.
+            "ansible_ssh_private_key_file": login.identity_file.as_ref().map(|file| file.to_string_lossy()).unwrap_or_default(),
         });
-        if let (Some(file), Some(object)) = (&login.identity_file, variables.as_object_mut()) {
-            object.insert("ansible_ssh_private_key_file".to_owned(), json!(file.to_string_lossy()));
-        }
         if host.becomes_root {
             variables["ansible_become"] = json!(true);
         }
