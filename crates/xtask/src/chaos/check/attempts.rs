@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aegir_protocol::id::Attempt;
+use aegir_protocol::record::{Header, Record};
 use aegir_protocol::state::Outcome;
 
 use super::super::evidence::{OrderEvidence, Stored, What};
@@ -33,11 +35,12 @@ fn once_in_an_attempt(seen: &OrderEvidence, stored: &Stored, findings: &mut Find
     }
 }
 
-/// What succeeded has done everything.
+/// What succeeded has done everything, or an earlier attempt has, of which it says so.
 fn all_of_it(seen: &OrderEvidence, stored: &Stored, attempt: u32, findings: &mut Findings<'_>) {
     for task in seen.order.work.tasks() {
+        let done_in = done_in(stored, attempt, task).unwrap_or(attempt);
         for item in seen.order.work.items() {
-            let ended = marks_of(seen, attempt)
+            let ended = marks_of(seen, done_in)
                 .any(|mark| mark.what == What::End && mark.task == *task && mark.item == *item);
             if !ended {
                 let what = format!("attempt {attempt} succeeded, and {task} (item {item}) did not end");
@@ -45,4 +48,13 @@ fn all_of_it(seen: &OrderEvidence, stored: &Stored, attempt: u32, findings: &mut
             }
         }
     }
+}
+
+/// The earlier attempt that has finished a Task, as the transcript begins.
+pub(super) fn done_in(stored: &Stored, attempt: u32, task: &str) -> Option<u32> {
+    let transcript = &stored.attempts.iter().find(|copy| copy.attempt == attempt)?.raw;
+    let first = transcript.split(|byte| *byte == b'\n').next()?;
+    let Ok(Some(Record::Started(started))) = Header::read(first).ok()?.record() else { return None };
+    let title = started.tasks.iter().find(|title| title.name.as_str() == task)?;
+    title.done_in.map(Attempt::get)
 }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::evidence::{What, *};
 use super::super::order::{LoadKind, Order, Style};
 use super::super::printed;
-use super::check;
+use super::{attempts, check};
 use crate::random::Random;
 
 const ID: &str = "019aab34-0000-7000-8000-000000000001";
@@ -271,4 +271,24 @@ fn a_second_operation_for_the_same_key_is_found() {
         promised
     );
     assert_eq!(broken(|evidence| evidence.orders[0].stored.clear()), promised);
+}
+
+#[test]
+fn what_an_earlier_attempt_has_finished_is_looked_for_there() {
+    let mut evidence = well();
+    let started = json!({
+        "seq": 1, "at": "1970-01-01T00:00:10Z", "kind": "started",
+        "body": {
+            "operation": ID, "attempt": 1, "name": "chaos.chain", "node": "node1", "version": "0", "check": false,
+            "target": {"kind": "site", "id": "site1.test", "name": "site1.test"},
+            "tasks": [
+                {"role": "chaos", "name": "act", "title": "Act", "done_in": 1},
+                {"role": "chaos", "name": "minion", "title": "Act there"},
+            ],
+        },
+    });
+    evidence.orders[0].stored[0].attempts[0].raw = format!("{started}\n").into_bytes();
+    let stored = &evidence.orders[0].stored[0];
+    let done_in = |attempt, task| attempts::done_in(stored, attempt, task);
+    assert_eq!((done_in(1, "act"), done_in(1, "minion"), done_in(2, "act")), (Some(1), None, None));
 }
