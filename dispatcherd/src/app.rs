@@ -26,7 +26,6 @@ use crate::identity::{self, IdentityError};
 use crate::intake::{self, Intake, Scope};
 use crate::journal::{Journal, JournalError, RecoveredAttempt, RecoveredState};
 use crate::launch::Launcher;
-use crate::lease;
 use crate::node::Node;
 use crate::planner::PlanningContext;
 use crate::ship::{FrontendWindow, Shipper, Uploads};
@@ -256,7 +255,7 @@ async fn recover(node: &Arc<Node>, found: Vec<RecoveredAttempt>) {
                 node.happened(SlotEvent::Journaled(attempt, frontend, priority)).await;
             }
             RecoveredState::Started => {
-                let lease = node.journal.lease(attempt).map(lease::state);
+                let lease = node.journal.lease(attempt).map(slots::lease_state);
                 node.happened(SlotEvent::Adopted(attempt, frontend.clone(), lease)).await;
                 node.spawn("attempt", supervise::adopt(here, attempt, frontend));
             }

@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use aegir_attempt::plan::{PluginCommand, RunnerSettings};
+use aegir_attempt::vault;
 use aegir_protocol::name::{BackendName, FrontendName, NodeName, RunnerName, UserName};
 use aegir_service::config::ConfigError;
 use aegir_service::directory::from_environment;
 use serde::Deserialize;
-
-use crate::plan::RunnerSettings;
-use crate::vault;
 
 /// `dispatcherd.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,6 +134,19 @@ impl RunnerConfig {
 
     fn default_open_files() -> u64 {
         1024
+    }
+}
+
+impl From<&RunnerConfig> for PluginCommand {
+    fn from(runner: &RunnerConfig) -> Self {
+        let RunnerConfig { command, open_files, memory_bytes, processor_seconds, grace_seconds } = runner;
+        Self {
+            command: command.clone(),
+            open_files: *open_files,
+            memory_bytes: *memory_bytes,
+            processor_seconds: *processor_seconds,
+            grace_seconds: *grace_seconds,
+        }
     }
 }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use aegir_amqp::{Deliveries, Delivery};
 use aegir_protocol::message::{Echo, Echoed, ToNode, decode_to_node};
 
-use crate::lease;
 use crate::node::Node;
-use crate::slots::SlotEvent;
+use crate::slots::{self, SlotEvent};
 
 /// How many control messages may be under way. They are small and quickly passed on.
 pub const PREFETCH: u16 = 256;
@@ -66,7 +65,7 @@ async fn pass_on(node: &Arc<Node>, message: ToNode) {
                 operation_id = %grant.operation, attempt = grant.attempt.get(), granted = grant.granted,
                 "claim answered"
             );
-            let lease_state = grant.lease.map(lease::state);
+            let lease_state = grant.lease.map(slots::lease_state);
             node.happened(SlotEvent::Answered(grant, lease_state)).await;
         }
         ToNode::Cancel(cancel) => {

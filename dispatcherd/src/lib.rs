@@ -7,13 +7,15 @@
 //! | [`intake`] | from the broker into the journal |
 //! | [`journal`] | all attempts, as directories |
 //! | [`slots`] | who may start, and who is next: claims and grants |
-//! | [`planner`], [`plan`] | from an Operation to its Tasks, or to a reason |
-//! | [`vault`] | passwords of Ansible Vault |
-//! | [`supervise`], [`launch`] | an attempt from grant to tombstone; the runner's process |
-//! | [`ship`] | bringing transcripts to relayd |
+//! | [`planner`] | from an Operation to its Tasks, or to a reason |
+//! | [`supervise`], [`launch`], [`leftovers`] | an attempt from grant to tombstone; the runner's process; what a dead runner has left |
+//! | [`ship`], [`spool`] | bringing transcripts to relayd; what has not arrived there yet |
 //! | [`control`], [`heartbeat`], [`frontends`] | what comes from relayd, and what goes there |
-//! | [`runner`], [`minions`], [`secrets`] | what carries an attempt out, in a process of its own |
+//! | [`operator`], [`drain`], [`minion_command`] | the operator's commands |
 //! | [`app`], [`node`] | all of it wired together |
+//!
+//! What carries an attempt out is a process of its own, `dispatcherd runner DIR`, and a crate of its own,
+//! `crates/runner`. The two speak by files in the attempt's directory (`crates/attempt`).
 
 pub mod app;
 pub mod catalog;
@@ -26,16 +28,12 @@ pub mod identity;
 pub mod intake;
 pub mod journal;
 pub mod launch;
-pub mod lease;
-pub mod minions;
+pub mod leftovers;
+pub mod minion_command;
 pub mod node;
 pub mod operator;
-pub mod plan;
 pub mod planner;
-pub mod runner;
-pub mod secrets;
 pub mod ship;
 pub mod slots;
 pub mod spool;
 pub mod supervise;
-pub mod vault;

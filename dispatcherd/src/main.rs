@@ -12,7 +12,7 @@ use dispatcherd::app;
 use dispatcherd::config::Config;
 use dispatcherd::drain::{self, command::DrainArguments};
 use dispatcherd::identity;
-use dispatcherd::minions::command::{self, MinionCommand, MinionSettings};
+use dispatcherd::minion_command::{self as command, MinionCommand, MinionSettings};
 use dispatcherd::operator::OperatorError;
 use dispatcherd::spool::{self, command::SpoolCommand};
 
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     // The runner comes first: it needs neither TLS nor more than one thread, and is started often.
     if let Command::Runner { directory } = command {
-        return dispatcherd::runner::main(directory);
+        return aegir_runner::main(directory);
     }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("dispatcherd: the TLS provider was set up twice");
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
             operate(&config, |state, output| spool::command::run(command, state, output))
         }
         Command::Minion { config, command } => return minion(&config, command),
-        Command::Runner { directory } => return dispatcherd::runner::main(directory),
+        Command::Runner { directory } => return aegir_runner::main(directory),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

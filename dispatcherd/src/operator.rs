@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aegir_attempt::lock::{Alive, locked};
 use aegir_service::exit::Exit;
 
 use crate::journal::JournalError;
-use crate::launch::{Alive, locked};
 
 /// How long a daemon that runs may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);

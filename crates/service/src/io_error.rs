@@ -2,6 +2,8 @@
 
 use std::io;
 
+use aegir_protocol::code::Code;
+
 /// Whether there is no room left: on the disk, or in the user's share of it.
 #[must_use]
 pub fn is_disk_full(error: &io::Error) -> bool {
@@ -16,4 +18,10 @@ pub fn is_transient(error: &io::Error) -> bool {
         [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| errno.raw_os_error() == code)
     });
     is_disk_full(error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem || too_many_open
+}
+
+/// The code of what could not be begun because of this error. With [`Code::DiskFull`] it is begun when there is room.
+#[must_use]
+pub fn code(error: &io::Error) -> Code {
+    if is_transient(error) { Code::DiskFull } else { Code::RunnerFailed }
 }

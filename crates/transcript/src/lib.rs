@@ -7,6 +7,7 @@
 
 mod digest;
 mod follower;
+mod last_record;
 mod shorten;
 mod verifier;
 mod verify;
@@ -14,6 +15,7 @@ mod watcher;
 mod writer;
 
 pub use follower::{FollowError, Follower, Piece};
+pub use last_record::finished;
 pub use verifier::{Verifier, VerifyError};
 pub use verify::{VerifyReport, verify};
 pub use watcher::{FileChanges, FileWatcher, WatchError};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegir_attempt::plan::content_within;
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::limits::MAX_MESSAGE;
 use aegir_protocol::message::encode;
@@ -12,7 +13,6 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::snapshot::{self, ContentPart, SnapshotError};
-use crate::plan::content_within;
 
 /// Whose catalog it is, and where the roles are.
 #[derive(Clone, Debug)]

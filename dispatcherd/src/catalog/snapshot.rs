@@ -8,10 +8,9 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use aegir_attempt::plan::PLUGINS;
 use aegir_role::files::{self, FileKind, FilesError};
 use aegir_service::io_error::is_transient;
-
-use crate::plan::PLUGINS;
 
 /// Why a role could not be copied.
 #[derive(Debug, thiserror::Error)]

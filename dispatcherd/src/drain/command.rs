@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::id::AttemptId;
 use clap::Args;
 
 use super::{answer, read, wanted, wish};
 use crate::journal::Journal;
-use crate::launch::{Alive, alive};
 use crate::operator::{OperatorError, answered, daemon};
 
 /// How often `--wait` looks.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 
+use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{Cancel, Report, Unknown};
 use aegir_protocol::name::FrontendName;
@@ -10,7 +11,7 @@ use aegir_protocol::state::{Outcome, Reason};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptDirectory, Journal, JournalError, write_atomically};
+use super::{Journal, JournalError, write_atomically};
 
 /// `report.json`: the end that relayd must still be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

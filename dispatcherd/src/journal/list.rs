@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::lock::{Alive, alive, locked};
 use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message::Unknown;
+use aegir_transcript::finished;
 
 use super::scan::numbered;
-use super::{AttemptDirectory, Journal, JournalError, PendingReport};
-use crate::launch::{Alive, alive, locked};
-use crate::ship::finished;
+use super::{Journal, JournalError, PendingReport};
 
 /// Where an attempt stands that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]

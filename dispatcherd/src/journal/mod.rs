@@ -14,14 +14,12 @@
 //! A file is complete when it is there: all but `operation.json` and `transcript` appear by a rename, an
 //! `operation.json` that is torn was never acknowledged, and a transcript's torn last line is not read.
 
-mod directory;
 mod ended;
 mod list;
 mod prune;
 mod scan;
 mod take;
 
-pub use directory::AttemptDirectory;
 pub use ended::{PendingReport, Tombstone};
 pub use list::SpoolState;
 pub use prune::Pruned;
@@ -33,11 +31,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::plan::TaskPlan;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-
-use crate::plan::TaskPlan;
 
 /// Why the journal could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::plan::TaskPlan;
 use aegir_protocol::state::Outcome;
 
 use super::scan::numbered;
-use super::{AttemptDirectory, Journal, JournalError, Tombstone};
-use crate::plan::TaskPlan;
+use super::{Journal, JournalError, Tombstone};
 
 /// How long an ended attempt is known, so that a message that comes again does not run again.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);

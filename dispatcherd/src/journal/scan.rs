@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::operation::Operation;
 
-use super::{AttemptDirectory, Journal, JournalError, PendingReport};
-use crate::launch::{Alive, alive};
+use super::{Journal, JournalError, PendingReport};
 
 /// An attempt that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message;
 use aegir_protocol::operation::Operation;
 use bytes::Bytes;
 
-use super::{AttemptDirectory, Journal, JournalError, Tombstone};
+use super::{Journal, JournalError, Tombstone};
 
 /// An Operation as it was delivered.
 #[derive(Clone, Debug)]

@@ -31,7 +31,7 @@ fn arrival() -> Arrival {
 }
 
 fn lease(seconds: u64) -> Lease {
-    Lease { asked_at: crate::lease::boot_time(), seconds }
+    Lease { asked_at: aegir_attempt::lease::boot_time(), seconds }
 }
 
 fn standings(journal: &Journal) -> Vec<(AttemptId, RecoveredState)> {

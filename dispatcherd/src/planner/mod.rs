@@ -7,6 +7,7 @@ mod playbook;
 
 use std::collections::BTreeMap;
 
+use aegir_attempt::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
 use aegir_protocol::catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{RunsOn, TaskManifest};
@@ -15,7 +16,6 @@ use aegir_protocol::operation::{DoneTask, Host, Operation};
 use aegir_protocol::state::Reason;
 
 use crate::config::RunnerConfig;
-use crate::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
 
 /// What of this node a plan depends on, beside the catalog.
 #[derive(Clone, Debug)]

@@ -8,14 +8,12 @@
 //! Each attempt has a [`AttemptWindow`]; all attempts of a frontend share another one, in which they take turns.
 
 mod frontend_window;
-mod last_record;
 mod shipper;
 mod uploader;
 mod uploads;
 mod window;
 
 pub use frontend_window::FrontendWindow;
-pub use last_record::finished;
 pub use shipper::{ShipError, Shipped, Shipper};
 pub use uploads::{Upload, UploadFeedback, Uploads};
 pub use window::AttemptWindow;

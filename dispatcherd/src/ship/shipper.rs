@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Unknown;
 use aegir_protocol::name::FrontendName;
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use super::uploader::Uploader;
 use super::{FrontendWindow, Upload};
 use crate::frontends::Frontends;
-use crate::journal::AttemptDirectory;
 
 /// What all shipments share. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aegir_amqp::{PublishError, Status};
+use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::{ATTEMPT_WINDOW, MAX_RECORD};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::record::Finished;
-use aegir_transcript::{FollowError, Follower, Piece};
+use aegir_transcript::{FollowError, Follower, Piece, finished};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -19,8 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::shipper::{ShipError, Shipped, Shipper};
-use super::{AttemptWindow, Upload, finished};
-use crate::journal::AttemptDirectory;
+use super::{AttemptWindow, Upload};
 
 /// A good size for a chunk under load, and room for any record.
 const CHUNK: usize = MAX_RECORD;

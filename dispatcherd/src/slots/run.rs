@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aegir_attempt::lease::boot_time;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Claim;
 use aegir_protocol::name::FrontendName;
@@ -12,7 +13,6 @@ use tokio::time::{Duration, timeout};
 
 use super::state::CLAIM_AGAIN;
 use super::{Occupancy, SlotEffect, SlotEvent, Slots};
-use crate::lease::boot_time;
 use crate::node::Node;
 use crate::supervise;
 

@@ -19,19 +19,10 @@ use aegir_protocol::message::{Cancel, Grant, Lease};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::{Outcome, Reason};
 
+use super::lease_state::LeaseState;
+
 /// A claim that nobody answered for this long is sent again.
 pub(super) const CLAIM_AGAIN: Duration = Duration::from_secs(10);
-
-/// What of a lease matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseState {
-    /// The lease.
-    pub lease: Lease,
-    /// Whether it was over when it came.
-    pub over: bool,
-    /// How long after a claim the next one is due.
-    pub renew_after: Duration,
-}
 
 /// What happened.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use aegir_protocol::message::{BootTime, Cancel, Grant, Lease};
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::Outcome;
 
+use super::lease_state::LeaseState;
 use super::state::*;
 
 struct Bench {

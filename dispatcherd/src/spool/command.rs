@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::id::AttemptId;
 use aegir_service::terminal::one_line;
 use clap::Subcommand;
 
-use crate::journal::{AttemptDirectory, Journal, SpoolState};
-use crate::launch::{Alive, alive};
+use crate::journal::{Journal, SpoolState};
 use crate::operator::{OperatorError, answered, daemon};
 
 /// What is asked for.

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::lock::{Alive, locked};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Blocked;
@@ -16,8 +18,6 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Level;
-use crate::journal::AttemptDirectory;
-use crate::launch::{Alive, locked};
 use crate::node::Node;
 use crate::slots::Occupancy;
 

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegir_attempt::lock;
+use aegir_attempt::plan::TaskPlan;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
@@ -15,7 +17,6 @@ use crate::catalog::snapshot::{SnapshotError, keep_plugins};
 use crate::journal::JournalError;
 use crate::launch;
 use crate::node::Node;
-use crate::plan::TaskPlan;
 use crate::planner;
 
 /// How often a start is tried that fails for the machine's reasons, and how long between.
@@ -94,7 +95,7 @@ async fn once(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Res
     let directory = node.journal.directory(attempt);
     // A transcript means that a runner was started; so does a lock that is held, by one that has only begun.
     let started = directory.transcript().exists()
-        || launch::alive(&directory).map_err(StartError::Spawn)? == launch::Alive::Yes;
+        || lock::alive(&directory).map_err(StartError::Spawn)? == lock::Alive::Yes;
     if started {
         return Ok(StartResult::StartedBefore);
     }

@@ -10,6 +10,7 @@ use aegir_protocol::message::Lease;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::state::Outcome;
 use aegir_service::io_error::is_transient;
+use aegir_transcript::finished;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,9 @@ use super::end::{end, forget, report, retry_write};
 use super::prepare::{StartResult, prepare};
 use crate::journal::Tombstone;
 use crate::launch;
+use crate::leftovers::{Leftovers, end_leftovers};
 use crate::node::Node;
-use crate::runner::{Leftovers, end_leftovers};
-use crate::ship::{ShipError, Shipped, Upload, finished};
+use crate::ship::{ShipError, Shipped, Upload};
 use crate::slots::SlotEvent;
 
 /// How long after an error a transcript is looked at again, and how often when no runner writes any more.
@@ -167,7 +168,7 @@ async fn watch_runner(node: &Arc<Node>, attempt: AttemptId, child: Option<Child>
         status = launch::ended(&mut child).await;
     }
     // Another one may have it: this process was restarted between starting it and noticing it.
-    launch::gone(&directory).await;
+    aegir_attempt::lock::gone(&directory).await;
     let transcript = directory.transcript();
     let has_finished = async || loop {
         let transcript = transcript.clone();

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::Grant;
 use aegir_protocol::operation::Operation;
 use aegir_protocol::state::Outcome;
 use aegir_testkit::SmallDisk;
-use dispatcherd::launch::{Alive, alive};
 use serde_json::json;
 
 use crate::relayd::State;

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::code::Code;
 use aegir_protocol::operation::{Host, HostKey, Operation};
 use aegir_protocol::state::{Outcome, Reason};
 use aegir_testkit::TestMinion;
-use dispatcherd::launch::{Alive, alive};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 

@@ -63,7 +63,7 @@ async fn a_dispatcherd_that_dies_lets_go_of_what_it_held_up() {
     world.relayd.until("a heartbeat that says so", held).await;
     world.kill().await;
     let transcript = world.attempt_directory(attempt).transcript();
-    let finished = || dispatcherd::ship::finished(&transcript).unwrap();
+    let finished = || aegir_transcript::finished(&transcript).unwrap();
     assert_eq!(world.wait("the runner's end", finished).await.0.outcome, Outcome::Succeeded);
 }
 
@@ -116,7 +116,7 @@ async fn what_lies_in_the_spool_is_listed_exported_and_let_go_of() {
     world.open_gate();
     let directory = world.attempt_directory(running.attempt_id());
     let gone =
-        || (dispatcherd::launch::alive(&directory).unwrap() == dispatcherd::launch::Alive::No).then_some(());
+        || (aegir_attempt::lock::alive(&directory).unwrap() == aegir_attempt::lock::Alive::No).then_some(());
     world.wait("the runner's end", gone).await;
     let (code, said) = world.command(&["spool", "forget", &running.id.to_string(), "--yes"]);
     assert_eq!(code, Some(0), "{said}");

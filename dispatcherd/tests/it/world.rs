@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::operation::Operation;
 use aegir_testkit::{Broker, Process, SmallDisk, TestMinion};
-use dispatcherd::journal::{AttemptDirectory, Tombstone};
+use dispatcherd::journal::Tombstone;
 use serde_json::{Value, json};
 
 use crate::relayd::{DEADLINE, Relayd};

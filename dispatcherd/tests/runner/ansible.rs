@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::record::{Record, Remains, StepStatus, Stream};
 use aegir_testkit::TestMinion;
-use dispatcherd::plan::TaskAction;
 use serde_json::json;
 
 use crate::case::{Case, runs, unique_seconds};

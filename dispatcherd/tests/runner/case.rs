@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aegir_attempt::AttemptDirectory;
+use aegir_attempt::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::manifest::{Argument, RunsOn};
@@ -13,8 +15,7 @@ use aegir_protocol::message::{Cancel, Lease, encode};
 use aegir_protocol::operation::{DoneTask, Host, HostKey, Operation, Target};
 use aegir_protocol::record::{ChildExit, Document, Finished, Header, Record, Step, Stream, TaskFinished};
 use aegir_testkit::TestMinion;
-use dispatcherd::journal::{AttemptDirectory, Journal};
-use dispatcherd::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
+use dispatcherd::journal::Journal;
 use serde_json::Value;
 
 /// How long an attempt of these tests may take.
@@ -247,7 +248,7 @@ impl Case {
 
     /// The same once more, as dispatcherd renews it.
     pub(crate) fn renew(&self, seconds: u64) {
-        let lease = Lease { asked_at: dispatcherd::lease::boot_time(), seconds };
+        let lease = Lease { asked_at: aegir_attempt::lease::boot_time(), seconds };
         let directory = self.directory();
         std::fs::create_dir_all(directory.path()).unwrap();
         let beside = directory.path().join("lease.json.new");

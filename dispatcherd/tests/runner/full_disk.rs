@@ -2,11 +2,11 @@
 
 use std::fs::File;
 
+use aegir_attempt::lock::{Alive, alive, locked};
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, StepStatus, Stream};
 use aegir_testkit::{SmallDisk, TestMinion};
-use dispatcherd::launch::{Alive, alive, locked};
-use dispatcherd::plan::TaskAction;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::case::{Case, Running, runs, unique_seconds};

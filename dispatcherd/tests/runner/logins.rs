@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::TestMinion;
 use aegir_testkit::minion::MinionBuilder;
-use dispatcherd::plan::TaskAction;
-use dispatcherd::runner::end_leftovers;
+use dispatcherd::leftovers::end_leftovers;
 
 use crate::case::{Case, Running, runs, unique_seconds};
 

@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::operation::HostKey;
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::TestMinion;
-use dispatcherd::plan::TaskAction;
-use dispatcherd::runner::end_leftovers;
+use dispatcherd::leftovers::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::Outcome;
-use dispatcherd::plan::TaskAction;
 
 use crate::ansible::one;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aegir_attempt::plan::{PluginCommand, TaskAction};
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
-use dispatcherd::plan::{PluginCommand, TaskAction};
 use serde_json::{Value, json};
 
 use crate::case::{Case, runs, unique_seconds};

@@ -1,7 +1,7 @@
 //! What playbooks say of themselves, and how their Tasks end for it: the real ansible-playbook, over a real sshd.
 
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::record::StepStatus;
-use dispatcherd::plan::TaskAction;
 use serde_json::{Value, json};
 
 use crate::ansible::one;

@@ -5,11 +5,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use aegir_attempt::lock::locked;
+use aegir_attempt::plan::TaskAction;
 use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Record, Remains, Stream};
-use dispatcherd::launch::locked;
-use dispatcherd::plan::TaskAction;
-use dispatcherd::runner::end_leftovers;
+use dispatcherd::leftovers::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -149,10 +149,13 @@ fn an_attempt_stops_itself_when_its_lease_is_over_and_not_while_it_is_renewed() 
     let case = Case::new().script(&script).script("echo never").lease(3);
     let mut running = case.start();
     running.until_printed("go");
-    let asked = dispatcherd::lease::boot_time().milliseconds;
+    let asked = aegir_attempt::lease::boot_time().milliseconds;
     running.case.renew(5);
     let ended = running.wait().expect("lost", "lease_expired");
-    assert!(dispatcherd::lease::boot_time().milliseconds >= asked + 5000, "it did not wait for the renewal");
+    assert!(
+        aegir_attempt::lease::boot_time().milliseconds >= asked + 5000,
+        "it did not wait for the renewal"
+    );
     assert_eq!(ended.text(Stream::Stdout), "go\n");
     assert!(!runs(&sleep), "the child goes on");
 }

@@ -1,0 +1,24 @@
+//! Minions: reaching them over SSH, knowing their host keys, and ending what runs there.
+//!
+//! Nothing else here uses SSH. Nobody owns a connection: whoever needs a minion first starts a master with
+//! ControlPersist at a path that follows from (host, port, user, key, known hosts), everyone else attaches
+//! to it, and it ends by itself a minute after the last one has gone. Whoever finds no room there, or the connection dead,
+//! makes one of their own.
+
+mod connection;
+mod error;
+mod keyscan;
+pub mod known_hosts;
+mod login;
+mod marker;
+mod program;
+mod shell;
+mod stream;
+
+pub use connection::Minion;
+pub use error::MinionError;
+pub use keyscan::{OfferedKey, offered_keys};
+pub use login::{KnownHosts, Login};
+pub use marker::{MARKER, STEP, Signal};
+pub use program::{RemoteProgram, RemoteStart, SecretFiles};
+pub use stream::RemoteStream;
