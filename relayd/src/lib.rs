@@ -6,6 +6,7 @@
 //! | [`submit`] | taking requests, by HTTP and AMQP |
 //! | [`ledger`], [`locks`] | the decisions: pure functions |
 //! | [`ingest`] | what comes from nodes |
+//! | [`nodes`] | which nodes are alive |
 //! | [`store`] | the database, and the one task that writes it |
 //! | [`dispatch`] | what goes to nodes |
 //! | [`dead`] | messages that nobody could handle |
@@ -26,6 +27,7 @@ pub mod http;
 pub mod ingest;
 pub mod ledger;
 pub mod locks;
+pub mod nodes;
 pub mod relay;
 pub mod secrets;
 pub mod sign_in;

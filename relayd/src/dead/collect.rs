@@ -8,7 +8,7 @@ use aegir_protocol::dead_letter::DeadLettersKept;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::LetterLimit;
+use super::limit::LetterLimit;
 use super::sort::sort;
 use crate::store::write::{InsertDeadLetters, NewDeadLetter};
 use crate::store::{Store, StoreError};

@@ -18,25 +18,22 @@ impl LetterLimit {
         let reached = |tenths: u64| {
             kept.count >= MAX_DEAD_LETTERS / 10 * tenths || kept.bytes >= MAX_DEAD_LETTER_BYTES / 10 * tenths
         };
-        Self { closed: if self.closed { reached(9) } else { is_full(kept.count, kept.bytes) } }
+        Self { closed: if self.closed { reached(9) } else { kept.full } }
     }
-}
-
-/// Whether this is as much as is kept.
-#[must_use]
-pub fn is_full(count: u64, bytes: u64) -> bool {
-    count >= MAX_DEAD_LETTERS || bytes >= MAX_DEAD_LETTER_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::is_full;
 
     #[test]
     fn it_closes_at_either_limit_and_opens_below_nine_tenths_of_both() {
         let (most, bytes) = (MAX_DEAD_LETTERS, MAX_DEAD_LETTER_BYTES);
         let after = |closed, count, bytes| {
-            LetterLimit { closed }.after(&DeadLettersKept { count, bytes, full: false }).closed
+            LetterLimit { closed }
+                .after(&DeadLettersKept { count, bytes, full: is_full(count, bytes) })
+                .closed
         };
         assert!(!after(false, most - 1, bytes - 1));
         assert!(after(false, most, 0));

@@ -12,4 +12,4 @@ mod limit;
 mod sort;
 
 pub use collect::{Collector, PREFETCH};
-pub use limit::{LetterLimit, is_full};
+pub use limit::LetterLimit;

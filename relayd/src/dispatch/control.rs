@@ -14,12 +14,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Addressed;
-
 /// How many messages wait while the broker is slow or away. A few bytes each.
 const QUEUE: usize = 4096;
 /// How many are under way.
 const IN_FLIGHT: usize = 512;
+
+/// A message for a node, on its way there.
+type Addressed = (NodeName, ToNode);
 
 /// Tells nodes things. Cheap to clone.
 #[derive(Clone)]

@@ -9,7 +9,6 @@ mod republish;
 use std::sync::Arc;
 
 use aegir_protocol::message::ToNode;
-use aegir_protocol::name::NodeName;
 use tokio::sync::Notify;
 
 pub use control::{Control, ControlQueue};
@@ -56,6 +55,3 @@ impl AfterCommit for Dispatch {
         self.changes.notify(&effects.changed);
     }
 }
-
-/// A message for a node, on its way there.
-type Addressed = (NodeName, ToNode);

@@ -21,11 +21,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::quota::{self, Dispatched};
-use crate::ingest::nodes::Nodes;
+use super::quota;
 use crate::ledger::LedgerEvent;
+use crate::nodes::Nodes;
 use crate::store::write::ApplyEvents;
-use crate::store::{Store, StoreError};
+use crate::store::{Dispatched, Store, StoreError};
 
 /// After a failure, how long until it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -6,33 +6,15 @@ use std::collections::HashSet;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::MAX_PRIORITY;
 
+use crate::nodes::NodeCapacity;
+use crate::store::Dispatched;
+
 /// How many may wait on the broker and on a node for each of the node's slots: one that starts when the slot is free, and
 /// one that is there when the next is asked for.
 const FOR_EACH_SLOT: usize = 2;
 /// How many slots a backend counts as having of which no node is heard: what a dispatcherd has when its config says
 /// nothing. So a relayd that has just started need not wait for a heartbeat.
 const ASSUMED_SLOTS: usize = 4;
-
-/// A node that is alive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeCapacity {
-    /// How many attempts it runs at most.
-    pub slots: usize,
-    /// Whether it takes anything new.
-    pub accepting: bool,
-    /// What it says that it has and has not started.
-    pub waiting: Vec<AttemptId>,
-}
-
-/// An attempt that was handed out and that no node has claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dispatched {
-    /// The Operation's number.
-    pub number: i64,
-    pub attempt: AttemptId,
-    /// How urgent it is.
-    pub priority: u8,
-}
 
 /// How many slots the backend's nodes have for what is new.
 #[must_use]

@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::quota;
-use crate::ingest::nodes::Nodes;
 use crate::ledger::LedgerEvent;
+use crate::nodes::Nodes;
 use crate::store::write::ApplyEvents;
 use crate::store::{Store, StoreError};
 
@@ -104,7 +104,7 @@ mod tests {
     use aegir_protocol::message::Heartbeat;
 
     use super::*;
-    use crate::ingest::nodes::tests::heartbeat;
+    use crate::nodes::heard::tests::heartbeat;
 
     #[tokio::test]
     async fn what_a_node_has_left_is_kept_while_the_store_can_not_be_written() {

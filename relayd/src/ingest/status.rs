@@ -9,10 +9,10 @@ use aegir_protocol::name::NodeName;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::nodes::Nodes;
 use crate::catalogs::Catalogs;
 use crate::dispatch::{Control, republish};
 use crate::ledger::LedgerEvent;
+use crate::nodes::Nodes;
 use crate::store::write::ApplyEvents;
 use crate::store::{Store, StoreError};
 
@@ -125,7 +125,7 @@ mod tests {
     use aegir_protocol::id::{Attempt, OperationId};
 
     use super::*;
-    use crate::ingest::nodes::tests::heartbeat;
+    use crate::nodes::heard::tests::heartbeat;
 
     #[tokio::test]
     async fn a_store_that_stalls_makes_no_node_silent() {

@@ -9,7 +9,7 @@ use aegir_protocol::message::{ToFrontend, decode_to_frontend};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::echoes::PendingEchoes;
+use crate::nodes::PendingEchoes;
 use crate::store::write::{Ingest, Settlement};
 use crate::store::{Store, StoreError};
 

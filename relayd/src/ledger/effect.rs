@@ -7,7 +7,7 @@ use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
 use aegir_protocol::state::{Reason, State};
 
-use super::machine::OperationStatus;
+use super::status::OperationStatus;
 
 /// Who a ledger row names when relayd itself moved an Operation.
 pub const RELAYD: &str = "relayd";

@@ -4,104 +4,17 @@
 //! back to `waiting`. Messages about an attempt can be late, repeated, lost or crossed, so each event is met in
 //! every state, and what comes too late changes nothing.
 
-use std::time::Duration;
-
 use aegir_protocol::code::Code;
 use aegir_protocol::id::Attempt;
-use aegir_protocol::message::BootTime;
 use aegir_protocol::name::NodeName;
-use aegir_protocol::state::{Outcome, Reason, State};
+use aegir_protocol::state::{Outcome, State};
 
+use super::claim::claim;
 use super::effect::{FRONTEND, LedgerEffect, LedgerRow, RELAYD, Refusal, Transition};
-use super::ends::{canceled, declare_lost, end, lease_over, next_attempt, retry_requested};
+use super::ends::{canceled, declare_lost, end, lease_over};
 use super::event::LedgerEvent;
-
-/// Where an Operation stands: all that decisions depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationStatus {
-    /// The current attempt.
-    pub attempt: Attempt,
-    /// Its state.
-    pub state: State,
-    /// Who holds the grant for the current attempt.
-    pub node: Option<NodeName>,
-    /// Whether the broker has confirmed the current attempt.
-    pub published: bool,
-    /// Set once somebody has called off what a node holds.
-    pub cancel: Option<CancelRequested>,
-    /// How often the current attempt was granted: tells the end of its last lease from that of an earlier one.
-    pub grants: u32,
-    /// Set while it waits for its time, and not yet for its locks.
-    pub backoff: Option<Duration>,
-    /// What its manifest says about trying again. Never changes.
-    pub retry_policy: RetryPolicy,
-}
-
-/// What an Operation's manifest says about trying again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// How long an attempt may go on without word from relayd. Only what can be tried again without harm has one.
-    pub lease: Option<Duration>,
-    /// How often it is tried at most when attempts fail, and how long after the first failure.
-    pub retries: Option<(u32, Duration)>,
-}
-
-/// That somebody called an Operation off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CancelRequested {
-    /// Who, if they said so.
-    pub by: Option<String>,
-}
-
-impl OperationStatus {
-    /// Where a new Operation stands, before its locks were looked at.
-    #[must_use]
-    pub fn new(retry_policy: RetryPolicy) -> Self {
-        Self {
-            attempt: Attempt::FIRST,
-            state: State::Waiting,
-            node: None,
-            published: false,
-            cancel: None,
-            grants: 0,
-            backoff: None,
-            retry_policy,
-        }
-    }
-
-    /// What is going to happen if nothing else happens before, and how long after it was last granted or began to
-    /// wait.
-    #[must_use]
-    pub fn deadline(&self) -> Option<(Duration, LedgerEvent)> {
-        let attempt = self.attempt;
-        match (phase(self.state), self.backoff, self.retry_policy.lease) {
-            (Phase::Open, Some(after), _) => Some((after, LedgerEvent::BackoffOver { attempt })),
-            (Phase::Held, _, Some(lease)) => {
-                Some((lease, LedgerEvent::LeaseOver { attempt, grants: self.grants }))
-            }
-            (Phase::Open | Phase::Held | Phase::Ended, _, _) => None,
-        }
-    }
-}
-
-/// Whether a state is before, at or after a node's work.
-#[derive(PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Nobody has it.
-    Open,
-    /// A node has it.
-    Held,
-    /// It is over.
-    Ended,
-}
-
-pub(super) fn phase(state: State) -> Phase {
-    match state {
-        State::Waiting | State::Queued => Phase::Open,
-        State::Claimed | State::Running => Phase::Held,
-        State::Succeeded | State::Failed | State::Canceled | State::Rejected | State::Lost => Phase::Ended,
-    }
-}
+use super::retry::{retry_due, retry_requested};
+use super::status::{CancelRequested, OperationStatus, Phase, phase};
 
 /// Where an Operation stands after an event, and what has to be done about it.
 ///
@@ -169,13 +82,7 @@ pub fn step(status: &OperationStatus, event: &LedgerEvent) -> Result<Transition,
         }
         LedgerEvent::RetryRequested { by, from_start } => retry_requested(status, by.as_deref(), *from_start),
         LedgerEvent::RetryDue { after } if phase(status.state) == Phase::Ended => {
-            let (attempt, next) = (status.attempt, status.attempt.next());
-            let when = match after.as_secs() {
-                0 => "follows".to_owned(),
-                seconds => format!("begins in {seconds} s at the earliest"),
-            };
-            let message = format!("attempt {attempt} ended as {}; attempt {next} {when}", status.state);
-            Ok(next_attempt(status, Code::TriedAgain.because(message), RELAYD, Some(*after)))
+            Ok(retry_due(status, *after))
         }
         LedgerEvent::DeclaredLost { by } => declare_lost(status, by.as_deref()),
         // Only a transcript can say that everything went well.
@@ -224,77 +131,6 @@ fn queue(status: &OperationStatus) -> Transition {
     Transition {
         status: OperationStatus { state: State::Queued, published: false, ..status.clone() },
         effects: vec![LedgerEffect::Record(row), LedgerEffect::Publish],
-    }
-}
-
-fn claim(
-    status: &OperationStatus,
-    attempt: Attempt,
-    node: &NodeName,
-    asked_at: BootTime,
-    paused: bool,
-) -> Transition {
-    let refuse = |reason: Reason| LedgerEffect::Refuse { node: node.clone(), attempt, reason };
-    let unchanged = |effects| Transition { status: status.clone(), effects };
-    if attempt != status.attempt {
-        let message = format!("attempt {attempt} is not the current one, which is {}", status.attempt);
-        return unchanged(vec![refuse(Code::ClaimRefused.because(message))]);
-    }
-    match status.state {
-        State::Waiting => {
-            let message = "the Operation waits for its locks and was not handed out".to_owned();
-            unchanged(vec![refuse(Code::ClaimRefused.because(message))])
-        }
-        // The node lets go of it without a report; it is published again when the pause is over.
-        State::Queued if paused => Transition {
-            status: OperationStatus { published: false, ..status.clone() },
-            effects: vec![refuse(
-                Code::BackendPaused.because("the backend is paused; it is handed out again later"),
-            )],
-        },
-        State::Queued => {
-            let row = LedgerRow { state: State::Claimed, reason: None, source: node.to_string() };
-            Transition {
-                status: OperationStatus {
-                    state: State::Claimed,
-                    node: Some(node.clone()),
-                    published: true,
-                    grants: status.grants + 1,
-                    ..status.clone()
-                },
-                effects: vec![
-                    LedgerEffect::Record(row),
-                    LedgerEffect::Grant { node: node.clone(), asked_at },
-                ],
-            }
-        }
-        State::Claimed | State::Running => match (&status.node, &status.cancel) {
-            (Some(holder), None) if holder == node => Transition {
-                status: OperationStatus { grants: status.grants.saturating_add(1), ..status.clone() },
-                effects: vec![LedgerEffect::Grant { node: node.clone(), asked_at }],
-            },
-            // The node may have started it after all, if this claim has crossed our grant. So it stays the
-            // node's until the node says how it ended, and the answer is the cancel alone: a node that is
-            // refused lets go of the attempt without a report, and the Operation would never end.
-            (Some(holder), Some(cancel)) if holder == node => unchanged(vec![LedgerEffect::SendCancel {
-                node: node.clone(),
-                attempt,
-                by: cancel.by.clone(),
-            }]),
-            #[cfg(feature = "chaos-bugs")]
-            (Some(_), None) if crate::bugs::Bug::GrantTwice.is_awake() => {
-                unchanged(vec![LedgerEffect::Grant { node: node.clone(), asked_at }])
-            }
-            (Some(_) | None, _) => {
-                let holder = status.node.as_ref().map_or("another node", NodeName::as_str);
-                unchanged(vec![refuse(Code::ClaimRefused.because(format!("{holder} has this attempt")))])
-            }
-        },
-        State::Canceled => unchanged(vec![refuse(canceled(None, ""))]),
-        State::Succeeded | State::Failed | State::Rejected | State::Lost => {
-            let message = format!("the Operation has ended: {}", status.state);
-            unchanged(vec![refuse(Code::AlreadyEnded.because(message))])
-        }
     }
 }
 

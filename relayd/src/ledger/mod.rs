@@ -1,11 +1,14 @@
 //! Where Operations stand, and how they get from one state to the next.
 //!
-//! [`machine`] decides; the store writes down what it decided, in one transaction with what caused it.
+//! [`step`] decides; the store writes down what it decided, in one transaction with what caused it.
 
+mod claim;
 mod effect;
 mod ends;
 mod event;
-pub mod machine;
+mod machine;
+mod retry;
+mod status;
 
 #[cfg(test)]
 mod leases;
@@ -14,4 +17,5 @@ mod orders;
 
 pub use effect::{FRONTEND, LedgerEffect, LedgerRow, RELAYD, Refusal, Transition};
 pub use event::LedgerEvent;
-pub use machine::{OperationStatus, RetryPolicy, step};
+pub use machine::step;
+pub use status::{CancelRequested, OperationStatus, RetryPolicy};

@@ -26,9 +26,9 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::catalogs::Catalogs;
 use crate::changes::ChangeNotifier;
 use crate::dispatch::Control;
-use crate::ingest::echoes::PendingEchoes;
-use crate::ingest::nodes::Nodes;
 use crate::ledger::{LedgerEvent, Refusal};
+use crate::nodes::Nodes;
+use crate::nodes::PendingEchoes;
 use crate::sign_in::{self, Token};
 use crate::store::write::{
     ActionOutcome, AddCode, ApplyAction, EndSession, PauseBackend, RedeemCode, ResumeBackend, Submit,

@@ -4,8 +4,8 @@ use aegir_protocol::operation::{Lock, LockMode};
 use sqlx::Row as _;
 
 use super::batch::Batch;
-use super::read::document;
-use super::{StoreError, rows};
+use super::error::StoreError;
+use super::rows;
 use crate::locks::{Others, Rank, candidates, grantable};
 
 /// Of a thing, the first in rank of those who share it, have it alone, wait to share it, wait to have it alone;
@@ -52,7 +52,7 @@ impl Batch {
             .bind(number)
             .fetch_one(&mut self.connection)
             .await?;
-        let operation = document(&text)?;
+        let operation = rows::document(&text)?;
         self.request_locks(number, operation.priority, &operation.locks).await?;
         self.take_locks(number).await
     }

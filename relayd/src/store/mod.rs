@@ -3,9 +3,11 @@
 //! One task writes ([`StoreWriter`]), taking all that waits into one transaction; readers work beside it. A command
 //! is answered once it is committed, and only then does what follows from it happen ([`CommitEffects`]).
 
+mod accepted;
 mod batch;
 mod effects;
 mod error;
+mod handle;
 #[cfg(feature = "chaos-bugs")]
 mod late;
 mod locks;
@@ -20,63 +22,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
-use sqlx::sqlite::SqlitePool;
-use tokio::sync::mpsc;
-
 pub use batch::Batch;
 pub use effects::{AfterCommit, CommitEffects};
 pub use error::StoreError;
+pub use handle::Store;
 pub use open::OpenError;
-pub use read::{DeadLetterFilter, DryRunPlan, OperationFilter, TargetFilter, TranscriptPiece};
+#[cfg(test)]
+pub(crate) use read::is_full;
+pub use read::{DeadLetterFilter, Dispatched, DryRunPlan, OperationFilter, TargetFilter, TranscriptPiece};
 pub use writer::{Counters, StoreWriter, WriteCommand};
-
-/// How many commands wait for the writer before callers wait themselves.
-const QUEUE: usize = 1024;
-
-/// The store, as everybody but its writer has it.
-#[derive(Clone)]
-pub struct Store {
-    readers: SqlitePool,
-    jobs: mpsc::Sender<Box<dyn writer::QueuedWrite>>,
-    counters: Counters,
-}
-
-impl Store {
-    /// Opens the database at this path, makes it if there is none, and brings its tables up to date. The
-    /// writer is to be [run](StoreWriter::run).
-    ///
-    /// # Errors
-    /// When the file can't be used, or holds what a newer version has written.
-    pub async fn open(path: &Path) -> Result<(Self, StoreWriter), OpenError> {
-        let (connection, readers) = open::open(path).await?;
-        let (sender, jobs) = mpsc::channel(QUEUE);
-        let counters = Counters::default();
-        let store = Self { readers, jobs: sender, counters: counters.clone() };
-        let path = path.to_owned();
-        let tails = tails::Tails::default();
-        Ok((store, StoreWriter { path, connection: Some(connection), jobs, tails, counters }))
-    }
-
-    /// Writes, and answers once that is committed.
-    ///
-    /// # Errors
-    /// When it is not stored.
-    pub async fn write<C: WriteCommand + Sync>(&self, command: C) -> Result<C::Answer, StoreError> {
-        let (job, answer) = writer::queue_write(command);
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// What the writer has done so far.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Closes the readers' connections; do so before the writer ends.
-    pub async fn close_readers(&self) {
-        self.readers.close().await;
-    }
-}

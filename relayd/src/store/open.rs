@@ -11,6 +11,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::error::StoreError;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How many readers work at the same time.
@@ -46,7 +48,7 @@ pub enum OpenError {
         path: String,
         /// What went wrong.
         #[source]
-        error: super::StoreError,
+        error: StoreError,
     },
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::operation::LockMode;
+use aegir_protocol::operation::{LockMode, Operation};
 use aegir_protocol::state::{Reason, State};
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// A column that this version has written, read back.
 pub(super) fn read<T>(column: &str, value: Option<T>, shown: impl std::fmt::Debug) -> Result<T, StoreError> {
@@ -49,6 +49,12 @@ pub(super) fn reason(code: Option<String>, message: Option<String>) -> Option<Re
 /// A length or offset as SQLite keeps it. Nothing here comes near the limit of eight exabytes.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An Operation as it was accepted.
+pub(super) fn document(text: &str) -> Result<Operation, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Unreadable(format!("the document of an Operation: {error}")))
 }
 
 pub(super) fn mode(mode: LockMode) -> &'static str {

@@ -9,8 +9,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::batch::Batch;
-use super::{StoreError, rows};
-use crate::ledger::machine::CancelRequested;
+use super::error::StoreError;
+use super::rows;
+use crate::ledger::CancelRequested;
 use crate::ledger::{LedgerEffect, LedgerEvent, LedgerRow, OperationStatus, Refusal, RetryPolicy, step};
 
 /// An Operation's row, as far as decisions need it.

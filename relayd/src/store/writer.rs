@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::effects::AfterCommit;
+use super::effects::{AfterCommit, CommitEffects};
+use super::error::StoreError;
+use super::open;
 use super::tails::Tails;
-use super::{StoreError, open};
 
 /// The most commands in one transaction.
 const MAX_COMMANDS: usize = 512;
@@ -188,7 +189,7 @@ impl StoreWriter {
     async fn try_transaction(
         &mut self,
         jobs: &mut [Box<dyn QueuedWrite>],
-    ) -> Result<super::CommitEffects, StoreError> {
+    ) -> Result<CommitEffects, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => open::writer(&self.path).await?,

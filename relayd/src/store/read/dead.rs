@@ -2,12 +2,14 @@
 
 use aegir_amqp::dead::Original;
 use aegir_protocol::dead_letter::{DeadLetter, DeadLetterList, DeadLettersKept, KeptBody};
+use aegir_protocol::limits::{MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS};
 use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use crate::dead::is_full;
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 /// The most letters on a page of the list.
 const MAX_PAGE: u32 = 500;
@@ -103,4 +105,9 @@ impl Store {
         let bytes = rows::unsigned("bytes", row.try_get("bytes")?)?;
         Ok(DeadLettersKept { count, bytes, full: is_full(count, bytes) })
     }
+}
+
+/// Whether this is as much as is kept.
+pub(crate) fn is_full(count: u64, bytes: u64) -> bool {
+    count >= MAX_DEAD_LETTERS || bytes >= MAX_DEAD_LETTER_BYTES
 }

@@ -8,7 +8,9 @@ use aegir_protocol::name::BackendName;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 impl Store {
     /// Operations that have a deadline: a lease, or a time before which they do not begin.

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 fn detail(row: &SqliteRow, now: Timestamp) -> Result<DocumentDetail, StoreError> {
     let text = |column: &'static str| row.try_get::<&str, _>(column);

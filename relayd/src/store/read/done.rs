@@ -7,7 +7,9 @@ use aegir_protocol::message::encode;
 use aegir_protocol::operation::{Done, DoneTask, Operation};
 use sqlx::Row as _;
 
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 impl Store {
     /// Adds to an Operation what its earlier attempts have finished, as far as a message holds it.

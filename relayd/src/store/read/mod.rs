@@ -11,8 +11,10 @@ mod settings;
 mod transcript;
 
 pub use dead::DeadLetterFilter;
-pub(super) use operations::document;
+#[cfg(test)]
+pub(crate) use dead::is_full;
 pub use operations::{OperationFilter, TargetFilter};
+pub use outbox::Dispatched;
 #[cfg(test)]
 pub(super) use outbox::OUTBOX_QUERIES;
 pub use plan::DryRunPlan;

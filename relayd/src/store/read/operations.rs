@@ -12,8 +12,10 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::deadlines::pause_of;
 use super::plan::planned;
-use crate::store::write::{EARLIER, Submitted, repeated};
-use crate::store::{Store, StoreError, rows};
+use crate::store::accepted::{EARLIER, Submitted, repeated};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 /// The most Operations on a page of the list.
 const MAX_PAGE: u32 = 500;
@@ -140,7 +142,7 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let number: i64 = row.try_get("number")?;
-        let operation = document(row.try_get("document")?)?;
+        let operation = rows::document(row.try_get("document")?)?;
         let attempts = sqlx::query(
             "SELECT attempt, node, outcome, reason_code, reason_message, digest, started_at, ended_at, bytes, records, \
              closed, mismatches FROM attempts WHERE operation = ?1 ORDER BY attempt",
@@ -191,7 +193,7 @@ impl Store {
             .bind(id.to_string())
             .fetch_optional(&self.readers)
             .await?;
-        text.map(|text| document(&text)).transpose()
+        text.map(|text| rows::document(&text)).transpose()
     }
 
     /// Where an Operation stands.
@@ -234,11 +236,6 @@ const WAITS_FOR: &str = "SELECT DISTINCT o.id FROM locks mine \
         AND (theirs.held = 1 OR (theirs.rank, theirs.operation) < (mine.rank, mine.operation)) \
     JOIN operations o ON o.number = theirs.operation \
     WHERE mine.operation = ?1 AND mine.held = 0 ORDER BY o.number LIMIT 100";
-
-pub(in crate::store) fn document(text: &str) -> Result<Operation, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| StoreError::Unreadable(format!("the document of an Operation: {error}")))
-}
 
 fn with_heartbeats(
     (mut summary, node): Summary,

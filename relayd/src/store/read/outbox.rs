@@ -6,9 +6,19 @@ use aegir_protocol::operation::Operation;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::operations::document;
-use crate::dispatch::quota::Dispatched;
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
+
+/// An attempt that was handed out and that no node has claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatched {
+    /// The Operation's number.
+    pub number: i64,
+    pub attempt: AttemptId,
+    /// How urgent it is.
+    pub priority: u8,
+}
 
 /// One look into the index for each backend, however much waits.
 const BACKENDS_TO_PUBLISH: &str = "\
@@ -26,7 +36,7 @@ const OUTBOX: &str = "\
 
 /// For the test of their plans.
 #[cfg(test)]
-pub(in crate::store) const OUTBOX_QUERIES: [&str; 2] = [BACKENDS_TO_PUBLISH, OUTBOX];
+pub(crate) const OUTBOX_QUERIES: [&str; 2] = [BACKENDS_TO_PUBLISH, OUTBOX];
 
 impl Store {
     /// The backends for which something is queued that the broker has not confirmed, but for paused ones.
@@ -85,7 +95,7 @@ impl Store {
         .fetch_optional(&self.readers)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let mut operation = document(row.try_get("document")?)?;
+        let mut operation = rows::document(row.try_get("document")?)?;
         operation.attempt = rows::attempt(row.try_get("attempt")?)?;
         operation.retry_of = operation.attempt.before();
         if operation.retry_of.is_some() {

@@ -10,8 +10,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection};
 
-use super::operations::document;
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 /// The plan that the last attempt at a dry run has made.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +80,7 @@ pub(super) async fn planned(
         Ok((row.try_get("task")?, rows::parse("hash", row.try_get("hash")?)?))
     };
     Ok(Some(DryRunPlan {
-        operation: document(row.try_get("document")?)?,
+        operation: rows::document(row.try_get("document")?)?,
         attempt: rows::attempt(attempt)?,
         digest: row.try_get("digest")?,
         tasks: hashes.iter().map(hash).collect::<Result<_, StoreError>>()?,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aegir_protocol::catalog::Catalog;
 use jiff::Timestamp;
 
-use crate::store::{Store, StoreError};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
 
 impl Store {
     /// What is kept under a name.

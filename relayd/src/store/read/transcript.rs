@@ -5,7 +5,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
-use crate::store::{Store, StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::rows;
 
 /// A piece of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]

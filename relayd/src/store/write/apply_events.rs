@@ -4,7 +4,8 @@ use aegir_protocol::id::{AttemptId, OperationId};
 
 use crate::ledger::{LedgerEvent, Refusal};
 use crate::store::batch::Batch;
-use crate::store::{StoreError, WriteCommand};
+use crate::store::error::StoreError;
+use crate::store::writer::WriteCommand;
 
 /// Somebody wants something of an Operation: to call it off, to try it again, to give it up.
 #[derive(Debug)]

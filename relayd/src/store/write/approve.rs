@@ -4,16 +4,16 @@ use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::Approved;
 use sqlx::Row as _;
 
-use super::submit::answer;
-use super::{Submitted, submit};
+use crate::store::accepted::{ANSWER, Submitted, answer};
 use crate::store::batch::Batch;
-use crate::store::{StoreError, rows};
+use crate::store::error::StoreError;
+use crate::store::rows;
 
 /// The dry run that made a plan, and which attempt at it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct PlanOf {
-    pub(in crate::store) dry_run: i64,
-    pub(in crate::store) attempt: u32,
+pub(crate) struct PlanOf {
+    pub(crate) dry_run: i64,
+    pub(crate) attempt: u32,
 }
 
 impl Batch {
@@ -41,7 +41,7 @@ impl Batch {
 
     /// What became of an earlier approval of the same plan.
     pub(super) async fn approved_before(&mut self, plan: PlanOf) -> Result<Option<Submitted>, StoreError> {
-        let query = format!("{} WHERE approves = ?1 AND approves_attempt = ?2", submit::ANSWER);
+        let query = format!("{ANSWER} WHERE approves = ?1 AND approves_attempt = ?2");
         let row = sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(plan.dry_run)
             .bind(plan.attempt)

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use aegir_protocol::catalog::Catalog;
 
-use crate::store::StoreError;
 use crate::store::batch::Batch;
+use crate::store::error::StoreError;
 
 impl Batch {
     /// Stores a catalog as it came, unless it is the one that is stored: after an upgrade relayd may understand more of
     /// it, and nobody sends it anew.
-    pub(in crate::store) async fn store_catalog(
+    pub(crate) async fn store_catalog(
         &mut self,
         catalog: &Catalog,
         document: &str,

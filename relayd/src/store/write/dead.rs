@@ -7,7 +7,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::store::batch::Batch;
-use crate::store::{StoreError, WriteCommand, rows};
+use crate::store::error::StoreError;
+use crate::store::rows;
+use crate::store::writer::WriteCommand;
 
 /// A letter to be kept.
 #[derive(Clone, Debug)]

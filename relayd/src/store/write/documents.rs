@@ -4,8 +4,8 @@ use aegir_protocol::id::AttemptId;
 use aegir_protocol::record::Document;
 use jiff::Timestamp;
 
-use crate::store::StoreError;
 use crate::store::batch::Batch;
+use crate::store::error::StoreError;
 use crate::store::rows;
 
 /// A document, and where in its transcript it stands.

@@ -15,12 +15,14 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use tokio::time::Instant;
 
-use crate::ingest::chunks::{ChunkPosition, position_of};
+use super::chunk_position::{ChunkPosition, position_of};
+use super::outputs::ChunkFacts;
 use crate::ledger::LedgerEvent;
 use crate::store::batch::Batch;
+use crate::store::error::StoreError;
+use crate::store::rows;
 use crate::store::tails::Tail;
-use crate::store::write::outputs::ChunkFacts;
-use crate::store::{StoreError, WriteCommand, rows};
+use crate::store::writer::WriteCommand;
 
 /// One message to store.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use aegir_protocol::record::{Header, Record, Started};
 use aegir_protocol::state::Outcome;
 
 use super::documents::DocumentRecord;
-use crate::store::StoreError;
 use crate::store::batch::Batch;
+use crate::store::error::StoreError;
 
 /// What a piece of a transcript says beside its output.
 #[derive(Debug, Default)]
@@ -161,11 +161,7 @@ impl Batch {
     }
 
     /// Lets the next attempt do everything again but these Tasks.
-    pub(in crate::store) async fn forget_done(
-        &mut self,
-        operation: i64,
-        but: &[u32],
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn forget_done(&mut self, operation: i64, but: &[u32]) -> Result<(), StoreError> {
         let but = serde_json::Value::from(but).to_string();
         for table in ["done", "outputs"] {
             let query = format!(

@@ -4,7 +4,8 @@ use aegir_protocol::api::PauseRequest;
 use aegir_protocol::name::BackendName;
 
 use crate::store::batch::Batch;
-use crate::store::{StoreError, WriteCommand};
+use crate::store::error::StoreError;
+use crate::store::writer::WriteCommand;
 
 /// Nothing new may start on a backend.
 #[derive(Debug)]

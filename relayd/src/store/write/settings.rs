@@ -1,7 +1,8 @@
 //! What relayd keeps for itself.
 
 use crate::store::batch::Batch;
-use crate::store::{StoreError, WriteCommand};
+use crate::store::error::StoreError;
+use crate::store::writer::WriteCommand;
 
 /// Keeps a value under a name.
 #[derive(Debug)]

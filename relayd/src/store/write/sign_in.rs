@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::store::batch::Batch;
-use crate::store::{StoreError, WriteCommand};
+use crate::store::error::StoreError;
+use crate::store::writer::WriteCommand;
 
 /// Adds a one-time code.
 #[derive(Debug)]

@@ -1,16 +1,17 @@
 //! Accepting an Operation.
 
-use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::Operation;
 use aegir_protocol::request::Accepted;
 use aegir_protocol::state::State;
-use sqlx::Row as _;
 
 use super::approve::PlanOf;
 use crate::ledger::{FRONTEND, LedgerEvent, OperationStatus, RetryPolicy};
+use crate::store::accepted::{EARLIER, Submitted, repeated};
 use crate::store::batch::Batch;
+use crate::store::error::StoreError;
+use crate::store::rows;
 use crate::store::status::OperationRow;
-use crate::store::{StoreError, WriteCommand, rows};
+use crate::store::writer::WriteCommand;
 
 /// Stores an Operation, and takes its locks if they are free.
 #[derive(Debug)]
@@ -23,17 +24,6 @@ pub struct Submit {
     pub idempotency_key: Option<String>,
     /// What the request is compared by.
     pub request_mac: [u8; 32],
-}
-
-/// What became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is stored, now or before.
-    Accepted(Accepted),
-    /// The key stands for another request.
-    Conflict,
-    /// The plan that it runs is of before this other Operation, which is of the same target.
-    Overtaken(OperationId),
 }
 
 impl WriteCommand for Submit {
@@ -132,34 +122,4 @@ impl Submit {
             .await?;
         Ok(number)
     }
-}
-
-/// What an answer says of an Operation that is there already.
-pub(super) const ANSWER: &str = "SELECT id, attempt, state, published FROM operations";
-
-/// The Operation that an idempotency key stands for.
-pub(in crate::store) const EARLIER: &str =
-    "SELECT id, attempt, state, published, request_mac FROM operations WHERE idempotency_key = ?1";
-
-/// What a request gets whose idempotency key is known.
-pub(in crate::store) fn repeated(
-    row: &sqlx::sqlite::SqliteRow,
-    request_mac: &[u8],
-) -> Result<Submitted, StoreError> {
-    // Both sides were made with a key that nobody else knows, so how long this takes tells nothing.
-    if row.try_get::<&[u8], _>("request_mac")? != request_mac {
-        return Ok(Submitted::Conflict);
-    }
-    answer(row)
-}
-
-/// The answer that says where an Operation stands which is there already.
-pub(super) fn answer(row: &sqlx::sqlite::SqliteRow) -> Result<Submitted, StoreError> {
-    Ok(Submitted::Accepted(Accepted {
-        id: rows::id(row.try_get("id")?)?,
-        attempt: rows::attempt(row.try_get("attempt")?)?,
-        state: rows::state(row.try_get("state")?)?,
-        published: row.try_get("published")?,
-        repeated: true,
-    }))
 }

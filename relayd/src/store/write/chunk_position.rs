@@ -2,7 +2,7 @@
 
 /// Where a chunk belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkPosition {
+pub(super) enum ChunkPosition {
     /// From this byte of the payload on, it follows what is stored.
     Append(usize),
     /// All of it is stored already.
@@ -16,7 +16,7 @@ pub enum ChunkPosition {
 
 /// Where a chunk that starts at `offset` belongs, when everything before `end` is stored.
 #[must_use]
-pub fn position_of(end: u64, offset: u64, payload: &[u8]) -> ChunkPosition {
+pub(super) fn position_of(end: u64, offset: u64, payload: &[u8]) -> ChunkPosition {
     if payload.last() != Some(&b'\n') {
         return ChunkPosition::Invalid;
     }

@@ -12,12 +12,21 @@ use aegir_protocol::name::{BackendName, NodeName};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::dispatch::quota::NodeCapacity;
-
 /// The most nodes that are remembered. Names come from messages, so their number must have an end.
 const MAX_NODES: usize = 10_000;
 /// The most attempts that are remembered as left by their nodes, while the store can't be written.
 const MAX_LEFT: usize = 100_000;
+
+/// A node that is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCapacity {
+    /// How many attempts it runs at most.
+    pub slots: usize,
+    /// Whether it takes anything new.
+    pub accepting: bool,
+    /// What it says that it has and has not started.
+    pub waiting: Vec<AttemptId>,
+}
 
 /// The nodes that were heard of.
 pub struct Nodes {
