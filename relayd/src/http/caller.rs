@@ -5,16 +5,15 @@
 
 use aegir_protocol::code::Code;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::HttpState;
 use super::answer::ProblemResponse;
-
-/// The name of the page's cookie.
-pub(super) const COOKIE_NAME: &str = "aegir_session";
+use super::cookie::session;
+use super::pages::refused;
+use super::state::HttpState;
 
 /// Lets only those pass who may use the API.
 pub(super) async fn api(State(site): State<HttpState>, request: Request, next: Next) -> Response {
@@ -28,7 +27,7 @@ pub(super) async fn api(State(site): State<HttpState>, request: Request, next: N
 pub(super) async fn page(State(site): State<HttpState>, request: Request, next: Next) -> Response {
     match check(&site, request.method(), request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(refusal) => super::pages::refused(&refusal.0),
+        Err(refusal) => refused(&refusal.0),
     }
 }
 
@@ -69,16 +68,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
-        let (name, value) = cookie.trim().split_once('=')?;
-        (name == COOKIE_NAME).then_some(value)
-    })
-}
-
 /// Whether a browser says that the request comes from this site's own page. Every browser of today sends
-/// `Sec-Fetch-HttpState` to a trustworthy address and `Origin` with what is not a plain read; a request with neither
+/// `Sec-Fetch-Site` to a trustworthy address and `Origin` with what is not a plain read; a request with neither
 /// is not from a page, and whoever is not a browser has the token.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
@@ -98,11 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_sessions_are_found() {
+    fn a_token_is_found() {
         assert_eq!(bearer(&headers(&[("authorization", "bearer abc ")])), Some("abc"));
         assert_eq!(bearer(&headers(&[("authorization", "Basic abc")])), None);
-        assert_eq!(session(&headers(&[("cookie", "a=b; aegir_session=x=y")])), Some("x=y"));
-        assert_eq!(session(&headers(&[("cookie", "xaegir_session=1")])), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
 use axum::Router;
+use axum::http::HeaderName;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// The name of the header that carries a request's id.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The most bytes of a request's head, and of what waits in a connection to be sent beside the piece of a transcript
 /// that is being sent.
@@ -243,7 +247,7 @@ fn replacement(head: &[u8], has_line: bool) -> Option<Replacement> {
     let is = |line: &str, name: &str| {
         line.split_once(':').is_some_and(|(before, _)| before.eq_ignore_ascii_case(name))
     };
-    if lines.clone().any(|line| is(line, super::REQUEST_ID.as_str())) {
+    if lines.clone().any(|line| is(line, REQUEST_ID.as_str())) {
         return None;
     }
     let problem = Problem::new(code, detail);
@@ -258,7 +262,7 @@ fn replacement(head: &[u8], has_line: bool) -> Option<Replacement> {
         "content-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\
          cache-control: no-store\r\n{}: {}\r\n\r\n{body}",
         body.len(),
-        super::REQUEST_ID,
+        REQUEST_ID,
         Uuid::new_v4(),
     ));
     Some(Replacement { bytes: answer.into_bytes(), sent: 0, instead_of: head.len() + 4 })

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::HttpState;
 use super::answer::Answer;
+use super::state::HttpState;
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn healthz() -> &'static str {

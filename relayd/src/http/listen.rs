@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionLimits};
+use super::router::router;
 use crate::relay::Relay;
 
 /// How long requests that are in progress may take once relayd stops.
@@ -91,7 +92,7 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers until `stop`, and then for a second more what was in progress.
 pub async fn serve(listeners: Listeners, relay: Relay, limits: ConnectionLimits, stop: CancellationToken) {
-    let router = super::router(relay, stop.clone());
+    let router = router(relay, stop.clone());
     let Listeners { tcp, unix } = listeners;
     // An event must not wait for the one before it to be acknowledged.
     let tcp = tcp.tap_io(|stream| {

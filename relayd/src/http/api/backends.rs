@@ -4,9 +4,9 @@ use aegir_protocol::api::{BackendList, PauseRequest};
 use aegir_protocol::name::BackendName;
 use axum::extract::State;
 
-use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::{InPath, OptionalJson};
+use crate::http::state::HttpState;
 
 /// `GET /backends`.
 pub(super) async fn list(State(site): State<HttpState>) -> Answer<axum::Json<BackendList>> {

@@ -4,10 +4,10 @@ use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::LetterId;
 use crate::http::query::{FromQuery, PAGE_SAYS, Parameters, QueryParameters};
+use crate::http::state::HttpState;
 use crate::store::DeadLetterFilter;
 
 /// The query of `GET /dead`.

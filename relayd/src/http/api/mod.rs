@@ -13,7 +13,8 @@ use axum::routing::{get, post};
 
 pub(super) use operations::OperationListQuery;
 
-use super::{HttpState, query, sse};
+use super::state::HttpState;
+use super::{live, query};
 
 /// The paths below `/api/v1`.
 pub(super) fn routes() -> Router<HttpState> {
@@ -23,7 +24,7 @@ pub(super) fn routes() -> Router<HttpState> {
         .route("/operations/{id}/transcript", get(transcript::records))
         .route("/operations/{id}/transcript/raw", get(transcript::raw))
         .route("/operations/{id}/output", get(transcript::output))
-        .route("/operations/{id}/events", get(sse::operation))
+        .route("/operations/{id}/events", get(live::operation))
         .route("/dead", get(dead::list))
 }
 

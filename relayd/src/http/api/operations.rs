@@ -11,10 +11,10 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 
-use crate::http::HttpState;
 use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::{Id, Json, OptionalJson};
 use crate::http::query::{FromQuery, PAGE_SAYS, Parameters, QueryParameters};
+use crate::http::state::HttpState;
 use crate::store::{OperationFilter, TargetFilter};
 
 /// `POST /operations`: 201 once it is committed, 200 when the idempotency key stands for it already.
@@ -52,7 +52,7 @@ impl FromQuery for NoQuery {
 }
 
 /// The query of `GET /operations`.
-pub(in crate::http) struct OperationListQuery(pub(in crate::http) OperationFilter);
+pub(crate) struct OperationListQuery(pub(crate) OperationFilter);
 
 impl FromQuery for OperationListQuery {
     const PARAMETERS: &'static [(&'static str, &'static str)] = &[

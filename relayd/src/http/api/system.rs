@@ -4,9 +4,9 @@ use aegir_protocol::api::{CatalogList, CheckReport, CheckRequest, NodeList, Sign
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::OptionalJson;
+use crate::http::state::HttpState;
 
 /// `GET /catalog`.
 pub(super) async fn catalog(State(site): State<HttpState>) -> axum::Json<CatalogList> {

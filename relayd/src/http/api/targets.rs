@@ -6,9 +6,9 @@ use aegir_protocol::request::Accepted;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use crate::http::HttpState;
 use crate::http::answer::Answer;
 use crate::http::extract::{InPath, OptionalJson};
+use crate::http::state::HttpState;
 
 /// `GET /targets/{kind}/{id}/documents`. A target of which nothing is known has none.
 pub(super) async fn documents(

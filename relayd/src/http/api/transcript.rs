@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
-use crate::http::HttpState;
 use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
 use crate::http::query::{self, FROM_ONE, FromQuery, Parameters, QueryParameters};
+use crate::http::state::HttpState;
 use crate::relay::Relay;
 
 /// How much is read from the store at a time, in bytes.

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::{Frame, beside, html, refused};
-use crate::http::HttpState;
+use super::frame::{Frame, beside, html, refused};
 use crate::http::answer::ProblemResponse;
 use crate::http::extract::Id;
+use crate::http::state::HttpState;
 
 /// Of a transcript that is longer than this the page shows only the end; the rest would be loaded just to be
 /// taken out of the page again.

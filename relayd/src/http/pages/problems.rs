@@ -7,7 +7,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{Frame, html};
+use super::frame::{Frame, html};
 use crate::http::answer::ProblemResponse;
 use crate::http::extract::InPath;
 

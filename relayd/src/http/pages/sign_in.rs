@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{Frame, SignInPage, html, refused};
-use crate::http::HttpState;
-use crate::http::caller::{COOKIE_NAME, session};
+use super::frame::{Frame, SignInPage, html, refused};
+use crate::http::cookie::{COOKIE_NAME, session};
+use crate::http::state::HttpState;
 use crate::sign_in::SESSION_LIFETIME;
 
 #[derive(Debug, Default, Deserialize)]

@@ -119,7 +119,7 @@ impl HttpState {
             token,
         });
         Self {
-            router: super::router(relay.clone(), stop.clone()),
+            router: super::router::router(relay.clone(), stop.clone()),
             relay,
             store,
             token: token_text.trim().to_owned(),

@@ -12,8 +12,8 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{PING, PING_AFTER, answer, document};
-use crate::http::HttpState;
+use super::event::{PING, PING_AFTER, answer, document};
+use crate::http::state::HttpState;
 use crate::relay::Relay;
 use crate::store::OperationFilter;
 
@@ -23,7 +23,7 @@ const NEWEST: u32 = 100;
 const EVERY: Duration = Duration::from_millis(250);
 
 /// `GET /events`: an event `state` for each of the newest Operations, then one for each change.
-pub(in crate::http) async fn list(State(site): State<HttpState>) -> Response {
+pub(crate) async fn list(State(site): State<HttpState>) -> Response {
     let events = Events {
         watch: site.relay.watch_all(),
         relay: site.relay,

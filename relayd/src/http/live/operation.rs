@@ -14,11 +14,11 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{PING, PING_AFTER, answer, document, end, records};
-use crate::http::HttpState;
+use super::event::{PING, PING_AFTER, answer, document, end, records};
 use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
 use crate::http::query::{FROM_ONE, FromQuery, Parameters, QueryParameters};
+use crate::http::state::HttpState;
 use crate::relay::Relay;
 
 /// How many bytes of records are read from the store at a time.
@@ -27,7 +27,7 @@ const PIECE: usize = 128 * 1024;
 const STATE_EVERY: Duration = Duration::from_millis(100);
 
 /// The query.
-pub(in crate::http) struct EventsQuery {
+pub(crate) struct EventsQuery {
     attempt: Option<Attempt>,
     /// The number of the first record.
     from: Option<u64>,
@@ -45,7 +45,7 @@ impl FromQuery for EventsQuery {
 }
 
 /// `GET /operations/{id}/events`.
-pub(in crate::http) async fn operation(
+pub(crate) async fn operation(
     State(site): State<HttpState>,
     Id(id): Id,
     Parameters(query): Parameters<EventsQuery>,

@@ -1,10 +1,4 @@
-//! Server-sent events.
-//!
-//! The store is the truth, and a change notice only says "look again": a stream reads what is new from the
-//! store when its client takes it, so a slow client costs one piece of memory and holds nobody up.
-
-mod list;
-mod operation;
+//! How an event is written.
 
 use std::time::Duration;
 
@@ -15,17 +9,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::Stream;
 use serde::Serialize;
 
-pub(super) use list::list;
-pub(super) use operation::operation;
-
 /// How long a stream may be silent before it sends a comment, by which both ends see that the other is there.
-const PING_AFTER: Duration = Duration::from_secs(5);
+pub(super) const PING_AFTER: Duration = Duration::from_secs(5);
 
 /// What is sent when there is nothing to say.
-const PING: Bytes = Bytes::from_static(b": ping\n\n");
+pub(super) const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
 /// The records of a transcript as events: `record`, with the id `ATTEMPT-SEQ`. Also how many they are.
-fn records(attempt: u32, first_seq: u64, lines: &[u8]) -> (Bytes, u64) {
+pub(super) fn records(attempt: u32, first_seq: u64, lines: &[u8]) -> (Bytes, u64) {
     let mut events = BytesMut::with_capacity(lines.len() + lines.len() / 4 + 64);
     let mut seq = first_seq;
     for line in lines.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
@@ -39,18 +30,18 @@ fn records(attempt: u32, first_seq: u64, lines: &[u8]) -> (Bytes, u64) {
 }
 
 /// A document as an event without an id, so that a client that comes back starts where its records end.
-fn document<T: Serialize>(kind: &str, document: &T) -> Bytes {
+pub(super) fn document<T: Serialize>(kind: &str, document: &T) -> Bytes {
     let json = serde_json::to_string(document).expect("what the API shows has no failing serializers");
     Bytes::from(format!("event: {kind}\ndata: {json}\n\n"))
 }
 
 /// The last event.
-fn end() -> Bytes {
+pub(super) fn end() -> Bytes {
     Bytes::from_static(b"event: end\ndata: {}\n\n")
 }
 
 /// The answer that carries events.
-fn answer(events: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Response {
+pub(super) fn answer(events: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Response {
     let headers = [
         (CONTENT_TYPE.as_str(), "text/event-stream"),
         (CACHE_CONTROL.as_str(), "no-store"),
