@@ -8,7 +8,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
-use crate::config::{BrokerConfig, BrokerConfigError, Endpoint};
+use crate::config::{BrokerConfig, BrokerConfigError};
+use crate::endpoint::Endpoint;
 use crate::tls::advice;
 use crate::topology::{Binding, Exchange, Lifetime, Queue, QueueArgument, Routing, Topology};
 

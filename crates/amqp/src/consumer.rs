@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::dead::{Body, Letter, Origin, letter};
-use crate::publisher::{PublishError, Publisher};
+use crate::outgoing::PublishError;
+use crate::publisher::Publisher;
 
 /// How long an acknowledgement may take to reach the socket.
 const ACK: Duration = Duration::from_secs(30);

@@ -15,8 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::{ConsumerActivity, PublisherActivity};
-use crate::publisher::{Outgoing, PublishError, Publisher};
-use crate::session::Status;
+use crate::outgoing::{Outgoing, PublishError};
+use crate::publisher::Publisher;
+use crate::status::Status;
 
 /// The kind of a probe. A consumer of this crate takes it out before anybody sees it, whoever sent it.
 pub(crate) const KIND: &str = "aegir.canary";

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::PublisherActivity;
-use crate::publisher::{PreparedMessage, PublishError};
+use crate::outgoing::{PreparedMessage, PublishError};
 
 /// The header with a message's number within its session.
 const NUMBER: &str = "x-aegir-number";
@@ -31,16 +31,6 @@ pub(crate) struct PublishJob {
     pub(crate) prepared: PreparedMessage,
     pub(crate) permit: OwnedSemaphorePermit,
     pub(crate) outcome: oneshot::Sender<Result<(), PublishError>>,
-}
-
-impl std::fmt::Debug for PreparedMessage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared")
-            .field("exchange", &self.exchange)
-            .field("routing_key", &self.routing_key)
-            .field("length", &self.body.len())
-            .finish()
-    }
 }
 
 /// A message that was sent and not yet confirmed.

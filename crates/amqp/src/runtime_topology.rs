@@ -6,7 +6,7 @@
 use lapin::Connection;
 
 use crate::connect::{Names, SessionError, declare};
-use crate::session::{DeclareError, DeclareRequest};
+use crate::declare::{DeclareError, DeclareRequest};
 use crate::topology::Topology;
 
 /// The additions that later sessions declare again.

@@ -6,9 +6,7 @@
 //! whatever ends one of them, and begins again after a pause, until it is cancelled.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +15,10 @@ use tokio_util::task::TaskTracker;
 pub use crate::backoff::Backoff;
 use crate::config::BrokerConfig;
 use crate::consumer::{Consume, ConsumeControl, Deliveries};
+pub use crate::declare::DeclareError;
+use crate::declare::DeclareRequest;
 use crate::greeting::ServerProperties;
+use crate::progress::SupervisorProgress;
 use crate::publisher::Publisher;
 use crate::pump::RegisteredConsumer;
 use crate::runtime_topology::RuntimeTopology;
@@ -30,64 +31,6 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// How long [`BrokerSession::declare`] may take: as long as an attempt to connect, which it may have to wait for.
 const DECLARE: Duration = Duration::from_secs(45);
 const COMMANDS: usize = 16;
-
-/// Why something could not be declared at run time.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeclareError {
-    /// It exists with other arguments. It is not remembered.
-    #[error("{object} exists with other arguments: {error}")]
-    Mismatch {
-        /// Which queue or exchange.
-        object: String,
-        /// What the broker says, and what to do.
-        error: String,
-    },
-    /// The broker does not allow it. It is not remembered.
-    #[error("the broker refused to declare {object}: {error}")]
-    Refused {
-        /// Which queue, exchange or binding.
-        object: String,
-        /// What the broker says.
-        error: String,
-    },
-    /// The session ended meanwhile. It is remembered and declared in the next.
-    #[error("the session ended while it declared: {0}")]
-    Lost(String),
-    /// The link was stopped, or is stuck in an attempt to connect.
-    #[error("the link does not answer: it was stopped, or the broker does not answer")]
-    Unanswered,
-}
-
-/// A topology to declare at run time, and who waits for it.
-#[derive(Debug)]
-pub(crate) struct DeclareRequest {
-    pub(crate) topology: Topology,
-    pub(crate) answer: oneshot::Sender<Result<(), DeclareError>>,
-}
-
-/// When the supervisor last did something, for the watchdog.
-#[derive(Clone, Debug)]
-pub(crate) struct SupervisorProgress {
-    start: Instant,
-    milliseconds: Arc<AtomicU64>,
-}
-
-impl SupervisorProgress {
-    fn new() -> Self {
-        Self { start: Instant::now(), milliseconds: Arc::new(AtomicU64::new(0)) }
-    }
-
-    pub(crate) fn note(&self) {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.milliseconds.store(elapsed, Ordering::Relaxed);
-    }
-
-    fn age(&self) -> Duration {
-        let last = Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
-        self.start.elapsed().saturating_sub(last)
-    }
-}
 
 /// Collects what a session is to hold.
 #[derive(Debug)]

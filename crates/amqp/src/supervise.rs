@@ -16,13 +16,16 @@ use crate::activity::{ConsumerActivity, PublisherActivity};
 use crate::backoff::{Backoff, random};
 use crate::config::BrokerConfig;
 use crate::connect::{Names, Opened, STEP, SessionError, declare, open, open_channel};
+use crate::declare::DeclareRequest;
 use crate::loopback_probe::LoopbackProbe;
+use crate::outgoing::WINDOW;
 use crate::probe::probe;
+use crate::progress::SupervisorProgress;
 use crate::publish::{self, PublishJob};
-use crate::publisher::{Publisher, WINDOW};
+use crate::publisher::Publisher;
 use crate::pump::{self, PumpError, RegisteredConsumer};
 use crate::runtime_topology::RuntimeTopology;
-use crate::session::{DeclareRequest, Status, SupervisorProgress};
+use crate::status::Status;
 use crate::topology::Topology;
 
 /// How often the supervisor shows that it lives and looks whether the connections do.

@@ -6,10 +6,10 @@ use lapin::BasicProperties;
 use lapin::types::generation::gen_field_table;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::{
+use super::headers::{
     AT, BODY, CODE, EXCHANGE, HEADERS, HEADERS_DROPPED, LENGTH, QUEUE, REASON, REPLAYS, ROUTING_KEY,
 };
-use crate::publisher::PreparedMessage;
+use crate::outgoing::PreparedMessage;
 use crate::topology::DEAD;
 
 /// The most bytes of a code or a reason.

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use super::letter::Kept;
-use super::replay::{self, Original};
-use super::{
+use super::headers::{
     AT, BODY, CODE, EXCHANGE, HEADERS, HEADERS_DROPPED, LENGTH, QUEUE, REASON, REPLAYS, ROUTING_KEY,
 };
+use super::letter::Kept;
+use super::replay::{self, Original};
 
 /// How the broker's own headers begin: what it counts and where it moved a message. They are not the sender's.
 const OF_THE_BROKER: [&str; 5] =

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::protocol::basic::{gen_properties, parse_properties};
 
-use super::REPLAYS;
+use super::headers::REPLAYS;
 use super::letter::count;
-use crate::publisher::{PreparedMessage, PublishError, Publisher, short};
+use crate::outgoing::{PreparedMessage, PublishError, short};
+use crate::publisher::Publisher;
 
 /// A message as its sender published it.
 #[derive(Clone, Debug, PartialEq, Eq)]
