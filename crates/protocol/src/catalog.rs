@@ -5,19 +5,17 @@ mod check;
 mod tests;
 mod wire;
 
-pub use check::Subject;
-
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::FieldProblem;
 use crate::code::Code;
 use crate::manifest::{Manifest, OperationManifest, VariableManifest};
 use crate::name::{BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
 use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables};
+use crate::problem::FieldProblem;
 
 /// What a backend can do. One of a newer version is read as far as this version understands it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -54,6 +52,21 @@ pub struct Resolved {
     pub value: Value,
     /// The scope, or `default`.
     pub from: String,
+}
+
+/// What of an Operation is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What to do.
+    pub name: &'a OperationName,
+    /// The target's kind.
+    pub target: &'a Kind,
+    /// The minions.
+    pub hosts: &'a [Host],
+    /// The values.
+    pub variables: &'a Variables,
+    /// 0 to 9.
+    pub priority: u8,
 }
 
 impl Catalog {

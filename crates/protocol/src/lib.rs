@@ -14,6 +14,7 @@
 //! | [`record`] | the records of a transcript |
 //! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
+//! | [`problem`] | why a request was refused |
 //! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
 //! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
 //! | [`read`] | reading JSON: objects are objects, unknown fields are refused or ignored, what is wrong has a place |
@@ -32,6 +33,7 @@ pub mod manifest;
 pub mod message;
 pub mod name;
 pub mod operation;
+pub mod problem;
 pub mod read;
 pub mod record;
 pub mod redact;

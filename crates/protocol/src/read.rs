@@ -7,6 +7,7 @@
 //! from newer daemons with fields that are not known yet, so the types themselves stay lenient.
 
 mod objects;
+mod unknown;
 
 use std::fmt;
 
@@ -14,17 +15,9 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment, Track};
 
-use crate::api::pointer_token;
+use crate::problem::pointer_token;
 pub use objects::Objects;
-
-/// What becomes of a field that is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownFields {
-    /// It is refused: for what a person or a frontend writes.
-    Refuse,
-    /// It is left out: for what another version of these programs writes.
-    Ignore,
-}
+pub use unknown::UnknownFields;
 
 /// The longest message, in characters: it may quote what was sent.
 const MAX_MESSAGE: usize = 500;

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::Problem;
 use crate::id::{Attempt, OperationId};
 use crate::name::{BackendName, Kind, OperationName, TargetId, TargetName};
 use crate::operation::{Host, Lock};
+use crate::problem::Problem;
 use crate::state::State;
 
 /// A request for an Operation: the body of `POST /api/v1/operations` and of a message to

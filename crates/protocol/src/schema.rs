@@ -1,18 +1,15 @@
 //! The JSON Schemas (2020-12) of every format, for `docs/reference/schema/`.
 
+mod generate;
 mod lines;
 
-use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform as _};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, json_schema};
 
 use crate::message::Message;
 use crate::read::UnknownFields;
 use crate::{api, catalog, dead_letter, manifest, message, operation, record, request, runner};
-
-fn generator() -> SchemaGenerator {
-    SchemaSettings::draft2020_12().into_generator()
-}
+use generate::{generator, whole};
 
 fn of<T: JsonSchema>() -> Schema {
     generator().into_root_schema_for::<T>()
@@ -49,13 +46,6 @@ fn envelope<M: Message + JsonSchema>() -> Schema {
         UnknownFields::Refuse => closed(schema),
         UnknownFields::Ignore => schema,
     }
-}
-
-/// A schema with what it refers to.
-fn whole(mut generator: SchemaGenerator, mut schema: Schema) -> Schema {
-    schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
-    schema.insert("$defs".to_owned(), generator.take_definitions(true).into());
-    schema
 }
 
 /// That of a role's manifest, for editors.

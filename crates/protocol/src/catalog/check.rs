@@ -6,28 +6,13 @@
 
 use serde_json::Value;
 
-use super::{Catalog, Resolved, Role, list};
-use crate::api::{FieldProblem, pointer_token};
+use super::{Catalog, Resolved, Role, Subject, list};
 use crate::code::Code;
 use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
 use crate::manifest::{LockManifest, OperationManifest, VariableManifest};
-use crate::name::{Kind, OperationName, TargetId, TaskName, VariableName};
+use crate::name::{TargetId, TaskName, VariableName};
 use crate::operation::{Host, OPERATION_SCOPE, Variables, sealed};
-
-/// What of an Operation is checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// What to do.
-    pub name: &'a OperationName,
-    /// The target's kind.
-    pub target: &'a Kind,
-    /// The minions.
-    pub hosts: &'a [Host],
-    /// The values.
-    pub variables: &'a Variables,
-    /// 0 to 9.
-    pub priority: u8,
-}
+use crate::problem::{FieldProblem, pointer_token};
 
 impl Catalog {
     /// Everything that is wrong with an Operation, as far as the catalog can tell.

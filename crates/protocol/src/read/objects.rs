@@ -7,7 +7,7 @@ use serde::de::{
     Visitor,
 };
 
-use super::UnknownFields;
+use super::unknown::UnknownFields;
 
 /// The names of a type's fields.
 type Fields = &'static [&'static str];

@@ -3,13 +3,13 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::whole;
+use super::generate::{generator, whole};
 use crate::api::OperationSummary;
 use crate::record;
 
 /// That of a transcript's line. Kinds that this version does not know may come.
 pub(super) fn record() -> Schema {
-    let mut generator = super::generator();
+    let mut generator = generator();
     let schema = record_in(&mut generator);
     whole(generator, schema)
 }
@@ -48,7 +48,7 @@ fn body<B: JsonSchema>(generator: &mut SchemaGenerator, kind: &str) -> Value {
 
 /// That of a server-sent event of `GET /api/v1/operations/{id}/events`, with its `data` read as JSON.
 pub(super) fn event() -> Schema {
-    let mut generator = super::generator();
+    let mut generator = generator();
     let record = record_in(&mut generator);
     let state = generator.subschema_for::<OperationSummary>();
     let schema = json_schema!({
