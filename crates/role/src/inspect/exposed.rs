@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use yaml_serde::Value;
 
-use super::InspectedRole;
+use super::inspected_role::InspectedRole;
 use super::steps::YamlStep;
 use crate::undeclared::{expressions, used_in};
 

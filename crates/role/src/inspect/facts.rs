@@ -75,7 +75,7 @@ pub(super) fn check(role: &Path, steps: &[YamlStep], variables: &[(PathBuf, Valu
     for (file, value) in variables {
         expressions("vars", value, &mut |text| look(&file.display().to_string(), text));
     }
-    for file in super::templates(role) {
+    for file in super::inspected_role::templates(role) {
         let text = std::fs::read_to_string(role.join(&file)).unwrap_or_default();
         expressions("text", &Value::String(text), &mut |text| look(&file.display().to_string(), text));
     }

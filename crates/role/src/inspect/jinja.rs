@@ -133,7 +133,7 @@ fn of_files(role: &Path, steps: &[YamlStep], into: &mut Vec<Template>) {
             named.insert(Path::new("templates").join(source), marks.collect());
         }
     }
-    for file in super::templates(role) {
+    for file in super::inspected_role::templates(role) {
         let options = named.get(&file).cloned();
         let is_one = options.is_some() || file.extension().is_some_and(|extension| extension == "j2");
         if let Some(text) = is_one.then(|| std::fs::read_to_string(role.join(&file)).ok()).flatten() {

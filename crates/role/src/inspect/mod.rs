@@ -4,37 +4,17 @@
 
 mod exposed;
 mod facts;
+mod inspected_role;
 mod jinja;
 mod playbook;
 mod reach;
 mod roles;
 mod steps;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aegir_protocol::manifest::Manifest;
-use aegir_protocol::name::RoleName;
-
-/// A role that is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InspectedRole<'a> {
-    pub(crate) name: &'a RoleName,
-    pub(crate) path: &'a Path,
-    /// With what it has from the roles that it builds on.
-    pub(crate) manifest: &'a Manifest,
-    /// These roles.
-    pub(crate) uses: &'a BTreeSet<RoleName>,
-}
-
-/// What is found, in sentences.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoleFindings {
-    /// What is wrong with the role.
-    pub problems: Vec<String>,
-    /// What its reader should know beside that.
-    pub notes: Vec<String>,
-}
+pub(crate) use inspected_role::InspectedRole;
+pub use inspected_role::RoleFindings;
 
 /// Looks at a role's files.
 pub(crate) fn inspect(subject: InspectedRole<'_>, content: &[PathBuf]) -> RoleFindings {
@@ -57,11 +37,6 @@ pub(crate) fn inspect(subject: InspectedRole<'_>, content: &[PathBuf]) -> RoleFi
         }
     }
     report
-}
-
-/// The files with the source of a template.
-fn templates(role: &Path) -> Vec<PathBuf> {
-    crate::undeclared::files_below(role, Path::new("templates"))
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use aegir_protocol::name::TaskName;
 
+use super::inspected_role::{InspectedRole, RoleFindings};
+use super::reach::{self, LOGIN};
 use super::steps::{self, YamlStep};
-use super::{InspectedRole, RoleFindings, exposed, jinja, reach};
+use super::{exposed, jinja};
 use crate::project::{ConfigKey, ProjectConfig};
 
 /// What an `ansible.cfg` may say otherwise than what holds here: keys, the values that say the same, and why.
@@ -24,9 +26,6 @@ const HELD: [(&[ConfigKey], &[&str], &str); 8] = [
     (&[("ssh_connection", "ssh_args")], &[], LOGIN),
 ];
 const ASKED: &str = "nobody is there to answer";
-pub(super) const LOGIN: &str =
-    "the Operation's host entry and dispatcherd's config say how minions are reached";
-
 /// Looks at the playbook of a task.
 pub(super) fn inspect(
     subject: InspectedRole<'_>,

@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::playbook::LOGIN;
 use super::steps::YamlStep;
 use crate::project::ProjectConfig;
 use crate::undeclared::files_below;
+
+pub(super) const LOGIN: &str =
+    "the Operation's host entry and dispatcherd's config say how minions are reached";
 
 /// Variables that say where a host is, who logs in there, and how. `ansible_ssh_host` and its like are other names that
 /// Ansible ranks above `ansible_host`.

@@ -5,7 +5,7 @@ use std::path::Path;
 use aegir_protocol::name::RoleName;
 use yaml_serde::Value;
 
-use super::InspectedRole;
+use super::inspected_role::InspectedRole;
 use super::steps::YamlStep;
 
 /// Arguments that name a file of the role, and the directory that it is in.

@@ -1,3 +1,6 @@
+use aegir_protocol::manifest::Manifest;
+use std::collections::BTreeSet;
+
 use super::*;
 
 const MANIFEST: &str = "
