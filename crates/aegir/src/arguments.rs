@@ -1,7 +1,7 @@
 //! What can be typed.
 
 mod dead;
-mod parse;
+pub mod parse;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,8 +21,6 @@ use crate::values::{
     HostArgument, HostKeyArgument, JsonArgument, SecretArgument, ServiceArgument, TargetArgument,
     VariableArgument,
 };
-
-pub use parse::{UsageError, parse};
 
 pub use dead::{Dead, DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
 

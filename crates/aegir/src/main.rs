@@ -10,7 +10,7 @@ use aegir_service::exit::Exit;
 fn main() -> ExitCode {
     // Fails only if there is a provider already, which is then the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let arguments = match arguments::parse(std::env::args_os()) {
+    let arguments = match arguments::parse::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(refusal) => return refusal.print(),
     };

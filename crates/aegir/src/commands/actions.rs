@@ -7,7 +7,7 @@ use aegir_protocol::id::OperationId;
 use aegir_service::exit::Exit;
 use serde::Serialize;
 
-use super::Context;
+use super::context::Context;
 use crate::arguments::{ActionArguments, LostArguments, RetryArguments};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;

@@ -7,7 +7,7 @@ use aegir_protocol::name::BackendName;
 use aegir_service::exit::Exit;
 use serde_json::json;
 
-use super::Context;
+use super::context::Context;
 use crate::arguments::PauseArguments;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aegir_protocol::api::{CheckReport, CheckRequest, Hop, OperationList};
 use aegir_service::exit::Exit;
 
-use super::{Context, read_file};
+use super::context::{Context, read_file};
 use crate::arguments::CheckArguments;
 use crate::error::Error;
 use crate::render::check::report;

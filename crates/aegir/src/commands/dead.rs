@@ -7,7 +7,7 @@ use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use aegir_service::exit::Exit;
 use serde_json::json;
 
-use super::Context;
+use super::context::Context;
 use crate::arguments::{DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;

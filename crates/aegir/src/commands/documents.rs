@@ -6,7 +6,7 @@ use aegir_protocol::api::{ActionRequest, DocumentList};
 use aegir_protocol::request::Accepted;
 use aegir_service::exit::Exit;
 
-use super::Context;
+use super::context::Context;
 use crate::arguments::DocumentsArguments;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;

@@ -9,7 +9,7 @@ use aegir_protocol::record::{Header, Record, Stream};
 use aegir_service::exit::Exit;
 use reqwest::Method;
 
-use super::{Context, Form, watch};
+use super::context::{Context, Form, watch};
 use crate::arguments::LogArguments;
 use crate::client::chain;
 use crate::download::{Bytes, Sink, download};

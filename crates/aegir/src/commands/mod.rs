@@ -3,6 +3,7 @@
 mod actions;
 mod backends;
 mod check;
+mod context;
 mod dead;
 mod documents;
 mod log;
@@ -12,26 +13,12 @@ mod run;
 mod runner;
 mod system;
 
-use std::path::Path;
 use std::process::ExitCode;
-
-use aegir_protocol::id::OperationId;
-use aegir_protocol::state::State;
-use aegir_service::exit::Exit;
 
 use crate::arguments::{Cli, Command, RunnerArguments, RunnerCommand};
 use crate::client::Client;
 use crate::error::Error;
-use crate::follow::{FollowOutput, Start, follow};
-use crate::follow_output::{JsonOutput, TextOutput};
-use crate::render::Look;
-
-/// What every command has.
-struct Context {
-    client: Client,
-    look: Look,
-    json: bool,
-}
+use context::Context;
 
 /// Does what was asked for.
 ///
@@ -68,54 +55,4 @@ pub async fn run(arguments: Cli) -> Result<ExitCode, Error> {
         }
         Command::Completions { shell } => system::completions(shell),
     }
-}
-
-/// What a program sees of an Operation that it follows.
-#[derive(Debug)]
-enum Form {
-    /// A text for people.
-    Text(Box<TextOutput>),
-    /// The transcript's lines as they are.
-    Lines,
-    /// States and records, each as an object with one key.
-    Tagged,
-}
-
-/// Follows an Operation to its end; the exit code is its outcome's.
-async fn watch(context: &Context, id: OperationId, start: Start, form: Form) -> Result<ExitCode, Error> {
-    let client = &context.client;
-    let watching = async {
-        match form {
-            Form::Text(mut person) => {
-                let summary = follow(client, id, start, person.as_mut()).await?;
-                person.end(&summary)?;
-                Ok(summary)
-            }
-            Form::Lines => follow(client, id, start, &mut JsonOutput::lines()).await,
-            Form::Tagged => {
-                let mut program = JsonOutput::tagged();
-                let summary = follow(client, id, start, &mut program).await?;
-                program.pause()?;
-                Ok(summary)
-            }
-        }
-    };
-    tokio::select! {
-        summary = watching => Ok(exit_of(summary?.state).into()),
-        signal = tokio::signal::ctrl_c() => {
-            signal?;
-            eprintln!("\nNo longer watching. The Operation goes on: `aegir log -f {id}` watches it again, `aegir cancel {id}` calls it off.");
-            // 128 + SIGINT, as a shell says it.
-            Ok(ExitCode::from(130))
-        }
-    }
-}
-
-/// The exit code that stands for a state; one that is no end counts as success, for nothing went wrong.
-fn exit_of(state: State) -> Exit {
-    state.outcome().map_or(Exit::Success, Exit::from)
-}
-
-fn read_file(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::file(path, error.to_string()))
 }

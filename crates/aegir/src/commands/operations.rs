@@ -9,7 +9,7 @@ use aegir_service::exit::Exit;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::context::Context;
 use crate::arguments::{LsArguments, ShowArguments};
 use crate::error::Error;
 use crate::render::operation;

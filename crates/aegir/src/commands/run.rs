@@ -13,7 +13,7 @@ use aegir_service::exit::Exit;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Context, Form, read_file, watch};
+use super::context::{Context, Form, read_file, watch};
 use crate::arguments::{ActionArguments, ApproveArguments, RunArguments};
 use crate::client::{ANSWER_TIMEOUT, Client};
 use crate::error::Error;

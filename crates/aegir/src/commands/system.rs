@@ -7,7 +7,7 @@ use aegir_service::exit::Exit;
 use clap::CommandFactory;
 use serde_json::json;
 
-use super::Context;
+use super::context::Context;
 use crate::address::RelaydAddress;
 use crate::arguments::{CatalogArguments, Cli};
 use crate::client::ANSWER_TIMEOUT;
