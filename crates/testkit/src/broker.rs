@@ -7,6 +7,7 @@
 mod configuration;
 #[cfg(feature = "containers")]
 mod container;
+mod environment;
 mod node;
 
 use std::path::{Path, PathBuf};
@@ -19,13 +20,11 @@ use tempfile::TempDir;
 use crate::authority::{Authority, Identity};
 use crate::port::free_port;
 use crate::process::{Process, tail};
+pub use environment::{IMAGE_VARIABLE, URL_VARIABLE};
+
 use configuration::{Tls, configure};
 use node::{RabbitmqNode, start_epmd};
 
-/// Names a broker that tests use instead of starting one.
-pub const URL_VARIABLE: &str = "AEGIR_TEST_AMQP_URL";
-/// Names an image, such as `aegir-rabbitmq:trixie`, of which tests start a container instead.
-pub const IMAGE_VARIABLE: &str = "AEGIR_TEST_BROKER_IMAGE";
 /// Why a broker can't be killed, or asked for what only its node knows.
 const NOT_OURS: &str = "AEGIR_TEST_AMQP_URL or AEGIR_TEST_BROKER_IMAGE is set, so this is no private node: a test that needs one asks for it";
 const STOP: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ mod controllers;
 mod discovery;
 mod http;
 mod merge;
+mod message;
 mod openapi;
 mod requests;
 mod store;

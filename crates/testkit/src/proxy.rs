@@ -19,8 +19,10 @@
 //! It runs in a thread of its own, so that a test that blocks does not hold up the network. Dropping it closes every
 //! connection.
 
+mod connection;
 mod forward;
 mod frames;
+mod mode;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -28,52 +30,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::port::free_port;
-use forward::{Cut, forward, refuse};
-
-/// What the proxy does with what it carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Everything comes through, at once.
-    #[default]
-    Pass,
-    /// Bytes are taken and not passed on, as by a network that drops every packet: whoever sends notices nothing
-    /// until the kernel's buffers are full. What was held arrives, in order, when the mode changes.
-    Stall(Direction),
-    /// At most so many bytes in a second, each way.
-    Throttle {
-        /// How many; at least 1.
-        bytes_per_second: u32,
-    },
-    /// From the broker only AMQP's heartbeats come through: a connection that looks healthy and delivers nothing.
-    /// Over TLS frames can't be told apart, and everything comes through.
-    HeartbeatsOnly,
-    /// Every connection is reset, a new one as soon as it was accepted.
-    Refuse,
-}
-
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// What the daemon sends.
-    ToBroker,
-    /// What the daemon would receive.
-    FromBroker,
-    /// Both.
-    Both,
-}
-
-/// Who is at the end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The one that connected to the proxy.
-    Daemon,
-    /// The one that the proxy connected to.
-    Broker,
-}
+use connection::{Cut, ProxiedConnection};
+use forward::{forward, refuse};
+pub use mode::{Direction, Mode, Side};
 
 /// A proxy in front of one broker.
 #[derive(Debug)]
@@ -96,15 +59,6 @@ struct State {
     /// For connections to come.
     mode: Mode,
     open: Vec<Arc<ProxiedConnection>>,
-}
-
-/// One connection from a daemon, and the one to the broker that belongs to it.
-#[derive(Debug)]
-pub(crate) struct ProxiedConnection {
-    mode: watch::Sender<Mode>,
-    cut: watch::Sender<Option<Cut>>,
-    /// The first bytes that the daemon sent.
-    opening: Mutex<Vec<u8>>,
 }
 
 impl Proxy {
@@ -204,41 +158,13 @@ impl SharedProxy {
         if state.mode == Mode::Refuse {
             return None;
         }
-        let carried = Arc::new(ProxiedConnection {
-            mode: watch::Sender::new(state.mode),
-            cut: watch::Sender::new(None),
-            opening: Mutex::default(),
-        });
+        let carried = Arc::new(ProxiedConnection::new(state.mode));
         state.open.push(Arc::clone(&carried));
         Some(carried)
     }
 
     fn dismiss(&self, carried: &Arc<ProxiedConnection>) {
         self.state().open.retain(|open| !Arc::ptr_eq(open, carried));
-    }
-}
-
-impl ProxiedConnection {
-    /// How much of what a daemon says first is kept: protocol header, properties and login.
-    const OPENING: usize = 4096;
-
-    fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
-        if mode == Mode::Refuse {
-            self.cut.send_replace(Some(Cut::Reset));
-        }
-    }
-
-    fn opened_with(&self, text: &[u8]) -> bool {
-        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        opening.windows(text.len()).any(|part| part == text)
-    }
-
-    /// Keeps what was said, if it belongs to the opening.
-    pub(crate) fn said(&self, bytes: &[u8]) {
-        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = Self::OPENING - opening.len();
-        opening.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::URL_VARIABLE;
+use super::environment::URL_VARIABLE;
 use crate::process::Process;
 
 /// Where the distribution keeps RabbitMQ's own scripts. Those in `/usr/sbin` change the user and insist on the

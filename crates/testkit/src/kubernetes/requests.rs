@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::discovery::{self, Resource};
-use super::http::{Chunks, HttpRequest, HttpResponse};
 use super::merge;
+use super::message::{Chunks, HttpRequest, HttpResponse};
 use super::openapi;
 use super::store::{ClusterState, ObjectKey, SharedStore, defaults};
 

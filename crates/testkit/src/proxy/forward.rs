@@ -9,20 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::connection::{Cut, ProxiedConnection};
 use super::frames::Frames;
-use super::{Direction, Mode, ProxiedConnection, Side};
+use super::mode::{Direction, Mode, Side};
 
 /// How many bytes are carried in one go.
 const PIECE: usize = 64 * 1024;
 /// How often a throttled connection gets its share.
 const SHARES: u32 = 20;
-
-/// How a connection ends before its time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Cut {
-    Reset,
-    HalfOpen { closed: Side },
-}
 
 /// Carries bytes both ways until both sides have said all, one fails, or it is cut.
 pub(crate) async fn forward(mut daemon: TcpStream, broker: SocketAddr, carried: &ProxiedConnection) {
