@@ -4,6 +4,7 @@
 //! goals stand beside the figures.
 
 mod broker_kill;
+mod figure;
 mod latency;
 mod limits;
 mod memory;
@@ -16,10 +17,9 @@ mod throughput;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context as _;
-use serde::Serialize;
-
 use crate::{deps, workspace};
+use anyhow::Context as _;
+use figure::Figure;
 
 /// What to measure, and how much of it.
 #[derive(Debug, clap::Args)]
@@ -43,26 +43,6 @@ pub(crate) struct Arguments {
 enum Part {
     /// Kill the broker under a stream of lines, here and under Celery, and count what arrives
     BrokerKill,
-}
-
-/// One figure, with the goal that it is measured against.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Figure {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    goal: Option<&'static str>,
-}
-
-impl Figure {
-    pub(crate) fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
-        Self { name, value, unit, goal: None }
-    }
-
-    pub(crate) fn goal(mut self, goal: &'static str) -> Self {
-        self.goal = Some(goal);
-        self
-    }
 }
 
 /// Runs `cargo xtask bench`.

@@ -4,6 +4,7 @@
 //! carries its number, so that what arrives can be judged.
 
 mod celery;
+mod verdict;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,42 +14,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::latency::Ticks;
 use super::system::BenchSystem;
+use verdict::{STREAM, Verdict};
 
-const STREAM: Ticks = Ticks { rate: 400, count: 8_000 };
 const KILLED: Duration = Duration::from_secs(6);
 const BACK: Duration = Duration::from_secs(8);
-
-/// What became of the lines of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Verdict {
-    sent: u64,
-    /// Never arrived.
-    lost: u64,
-    /// Arrived again.
-    repeated: u64,
-    /// Arrived for the first time behind a later one.
-    out_of_order: u64,
-}
-
-impl Verdict {
-    fn of(sent: u64, arrived: impl IntoIterator<Item = u64>) -> Self {
-        let (mut seen, mut latest) = (std::collections::HashSet::new(), None);
-        let (mut repeated, mut out_of_order) = (0, 0);
-        for number in arrived {
-            if !seen.insert(number) {
-                repeated += 1;
-                continue;
-            }
-            if latest > Some(number) {
-                out_of_order += 1;
-            }
-            latest = latest.max(Some(number));
-        }
-        Self { sent, lost: sent - seen.len() as u64, repeated, out_of_order }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -107,22 +77,4 @@ async fn here(directory: &Path) -> anyhow::Result<Verdict> {
         printed.text().await?.lines().map(|line| line.split_once(' ')?.0.parse().ok()).collect();
     system.stop().await?;
     Ok(Verdict::of(STREAM.count, numbers.context("a line arrived torn")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missing_comes_twice_or_comes_late_is_counted() {
-        let verdict = |arrived: &[u64]| {
-            let Verdict { lost, repeated, out_of_order, .. } = Verdict::of(4, arrived.iter().copied());
-            (lost, repeated, out_of_order)
-        };
-        assert_eq!(verdict(&[0, 1, 2, 3]), (0, 0, 0));
-        assert_eq!(verdict(&[0, 3]), (2, 0, 0));
-        assert_eq!(verdict(&[0, 1, 1, 0, 2, 3]), (0, 2, 0));
-        assert_eq!(verdict(&[3, 0, 1, 2]), (0, 0, 3));
-        assert_eq!(verdict(&[]), (4, 0, 0));
-    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::Figure;
+use super::figure::Figure;
 use super::system::BenchSystem;
 
 /// A program that prints its number and the time, at a fixed rate.

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Figure;
+use super::figure::Figure;
 use super::system::BenchSystem;
 use super::throughput::LINE;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Figure;
+use super::figure::Figure;
 use super::system::BenchSystem;
 
 /// A line of `/proc/PID/status`, in MiB.

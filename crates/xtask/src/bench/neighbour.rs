@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Figure;
+use super::figure::Figure;
 use super::latency::{self, Ticks};
 use super::system::BenchSystem;
 

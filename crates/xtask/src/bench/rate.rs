@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
-use super::Figure;
+use super::figure::Figure;
 use super::system::BenchSystem;
 
 /// How many submissions are under way at once.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::Figure;
+use super::figure::Figure;
 use super::memory::pids;
 use super::system::BenchSystem;
 

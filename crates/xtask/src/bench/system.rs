@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::Figure;
+use super::figure::Figure;
 
 pub(super) struct BenchSystem {
     pub(super) dispatcherd: Dispatcherd,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde_json::json;
 
-use super::Figure;
+use super::figure::Figure;
 use super::memory::{mebibytes, pids};
 use super::system::BenchSystem;
 

@@ -6,48 +6,12 @@
 mod attempts;
 mod copies;
 mod ends;
+mod findings;
 mod overlaps;
 
-use std::fmt;
-
-use super::evidence::{Evidence, Mark, OrderEvidence, Stored};
-
-/// A promise that was not kept.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Violation {
-    pub(super) seed: u64,
-    /// The order, and the Operation where there is one.
-    pub(super) of: String,
-    pub(super) promised: &'static str,
-    pub(super) seen: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, of, promised, seen } = self;
-        write!(f, "seed {seed}, {of}\n  promised: {promised}\n  seen: {seen}")
-    }
-}
-
-/// What is found, on the way.
-struct Findings<'a> {
-    evidence: &'a Evidence,
-    violations: Vec<Violation>,
-}
-
-impl Findings<'_> {
-    fn add(
-        &mut self,
-        seen: &OrderEvidence,
-        stored: Option<&Stored>,
-        promised: &'static str,
-        what: impl Into<String>,
-    ) {
-        let id = stored.map(|stored| format!(" ({})", stored.detail.summary.id)).unwrap_or_default();
-        let of = format!("{}{id}", seen.order.key());
-        self.violations.push(Violation { seed: self.evidence.seed, of, promised, seen: what.into() });
-    }
-}
+use super::evidence::{Evidence, OrderEvidence};
+use findings::Findings;
+pub(super) use findings::Violation;
 
 /// Every promise that was not kept.
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
@@ -88,11 +52,6 @@ fn one_operation(seen: &OrderEvidence, findings: &mut Findings<'_>) {
     {
         findings.add(seen, Some(stored), PROMISED, format!("answered with {:?}", seen.ids));
     }
-}
-
-/// The marks of one attempt.
-fn marks_of(seen: &OrderEvidence, attempt: u32) -> impl Iterator<Item = &Mark> {
-    seen.marks.iter().filter(move |mark| mark.attempt == attempt)
 }
 
 #[cfg(test)]

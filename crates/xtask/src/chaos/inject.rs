@@ -1,9 +1,8 @@
 //! Carries out the faults of a schedule, one after the other, and counts what each one struck.
 
+mod injection_log;
 mod runners;
 mod select;
-
-use std::collections::BTreeSet;
 
 use aegir_testkit::proxy::{Direction, Mode, Side};
 use aegir_testkit::{Proxy, Relayd};
@@ -16,20 +15,8 @@ use super::fault::{Fault, FaultKind};
 use super::frontend::Frontend;
 use super::schedule::Schedule;
 use super::system::{ChaosNode, ChaosSystem};
-use super::table::Table;
+pub(super) use injection_log::InjectionLog;
 use select::{Selection, select};
-
-/// What was done, beside daemons and network, that may change how an attempt ends.
-#[derive(Debug, Default)]
-pub(super) struct InjectionLog {
-    pub(super) runners_killed: BTreeSet<(String, u32)>,
-    pub(super) children_killed: BTreeSet<(String, u32)>,
-    pub(super) table: Table,
-    /// What happened when, for whoever reads a failed schedule.
-    pub(super) timeline: Vec<String>,
-    /// A daemon that did not stop, or did not come back.
-    pub(super) errors: Vec<String>,
-}
 
 /// Strikes until the schedule has no more faults and its time is over; everything is mended then.
 pub(super) async fn inject_faults(

@@ -8,7 +8,7 @@ use aegir_testkit::{Broker, Process};
 use anyhow::{Context as _, ensure};
 use tokio::time::{Instant, sleep};
 
-use super::{STREAM, Verdict};
+use super::verdict::{STREAM, Verdict};
 use crate::workspace;
 
 const VERSION: &str = "celery==5.6.2";

@@ -7,7 +7,7 @@ use aegir_protocol::record::{Header, Record};
 use aegir_protocol::state::Outcome;
 
 use super::super::evidence::{OrderEvidence, Stored, What};
-use super::{Findings, marks_of};
+use super::findings::{Findings, marks_of};
 
 pub(super) fn check(seen: &OrderEvidence, stored: &Stored, findings: &mut Findings<'_>) {
     once_in_an_attempt(seen, stored, findings);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::evidence::{OrderEvidence, Stored, Try, What};
 use super::super::order::LoadKind;
 use super::super::printed;
-use super::{Findings, marks_of};
+use super::findings::{Findings, marks_of};
 
 pub(super) fn check(seen: &OrderEvidence, stored: &Stored, attempt: &Try, findings: &mut Findings<'_>) {
     let Some(detail) = stored.detail.attempts.iter().find(|detail| detail.attempt.get() == attempt.attempt)

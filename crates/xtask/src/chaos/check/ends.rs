@@ -5,7 +5,7 @@ use aegir_protocol::state::{Outcome, State};
 
 use super::super::evidence::{OrderEvidence, Stored};
 use super::super::order::LoadKind;
-use super::{Findings, marks_of};
+use super::findings::{Findings, marks_of};
 
 pub(super) fn check(seen: &OrderEvidence, stored: &Stored, findings: &mut Findings<'_>) {
     const ONE_END: &str = "each stored Operation ends, and each attempt at it once";

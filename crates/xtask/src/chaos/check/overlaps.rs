@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::evidence::OrderEvidence;
-use super::Findings;
+use super::findings::Findings;
 
 /// From its first mark to its last one.
 struct Acting<'a> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::fault::OperationPhase;
 use super::super::system::{ChaosNode, ChaosSystem};
-use super::InjectionLog;
+use super::injection_log::InjectionLog;
 use super::select::{LiveOperation, Selection};
 
 /// A runner that runs.
