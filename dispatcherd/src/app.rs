@@ -186,7 +186,8 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let mut deciding = Slots::new(slots);
     // Before anything is found that could be claimed; later it comes as an event.
     deciding.on(SlotEvent::Draining(draining), Instant::now());
-    node.tasks.spawn("slots", slots::run(Arc::clone(&node), deciding, events_read, occupancy, heartbeat));
+    node.tasks
+        .spawn("slots", slots::run::run(Arc::clone(&node), deciding, events_read, occupancy, heartbeat));
     let drain =
         Drain { node: Arc::clone(&node), state: state.path().to_owned(), occupancy: occupancy_read.clone() };
     node.spawn("drain", drain.run());

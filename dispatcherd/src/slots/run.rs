@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Takes events, one after the other, until the node stops. Nothing here waits for anything else: what has
 /// to be done is done in tasks, whose results come back as events.
-pub async fn run(
+pub(crate) async fn run(
     node: Arc<Node>,
     mut slots: Slots,
     mut events: mpsc::Receiver<SlotEvent>,
