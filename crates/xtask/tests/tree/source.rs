@@ -34,12 +34,19 @@ pub(crate) fn all() -> Vec<File> {
     found
 }
 
+/// The folders of the packages that have a source of their own.
+pub(crate) fn packages() -> Vec<PathBuf> {
+    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = crates.chain(["relayd", "dispatcherd"].map(|name| root().join(name))).collect();
+    all.sort();
+    all
+}
+
 /// What is compiled into the packages themselves: from each root on, the files that its modules name, without what stands
 /// behind `cfg(test)`.
 pub(crate) fn shipped() -> Vec<File> {
     let mut found = Vec::new();
-    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    for package in crates.chain(["relayd", "dispatcherd"].map(|name| root().join(name))) {
+    for package in packages() {
         for start in ["src/lib.rs", "src/main.rs"] {
             if package.join(start).exists() {
                 modules(&package.join(start), &package.join("src"), &mut found);
@@ -57,14 +64,18 @@ fn modules(path: &Path, children: &Path, found: &mut Vec<File>) {
             continue;
         }
         let name = module.ident.to_string();
-        let (file, folder) = (children.join(format!("{name}.rs")), children.join(&name));
-        let file = if file.exists() { file } else { folder.join("mod.rs") };
-        modules(&file, &folder, found);
+        modules(&file_of(children, &name), &children.join(&name), found);
     }
     found.push(File { path: path.strip_prefix(root()).unwrap().to_owned(), items });
 }
 
-fn parse(path: &Path) -> Vec<syn::Item> {
+/// The file of the module `name` whose parent's modules lie in `children`.
+pub(crate) fn file_of(children: &Path, name: &str) -> PathBuf {
+    let file = children.join(format!("{name}.rs"));
+    if file.exists() { file } else { children.join(name).join("mod.rs") }
+}
+
+pub(crate) fn parse(path: &Path) -> Vec<syn::Item> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).items
 }
