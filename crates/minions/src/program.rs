@@ -10,13 +10,14 @@
 
 use std::io;
 
-use aegir_protocol::record::{ChildExit, Remains};
+use aegir_protocol::record::Remains;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
-use super::connection::Minion;
 use super::error::MinionError;
 use super::marker::{self, Signal};
+use super::minion::Minion;
+use super::remote_start::RemoteStart;
 use super::shell::{RemoteShell, Waiting, quoted_words};
 use super::stream::RemoteStream;
 
@@ -82,19 +83,6 @@ pub struct RemoteProgram {
     waiting: Waiting,
     streams: Option<(RemoteStream, RemoteStream)>,
     heard: watch::Receiver<Option<RemoteStart>>,
-}
-
-/// What the shell around a program says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoteStart {
-    /// There is no such program on the minion.
-    Missing,
-    /// There is no memory file system that the login can write to, where secrets may be.
-    Nowhere,
-    /// Not all of the secrets could be kept.
-    Unkept,
-    /// It ended with this status, as a shell counts: 128 and more for a signal.
-    Ended(i32),
 }
 
 impl RemoteProgram {
@@ -175,30 +163,6 @@ impl RemoteProgram {
 impl std::fmt::Debug for RemoteProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RemoteProgram").field("minion", &self.minion).finish_non_exhaustive()
-    }
-}
-
-impl RemoteStart {
-    /// As the shell says it.
-    pub(super) fn read(word: &str) -> Option<Self> {
-        match word {
-            "missing" => Some(Self::Missing),
-            "nowhere" => Some(Self::Nowhere),
-            "unkept" => Some(Self::Unkept),
-            status => status.parse().ok().map(Self::Ended),
-        }
-    }
-
-    /// As a record says it. A shell does not tell a status of 128 and more from a signal; signals are by far
-    /// more frequent.
-    #[must_use]
-    pub fn exit(self) -> ChildExit {
-        match self {
-            Self::Missing => ChildExit { code: Some(127), signal: None },
-            Self::Nowhere | Self::Unkept => ChildExit::default(),
-            Self::Ended(status @ 129..=192) => ChildExit { code: None, signal: Some(status - 128) },
-            Self::Ended(status) => ChildExit { code: Some(status), signal: None },
-        }
     }
 }
 
@@ -283,12 +247,5 @@ mod tests {
             let (said, printed, kept) = run(shell, &[&nowhere], &marker);
             assert_eq!((&*said, &*printed, kept), ("\x1eword nowhere\n", "", false), "{shell:?}");
         }
-    }
-
-    #[test]
-    fn a_status_of_128_and_more_is_a_signal() {
-        assert_eq!(RemoteStart::Ended(137).exit(), ChildExit { code: None, signal: Some(9) });
-        assert_eq!(RemoteStart::Ended(3).exit(), ChildExit { code: Some(3), signal: None });
-        assert_eq!(RemoteStart::Ended(255).exit(), ChildExit { code: Some(255), signal: None });
     }
 }

@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::connection::Minion;
 use super::error::MinionError;
 use super::login::Login;
 use super::marker::MARKER;
-use super::program::RemoteStart;
+use super::minion::{ConnectionKind, Minion};
+use super::remote_start::RemoteStart;
 use super::stream::{RemoteStream, mark};
 
 /// How long a shell over a connection that stands may take to begin before the connection counts as dead.
@@ -30,17 +30,6 @@ const BEGIN: Duration = Duration::from_secs(10);
 const LOGIN: Duration = Duration::from_secs(20);
 /// How long after its streams ssh may take to end.
 const SSH_ENDS: Duration = Duration::from_secs(5);
-
-/// How a shell is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConnectionKind {
-    /// Over the connection that everybody uses.
-    Shared,
-    /// Over a new connection that everybody uses from then on.
-    Master,
-    /// Over a connection of its own.
-    Own,
-}
 
 /// Why no shell began.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 
-use super::program::RemoteStart;
+use super::remote_start::RemoteStart;
 
 /// How much of what a login prints is kept, to say why no shell began.
 const NOISE: usize = 4 * 1024;
