@@ -8,7 +8,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `run` | from the first record to the last |
-//! | `work` | what every Task works with, and how its end is judged |
+//! | `work`, `task_end` | what every Task works with; how its end is judged |
 //! | `ansible`, `shell`, `plugin` | the runner kinds |
 //! | `events` | what Ansible and plug-ins say while they run |
 //! | `child`, `process` | carrying a child through to its end; processes beside dispatcherd |
@@ -16,6 +16,7 @@
 //! | `backpressure` | a full disk, a full spool |
 //! | `recorder`, `output`, `redactor` | records: masked, split into lines, counted |
 //! | `outputs` | what Tasks hand over, for the frontend and for those after them |
+//! | `unsafe_text` | values from the frontend as Ansible takes them for data |
 //! | `decrypted` | what Ansible Vault decrypts |
 
 mod ansible;
@@ -34,6 +35,8 @@ mod secrets;
 mod shell;
 mod step_stats;
 mod stop;
+mod task_end;
+mod unsafe_text;
 mod work;
 
 pub use run::main;

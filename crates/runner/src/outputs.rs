@@ -12,7 +12,7 @@ use aegir_protocol::operation::sealed;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::ansible::is_data;
+use super::unsafe_text::is_data;
 use crate::secrets::{Secrets, seal};
 
 /// How deep a value may be: readers of JSON end at 128 levels, and it stands deeper in what is made of it.

@@ -26,7 +26,8 @@ use super::outputs::OutputValue;
 use super::process::{ChildSpec, LocalChild, PluginIo};
 use super::shell::start_reason;
 use super::stop::stops;
-use super::work::{self, AttemptContext, TaskEnd};
+use super::task_end::TaskEnd;
+use super::work::{self, AttemptContext};
 
 /// How long a plug-in may take to see to what it has begun.
 const CANCEL: Duration = Duration::from_secs(20);

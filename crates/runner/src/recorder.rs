@@ -18,7 +18,7 @@ use super::output::Splitter;
 use super::outputs::{CheckedOutput, OutputValue, Outputs};
 use super::redactor::Redactor;
 use super::stop::{Stop, Stopper};
-use super::work::TaskEnd;
+use super::task_end::TaskEnd;
 
 /// How many of the last bytes of a Task's standard error are kept for its reason.
 const TAIL: usize = 2048;

@@ -32,7 +32,8 @@ use super::plugin::PluginRun;
 use super::recorder::Recorder;
 use super::redactor::Redactor;
 use super::stop::{Stop, Stopper, Stops, canceled, stops, watch_for_cancel, watch_lease};
-use super::work::{AttemptContext, TaskEnd, remove};
+use super::task_end::TaskEnd;
+use super::work::{AttemptContext, remove};
 use super::{ansible, shell};
 use crate::secrets::{Secrets, UnsealError};
 

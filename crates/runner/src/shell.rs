@@ -22,7 +22,8 @@ use super::outputs::OutputValue;
 use super::process::{ChildSpec, LocalChild, SpawnError};
 use super::recorder::Recorder;
 use super::stop::Stops;
-use super::work::{AttemptContext, TaskEnd, worst};
+use super::task_end::{TaskEnd, worst};
+use super::work::AttemptContext;
 
 /// The environment variable that names the directory where a program finds the secrets of its Task, each in a file of the
 /// variable's name.

@@ -13,7 +13,8 @@ use aegir_protocol::state::Reason;
 use futures_util::future::join_all;
 
 use super::super::step_stats::StepStats;
-use super::super::work::{AttemptContext, worse};
+use super::super::task_end::worse;
+use super::super::work::AttemptContext;
 
 /// Ends what was cut off, and says so in the transcript. `down` are the minions that could not be reached before the Task.
 pub(super) async fn end(

@@ -9,8 +9,8 @@ use aegir_protocol::name::HostName;
 use aegir_protocol::state::Reason;
 use serde_json::{Map, Value, json};
 
+use super::super::unsafe_text::{NotData, wrapped};
 use super::super::work::AttemptContext;
-use super::variables::{NotData, wrapped};
 
 /// The `ansible.cfg` of a task-file: Ansible would look for another one otherwise.
 pub(super) const CONFIG: &str = "# All settings are in the environment.\n[defaults]\n";

@@ -21,8 +21,6 @@ use aegir_protocol::name::HostName;
 use aegir_protocol::state::Reason;
 use aegir_role::project::ProjectConfig;
 
-pub(super) use variables::is_data;
-
 use aegir_attempt::plan::{PlannedTask, TaskAction};
 use aegir_attempt::vault::{self, VaultError};
 use aegir_minions::Minion;
@@ -33,7 +31,8 @@ use super::decrypted::Decrypted;
 use super::events::TaskEvents;
 use super::process::{ChildSpec, LocalChild};
 use super::shell::start_reason;
-use super::work::{AttemptContext, TaskEnd};
+use super::task_end::TaskEnd;
+use super::work::AttemptContext;
 use outcome::PlayResult;
 
 /// The environment variable that names the plug-in's socket.
@@ -105,7 +104,7 @@ pub(super) enum PrepareError {
     Vault(#[from] VaultError),
     /// A variable that Ansible would not take for data.
     #[error("{0}")]
-    Variable(#[from] variables::NotData),
+    Variable(#[from] super::unsafe_text::NotData),
 }
 
 impl PrepareError {
