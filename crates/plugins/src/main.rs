@@ -15,11 +15,11 @@ mod opentofu;
 mod program;
 mod task;
 mod value;
+mod verb;
 
 use std::process::ExitCode;
 
-use aegir_protocol::runner::Verb;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::task::Task;
 
@@ -39,30 +39,6 @@ enum Runner {
     Kubernetes(kubernetes::KubernetesOptions),
     /// A configuration with a state of the target's own, by OpenTofu or Terraform
     Opentofu(opentofu::OpentofuOptions),
-}
-
-/// What is to be done; dispatcherd puts it at the end of the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum VerbArgument {
-    /// Say what apply would change, and change nothing
-    Plan,
-    /// Bring it about
-    Apply,
-    /// Take it away
-    Delete,
-    /// Say whether anything goes on that an ended apply or delete has begun
-    Cancel,
-}
-
-impl From<VerbArgument> for Verb {
-    fn from(verb: VerbArgument) -> Self {
-        match verb {
-            VerbArgument::Plan => Self::Plan,
-            VerbArgument::Apply => Self::Apply,
-            VerbArgument::Delete => Self::Delete,
-            VerbArgument::Cancel => Self::Cancel,
-        }
-    }
 }
 
 fn main() -> ExitCode {

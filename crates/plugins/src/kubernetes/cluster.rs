@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::KubernetesOptions;
 use super::object::{self, KINDS};
+use super::options::KubernetesOptions;
 use crate::error::Error;
 use crate::mask::Mask;
 use crate::name;

@@ -12,43 +12,21 @@ mod deploy;
 mod diagnose;
 mod logs;
 mod object;
+mod options;
 mod record;
 mod render;
 mod rollout;
 mod settings;
 
-use std::path::PathBuf;
-
 use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::runner::Verb;
-use clap::Args;
 
 use self::cluster::KubernetesCluster;
 use self::settings::KubernetesSettings;
-use crate::VerbArgument;
+
+pub(crate) use self::options::KubernetesOptions;
 use crate::error::Error;
 use crate::task::Task;
-
-/// The operator's part, on the command line in dispatcherd's config.
-#[derive(Debug, Args)]
-pub(crate) struct KubernetesOptions {
-    /// The kubeconfig: where the cluster is, and who this is there. In the home directory of dispatcherd's user when left out
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Which context of the kubeconfig; its current one when left out
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Roles may have objects of this kind too, as KIND.GROUP, such as Certificate.cert-manager.io. Only for kinds that
-    /// live in namespaces
-    #[arg(long, value_name = "KIND")]
-    allow_kind: Vec<String>,
-    /// The program
-    #[arg(long, value_name = "PROGRAM", default_value = "kubectl")]
-    kubectl: PathBuf,
-    /// What to do
-    #[arg(value_enum)]
-    pub(crate) verb: VerbArgument,
-}
 
 pub(crate) fn run(options: &KubernetesOptions, task: &mut Task) -> Result<(), Error> {
     let settings: KubernetesSettings = task.settings()?;

@@ -8,63 +8,21 @@ mod configuration;
 mod outputs;
 mod rescue;
 mod running;
+mod settings;
 mod tool;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use aegir_protocol::manifest::PluginVerb;
-use aegir_protocol::name::DocumentName;
 use aegir_protocol::runner::Verb;
-use clap::Args;
-use serde::Deserialize;
 
 use self::change::TofuPlan;
 use self::rescue::Rescued;
 use self::running::Running;
+use self::settings::OpentofuSettings;
 use self::tool::Tool;
-use crate::VerbArgument;
 use crate::error::Error;
 use crate::task::Task;
-use crate::value::ValueSource;
 
-/// The operator's part, on the command line in dispatcherd's config.
-#[derive(Debug, Args)]
-pub(crate) struct OpentofuOptions {
-    /// The program: tofu, or terraform
-    #[arg(long, value_name = "PROGRAM", default_value = "tofu")]
-    program: PathBuf,
-    /// Keep the states in files here, in place of the backend that the role's configuration names. States hold secrets in
-    /// the clear. What runs is noted here too
-    #[arg(long, value_name = "DIRECTORY")]
-    state_directory: Option<PathBuf>,
-    /// The program's own configuration file, which may name a mirror of providers
-    #[arg(long, value_name = "FILE")]
-    cli_config: Option<PathBuf>,
-    /// How long to wait for a state that somebody else has locked
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    lock_timeout: u32,
-    /// What to do
-    #[arg(value_enum)]
-    pub(crate) verb: VerbArgument,
-}
-
-/// What a role's manifest says under `with`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OpentofuSettings {
-    /// The configuration in the role.
-    directory: String,
-    /// Values for the configuration's variables, beside the Task's own, which have their own names.
-    #[serde(default)]
-    variables: BTreeMap<String, ValueSource>,
-    /// Which of the configuration's outputs are handed over as documents.
-    #[serde(default)]
-    outputs: Vec<DocumentName>,
-    /// The same for what the configuration calls sensitive; the manifest must call them secret.
-    #[serde(default)]
-    secret_outputs: Vec<DocumentName>,
-}
+pub(crate) use self::settings::OpentofuOptions;
 
 pub(crate) fn run(options: &OpentofuOptions, task: &mut Task) -> Result<(), Error> {
     let settings: OpentofuSettings = task.settings()?;

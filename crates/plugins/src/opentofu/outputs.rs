@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::OpentofuSettings;
+use super::settings::OpentofuSettings;
 use super::tool::Tool;
 use crate::error::Error;
 use crate::task::Task;

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::OpentofuOptions;
+use super::settings::OpentofuOptions;
 use crate::error::{Error, chain};
 use crate::program::Program;
 use crate::task::Task;

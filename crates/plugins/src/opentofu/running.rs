@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::settings::{OpentofuOptions, OpentofuSettings};
 use super::tool::workspace;
-use super::{OpentofuOptions, OpentofuSettings};
 use crate::error::Error;
 use crate::interrupt;
 use crate::program::Ran;

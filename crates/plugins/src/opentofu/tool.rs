@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::configuration;
 use super::rescue::Rescued;
-use super::{OpentofuOptions, OpentofuSettings};
+use super::settings::{OpentofuOptions, OpentofuSettings};
 use crate::digest::Inputs;
 use crate::error::Error;
 use crate::hidden::Hidden;
