@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blocked_starts::BlockedStarts;
 use crate::catalog::{self, CatalogPublisher, CatalogReader};
 use crate::config::{Config, NoNodeName};
 use crate::control;
@@ -31,7 +32,7 @@ use crate::planner::PlanningContext;
 use crate::ship::{FrontendWindow, Shipper, Uploads};
 use crate::slots::{self, Occupancy, SlotEvent, Slots};
 use crate::spool::{Level, Limit};
-use crate::supervise::{self, BlockedStarts};
+use crate::supervise;
 
 /// How long tasks may take to end. Runners go on, so there is little to do.
 const DRAIN: Duration = Duration::from_millis(1500);

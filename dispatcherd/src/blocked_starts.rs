@@ -14,7 +14,7 @@ pub struct BlockedStarts(Mutex<BTreeMap<AttemptId, Blocked>>);
 
 impl BlockedStarts {
     /// Another try has failed.
-    pub(super) fn insert(&self, attempt: AttemptId, reason: Reason) {
+    pub(crate) fn insert(&self, attempt: AttemptId, reason: Reason) {
         let AttemptId { operation, attempt: number } = attempt;
         let since = Timestamp::now();
         let mut blocked_starts = self.lock();
@@ -28,7 +28,7 @@ impl BlockedStarts {
     }
 
     /// It was started, or never will be.
-    pub(super) fn remove(&self, attempt: AttemptId) {
+    pub(crate) fn remove(&self, attempt: AttemptId) {
         self.lock().remove(&attempt);
     }
 

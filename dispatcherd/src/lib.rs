@@ -6,7 +6,7 @@
 //! | [`catalog`] | roles and their manifests, kept by digest, sent to the frontends |
 //! | [`intake`] | from the broker into the journal |
 //! | [`journal`] | all attempts, as directories |
-//! | [`slots`] | who may start, and who is next: claims and grants |
+//! | [`slots`], [`blocked_starts`] | who may start, and who is next: claims and grants; what was granted and can't start now |
 //! | [`planner`] | from an Operation to its Tasks, or to a reason |
 //! | [`supervise`], [`launch`], [`leftovers`] | an attempt from grant to tombstone; the runner's process; what a dead runner has left |
 //! | [`ship`], [`spool`] | bringing transcripts to relayd; what has not arrived there yet |
@@ -18,6 +18,7 @@
 //! `crates/runner`. The two speak by files in the attempt's directory (`crates/attempt`).
 
 pub mod app;
+pub mod blocked_starts;
 pub mod catalog;
 pub mod config;
 pub mod control;

@@ -7,13 +7,13 @@ use aegir_service::shutdown::Tasks;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::blocked_starts::BlockedStarts;
 use crate::frontends::Frontends;
 use crate::journal::Journal;
 use crate::launch::Launcher;
 use crate::planner::PlanningContext;
 use crate::ship::{Shipper, Uploads};
 use crate::slots::SlotEvent;
-use crate::supervise::BlockedStarts;
 
 /// This node, running.
 #[derive(Debug)]

@@ -196,7 +196,7 @@ fn a_node_reads_the_wall_clock_only_for_people_and_for_pruning() {
     let allowed = BTreeMap::from([
         ("dispatcherd/src/app.rs", "for pruning what is over; compared with the times of files"),
         ("dispatcherd/src/heartbeat.rs", "for people"),
-        ("dispatcherd/src/supervise/blocked_starts.rs", "for people"),
+        ("dispatcherd/src/blocked_starts.rs", "for people"),
         ("dispatcherd/src/journal/ended.rs", "for people"),
         ("crates/transcript/src/writer.rs", "for people"),
     ]);

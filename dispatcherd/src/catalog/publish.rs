@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::CatalogReader;
+use super::catalog_reader::CatalogReader;
 use crate::frontends::Frontends;
 
 /// How often the directories are looked at: whoever writes a role wants to run it at once.

@@ -9,7 +9,7 @@ use aegir_attempt::lock::{Alive, alive};
 use aegir_protocol::id::AttemptId;
 use clap::Args;
 
-use super::{answer, read, wanted, wish};
+use super::files::{answer, read, wanted, wish};
 use crate::journal::Journal;
 use crate::operator::{OperatorError, answered, daemon};
 

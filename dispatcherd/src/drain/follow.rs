@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aegir_transcript::WatchError;
 use tokio::sync::watch;
 
-use super::{Draining, answer, wanted};
+use super::files::{Draining, answer, wanted};
 use crate::node::Node;
 use crate::slots::{Occupancy, SlotEvent};
 

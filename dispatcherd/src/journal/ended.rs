@@ -11,7 +11,7 @@ use aegir_protocol::state::{Outcome, Reason};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, JournalError, write_atomically};
+use super::files::{Journal, JournalError, write_atomically};
 
 /// `report.json`: the end that relayd must still be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

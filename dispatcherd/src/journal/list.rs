@@ -11,8 +11,9 @@ use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message::Unknown;
 use aegir_transcript::finished;
 
+use super::ended::PendingReport;
+use super::files::{Journal, JournalError};
 use super::scan::numbered;
-use super::{Journal, JournalError, PendingReport};
 
 /// Where an attempt stands that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use aegir_attempt::AttemptDirectory;
 use aegir_attempt::plan::TaskPlan;
 use aegir_protocol::state::Outcome;
 
+use super::ended::Tombstone;
+use super::files::{Journal, JournalError};
 use super::scan::numbered;
-use super::{Journal, JournalError, Tombstone};
 
 /// How long an ended attempt is known, so that a message that comes again does not run again.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -12,7 +12,8 @@ use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::operation::Operation;
 
-use super::{Journal, JournalError, PendingReport};
+use super::ended::PendingReport;
+use super::files::{Journal, JournalError};
 
 /// An attempt that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use aegir_protocol::message;
 use aegir_protocol::operation::Operation;
 use bytes::Bytes;
 
-use super::{Journal, JournalError, Tombstone};
+use super::ended::Tombstone;
+use super::files::{Journal, JournalError};
 
 /// An Operation as it was delivered.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aegir_protocol::code::Code;
-use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::message::{self, Cancel, Report};
+use aegir_protocol::id::{Attempt, AttemptId, OperationId};
+use aegir_protocol::message::{self, Cancel, Lease, Report};
 use aegir_protocol::state::Outcome;
 use aegir_service::io_error::is_transient;
 use aegir_testkit::SmallDisk;

@@ -8,6 +8,7 @@
 //! Each attempt has a [`AttemptWindow`]; all attempts of a frontend share another one, in which they take turns.
 
 mod frontend_window;
+mod run;
 mod shipper;
 mod uploader;
 mod uploads;

@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::shipper::{ShipError, Shipped, Shipper};
-use super::{AttemptWindow, Upload};
+use super::uploads::Upload;
+use super::window::AttemptWindow;
 
 /// A good size for a chunk under load, and room for any record.
 const CHUNK: usize = MAX_RECORD;

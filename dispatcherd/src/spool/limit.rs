@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Level;
+use super::level::Level;
 use crate::node::Node;
 use crate::slots::Occupancy;
 

@@ -8,70 +8,7 @@ use crate::imports::Imports;
 use crate::source;
 
 /// The circles that are left, by package. A circle that is gone has to go from here as well.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("crates/minions", &["connection.rs", "lib.rs", "program.rs", "shell.rs", "stream.rs"]),
-    (
-        "crates/plugins",
-        &[
-            "kubernetes/cancel.rs",
-            "kubernetes/change.rs",
-            "kubernetes/cluster.rs",
-            "kubernetes/delete.rs",
-            "kubernetes/deploy.rs",
-            "kubernetes/diagnose.rs",
-            "kubernetes/logs.rs",
-            "kubernetes/mod.rs",
-            "kubernetes/record.rs",
-            "kubernetes/render.rs",
-            "kubernetes/rollout.rs",
-            "main.rs",
-            "opentofu/change.rs",
-            "opentofu/mod.rs",
-            "opentofu/outputs.rs",
-            "opentofu/rescue.rs",
-            "opentofu/running.rs",
-            "opentofu/tool.rs",
-        ],
-    ),
-    (
-        "crates/runner",
-        &[
-            "ansible/cut_off.rs",
-            "ansible/files.rs",
-            "ansible/mod.rs",
-            "ansible/outcome.rs",
-            "ansible/variables.rs",
-            "child.rs",
-            "decrypted.rs",
-            "events.rs",
-            "outputs.rs",
-            "process.rs",
-            "recorder.rs",
-            "shell.rs",
-            "work.rs",
-        ],
-    ),
-    ("dispatcherd", &["catalog/mod.rs", "catalog/publish.rs"]),
-    ("dispatcherd", &["drain/follow.rs", "drain/mod.rs"]),
-    (
-        "dispatcherd",
-        &[
-            "journal/ended.rs",
-            "journal/list.rs",
-            "journal/mod.rs",
-            "journal/prune.rs",
-            "journal/scan.rs",
-            "journal/take.rs",
-        ],
-    ),
-    (
-        "dispatcherd",
-        &["node.rs", "supervise/end.rs", "supervise/mod.rs", "supervise/prepare.rs", "supervise/run.rs"],
-    ),
-    ("dispatcherd", &["ship/mod.rs", "ship/shipper.rs", "ship/uploader.rs"]),
-    ("dispatcherd", &["spool/limit.rs", "spool/mod.rs"]),
-    ("relayd", &["relay/health.rs", "relay/mod.rs"]),
-];
+const KNOWN: &[(&str, &[&str])] = &[("relayd", &["relay/health.rs", "relay/mod.rs"])];
 
 #[test]
 fn no_file_uses_itself_through_others() {
