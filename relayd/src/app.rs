@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_amqp::{BrokerSession, Consume, SessionBuilder, Status, Topology, topology};
+use aegir_amqp::{
+    BrokerSession, Consume, ConsumeControl, Deliveries, SessionBuilder, Status, Topology, topology,
+};
+use aegir_protocol::name::FrontendName;
 use aegir_service::directory::{DirectoryError, StateDirectory};
 use aegir_service::shutdown::{Tasks, drain};
 use aegir_service::systemd::Notifier;
@@ -14,19 +17,18 @@ use tokio_util::task::TaskTracker;
 use crate::catalogs::Catalogs;
 use crate::changes::ChangeNotifier;
 use crate::config::Config;
-use crate::dead::{self, Collector};
+use crate::dead_letters::{self, Collector};
 use crate::dispatch::{Control, Deadlines, Dispatch, Outbox, Republisher};
 use crate::http::{self, ListenError, Listeners};
 use crate::ingest::status::{self, Heartbeats};
 use crate::ingest::transcripts::{self, Transcripts};
-use crate::nodes::Nodes;
-use crate::nodes::PendingEchoes;
-use crate::relay::{Relay, RelayMetrics, RelayParts};
+use crate::nodes::{Nodes, PendingEchoes};
+use crate::operations::{MacKey, Operations};
+use crate::requests::{self, Requests};
+use crate::services::RelayServices;
 use crate::sign_in::{Token, TokenError};
 use crate::store::write::{PutSetting, RestartDeadlines};
 use crate::store::{OpenError, Store, StoreError};
-use crate::submit::MacKey;
-use crate::submit::requests::{self, Requests};
 
 /// How long everything together may take to end.
 const DRAIN: Duration = Duration::from_millis(1500);
@@ -65,7 +67,7 @@ pub struct WriterEnded;
 pub struct App {
     /// Held for life: nobody else uses the state directory.
     _state: StateDirectory,
-    relay: Relay,
+    services: RelayServices,
     tasks: Tasks,
     links: TaskTracker,
     stores: TaskTracker,
@@ -92,12 +94,13 @@ impl App {
         let listeners = Listeners::bind(config.http.listen, config.http.socket.as_deref()).await?;
         let token = Token::load_or_make(&state.path().join("api-token"))?;
         let (store, writer) = Store::open(&state.path().join("relayd.db")).await?;
-        let (tasks, stop, notifier) = (Tasks::new(), Stop::default(), Notifier::new());
-        let (links, stores) = (TaskTracker::new(), TaskTracker::new());
+        let (stop, notifier) = (Stop::default(), Notifier::new());
+        let (tasks, links, stores) = (Tasks::new(), TaskTracker::new(), TaskTracker::new());
+        let work = || stop.work.clone();
 
-        let (changes, catalogs) = (Arc::new(ChangeNotifier::default()), Arc::new(Catalogs::default()));
-        let (nodes, echoes) = (Arc::new(Nodes::default()), Arc::new(PendingEchoes::default()));
-        let wake_outbox = Arc::new(Notify::new());
+        let (catalogs, nodes) = (Arc::new(Catalogs::default()), Arc::new(Nodes::default()));
+        let (changes, echoes) = (Arc::<ChangeNotifier>::default(), Arc::<PendingEchoes>::default());
+        let (wake_outbox, dead_removed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (control, control_queue) = Control::new();
         let deadlines = Deadlines::new(Duration::from_secs(config.lease_margin_seconds));
         let after = Dispatch {
@@ -108,86 +111,63 @@ impl App {
             deadlines: Arc::clone(&deadlines),
         };
         stores.spawn(writer.run(Arc::new(after), stop.store.clone()));
-        for catalog in store.catalogs().await? {
-            catalogs.put(catalog);
-        }
-        let mac_key = mac_key(&store).await?;
-        store.write(RestartDeadlines(store.with_deadlines().await?)).await?;
+        recover(&store, &catalogs).await?;
 
         let frontend = &config.frontend;
         let name = format!("relayd {frontend}");
         let mut builder = SessionBuilder::new(config.broker.clone(), name, Topology::of_frontend(frontend));
-        let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch).alone()).0;
-        let from_nodes = consume(topology::transcripts_queue(frontend), transcripts::PREFETCH);
-        let from_frontends = consume(topology::requests_queue(frontend), requests::PREFETCH);
-        let heartbeats = Consume::queue(topology::status_queue(frontend), status::PREFETCH);
-        let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival().alone());
-        let dead = Consume::queue(topology::DEAD, dead::PREFETCH);
-        let (dead_letters, dead_control) = builder.consume(dead);
-        // Until it is known whether there is room.
-        dead_control.pause();
+        let consumers = Consumers::declare(&mut builder, frontend);
         let link = builder.start(stop.link.clone(), &links);
-        let dead_removed = Arc::new(Notify::new());
+        let publisher = link.publisher();
 
-        let relay = Relay::new(RelayParts {
+        let operations = Operations {
             frontend: frontend.clone(),
             default_backend: config.default_backend.clone(),
-            metrics: RelayMetrics::new(store.counters()),
+            mac_key: mac_key(&store).await?,
             store: store.clone(),
             catalogs: Arc::clone(&catalogs),
             changes,
             nodes: Arc::clone(&nodes),
-            echoes: Arc::clone(&echoes),
-            control: control.clone(),
-            link: link.clone(),
-            mac_key,
-            token,
-            dead_removed: Arc::clone(&dead_removed),
-            replaying: tokio::sync::Mutex::default(),
-        });
+        };
+        let removed = Arc::clone(&dead_removed);
+        let services =
+            RelayServices::new(operations, token, &link, control.clone(), Arc::clone(&echoes), removed);
 
-        let publisher = link.publisher();
-        let work = || stop.work.clone();
         tasks.spawn("control", control_queue.run(publisher.clone(), work()));
-        let wake = Arc::clone(&wake_outbox);
-        let outbox =
-            Outbox { store: store.clone(), link: link.clone(), nodes: Arc::clone(&nodes), wake: wake_outbox };
+        let (wake, live) = (Arc::clone(&wake_outbox), Arc::clone(&nodes));
+        let outbox = Outbox { store: store.clone(), link: link.clone(), nodes: live, wake };
         tasks.spawn("outbox", outbox.run(work()));
         tasks.spawn("republisher", Republisher::new(store.clone(), Arc::clone(&nodes)).run(work()));
         tasks.spawn("deadlines", deadlines.run(store.clone(), work()));
         let transcripts = Transcripts { store: store.clone(), echoes };
-        tasks.spawn("transcripts", transcripts.run(from_nodes, work()));
-        let collector = Collector { store: store.clone(), control: dead_control, removed: dead_removed };
-        tasks.spawn("dead letters", collector.run(dead_letters, work()));
-        let status = Heartbeats { nodes, store, catalogs, control, outbox: wake };
-        tasks.spawn("heartbeats", status.run(heartbeats, work()));
-        let requests = Requests { relay: relay.clone(), publisher };
-        tasks.spawn("requests", requests.run(from_frontends, work()));
-
-        if let Ok(address) = listeners.address() {
-            tracing::info!(%address, "listening");
-        }
-        if let Some(socket) = &config.http.socket {
-            tracing::info!(socket = %socket.display(), "listening");
-        }
+        tasks.spawn("transcripts", transcripts.run(consumers.transcripts, work()));
+        let (letters, control_of_letters) = consumers.dead_letters;
+        let collector =
+            Collector { store: store.clone(), control: control_of_letters, removed: dead_removed };
+        tasks.spawn("dead letters", collector.run(letters, work()));
+        let heartbeats = Heartbeats { nodes, store, catalogs, control, outbox: wake_outbox };
+        tasks.spawn("heartbeats", heartbeats.run(consumers.heartbeats, work()));
+        let requests = Requests { operations: Arc::clone(&services.operations), publisher };
+        tasks.spawn("requests", requests.run(consumers.requests, work()));
+        log_addresses(&listeners, &config);
         let limits = http::ConnectionLimits::new(config.http.max_connections.get());
-        tasks.spawn("http", http::serve(listeners, relay.clone(), limits, work()));
-
+        tasks.spawn("http", http::serve(listeners, services.clone(), limits, work()));
         tasks.spawn("broker status", watch_broker(link, notifier.clone(), work()));
         let (watchdog, feeding) = (notifier.clone(), work());
         tasks.spawn("watchdog", async move { watchdog.feed_watchdog(feeding).await });
+
         tracing::info!(
             frontend = %config.frontend, state_directory = %state.path().display(),
             broker = config.broker.address(), "relayd is ready"
         );
         notifier.ready("ready");
-        Ok(Self { _state: state, relay, tasks, links, stores, stop, notifier })
+        Ok(Self { _state: state, services, tasks, links, stores, stop, notifier })
     }
 
-    /// The handle.
+    /// What the API and the page ask.
     #[must_use]
-    pub fn relay(&self) -> Relay {
-        self.relay.clone()
+    pub fn services(&self) -> RelayServices {
+        self.services.clone()
     }
 
     /// Goes on until `cancel`, then ends everything within two seconds.
@@ -205,20 +185,60 @@ impl App {
         self.stop.work.cancel();
         self.tasks.drain(DRAIN).await;
         self.stop.link.cancel();
-        let closing = async {
-            // Who closes the file last folds its log into it, and readers can't.
-            self.relay.0.store.close_readers().await;
-            self.stop.store.cancel();
-            drain(&self.links, CLOSE).await;
-            drain(&self.stores, CLOSE).await;
-        };
-        if tokio::time::timeout(CLOSE, closing).await.is_err() {
+        if tokio::time::timeout(CLOSE, self.close()).await.is_err() {
             tracing::warn!(
                 "the store or the broker's connections did not close in time; nothing is lost by that"
             );
         }
         tracing::info!("relayd has stopped");
         result
+    }
+
+    async fn close(&self) {
+        // Who closes the file last folds its log into it, and readers can't.
+        self.services.operations.store.close_readers().await;
+        self.stop.store.cancel();
+        drain(&self.links, CLOSE).await;
+        drain(&self.stores, CLOSE).await;
+    }
+}
+
+/// What relayd takes from the broker.
+struct Consumers {
+    transcripts: Deliveries,
+    requests: Deliveries,
+    heartbeats: Deliveries,
+    dead_letters: (Deliveries, ConsumeControl),
+}
+
+impl Consumers {
+    fn declare(builder: &mut SessionBuilder, frontend: &FrontendName) -> Self {
+        let mut consume = |queue, prefetch| builder.consume(Consume::queue(queue, prefetch).alone()).0;
+        let transcripts = consume(topology::transcripts_queue(frontend), transcripts::PREFETCH);
+        let requests = consume(topology::requests_queue(frontend), requests::PREFETCH);
+        let heartbeats = Consume::queue(topology::status_queue(frontend), status::PREFETCH);
+        let (heartbeats, _) = builder.consume(heartbeats.settled_on_arrival().alone());
+        let dead_letters = builder.consume(Consume::queue(topology::DEAD, dead_letters::PREFETCH));
+        // Until it is known whether there is room.
+        dead_letters.1.pause();
+        Self { transcripts, requests, heartbeats, dead_letters }
+    }
+}
+
+/// Takes up what an earlier relayd has stored: the catalogs, and the deadlines, which begin anew.
+async fn recover(store: &Store, catalogs: &Catalogs) -> Result<(), StoreError> {
+    for catalog in store.catalogs().await? {
+        catalogs.put(catalog);
+    }
+    store.write(RestartDeadlines(store.with_deadlines().await?)).await
+}
+
+fn log_addresses(listeners: &Listeners, config: &Config) {
+    if let Ok(address) = listeners.address() {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(socket) = &config.http.socket {
+        tracing::info!(socket = %socket.display(), "listening");
     }
 }
 

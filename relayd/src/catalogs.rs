@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aegir_protocol::catalog::Catalog;
-use aegir_protocol::name::BackendName;
+use aegir_protocol::name::{BackendName, FrontendName};
 
 /// What each backend can do, as it last said.
 #[derive(Default)]
@@ -28,5 +28,16 @@ impl Catalogs {
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Catalog>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Why nothing can be asked of a backend that has sent none, and what to do.
+    #[must_use]
+    pub fn no_catalog_of(&self, backend: &BackendName, frontend: &FrontendName) -> String {
+        let known: Vec<_> = self.list().iter().map(|catalog| catalog.backend.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        format!(
+            "no catalog of backend {backend} has arrived (known: {known}): start a dispatcherd of that backend whose \
+             `frontends` name {frontend}"
+        )
     }
 }

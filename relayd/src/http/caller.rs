@@ -34,7 +34,7 @@ pub(super) async fn page(State(site): State<HttpState>, request: Request, next: 
 /// Whether a request may be answered.
 async fn check(site: &HttpState, method: &Method, headers: &HeaderMap) -> Result<(), ProblemResponse> {
     if let Some(shown) = bearer(headers) {
-        return if site.relay.is_token(shown) {
+        return if site.sessions.is_token(shown) {
             Ok(())
         } else {
             Err(ProblemResponse::new(
@@ -44,7 +44,7 @@ async fn check(site: &HttpState, method: &Method, headers: &HeaderMap) -> Result
         };
     }
     if let Some(session) = session(headers)
-        && site.relay.is_session(session).await?
+        && site.sessions.is_session(session).await?
     {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         return if reads || is_same_origin(headers) {

@@ -15,7 +15,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// `GET /readyz`: what relayd needs is there; the body says what is not.
 pub(super) async fn readyz(State(site): State<HttpState>) -> Response {
-    let readiness = site.relay.readiness().await;
+    let readiness = site.diagnosis.readiness().await;
     if readiness.is_ready() {
         return "ready\n".into_response();
     }
@@ -25,6 +25,6 @@ pub(super) async fn readyz(State(site): State<HttpState>) -> Response {
 
 /// `GET /metrics`: OpenMetrics.
 pub(super) async fn metrics(State(site): State<HttpState>) -> Answer<Response> {
-    let text = site.relay.metrics().await?;
+    let text = site.diagnosis.metrics().await?;
     Ok(([(CONTENT_TYPE, aegir_service::metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionLimits};
 use super::router::router;
-use crate::relay::Relay;
+use crate::services::RelayServices;
 
 /// How long requests that are in progress may take once relayd stops.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -91,8 +91,13 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until `stop`, and then for a second more what was in progress.
-pub async fn serve(listeners: Listeners, relay: Relay, limits: ConnectionLimits, stop: CancellationToken) {
-    let router = router(relay, stop.clone());
+pub async fn serve(
+    listeners: Listeners,
+    services: RelayServices,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
+    let router = router(services, stop.clone());
     let Listeners { tcp, unix } = listeners;
     // An event must not wait for the one before it to be acknowledged.
     let tcp = tcp.tap_io(|stream| {

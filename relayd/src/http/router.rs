@@ -19,7 +19,7 @@ use super::answer::{self, ProblemResponse};
 use super::connection::REQUEST_ID;
 use super::state::HttpState;
 use super::{api, assets, caller, health, pages};
-use crate::relay::Relay;
+use crate::services::RelayServices;
 
 /// What a page may load: its own script and style, and nothing that stands in it. So nothing that a program
 /// printed can run, even if it were taken for HTML.
@@ -27,8 +27,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Everything that relayd answers. Streams end when `stop` is cancelled.
-pub(super) fn router(relay: Relay, stop: CancellationToken) -> Router {
-    let site = HttpState { relay, stop };
+pub(super) fn router(services: RelayServices, stop: CancellationToken) -> Router {
+    let site = HttpState::new(services, stop);
     let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let no_store = HeaderValue::from_static("no-store");
     Router::new()

@@ -8,7 +8,7 @@ use aegir_protocol::dead_letter::KeptBody;
 use aegir_protocol::limits::MAX_DEAD_LETTERS;
 use aegir_protocol::message::encode;
 use futures_util::future::join_all;
-use relayd::dead::PREFETCH;
+use relayd::dead_letters::PREFETCH;
 use relayd::store::DeadLetterFilter;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -42,25 +42,25 @@ async fn a_letter_is_replayed_when_what_was_missing_is_there() {
     let letter = world.dead_letter().await;
     assert_eq!((letter.code.as_str(), letter.replays), (Code::UnknownBackend.as_str(), 0));
     assert_eq!(letter.message_id.as_deref(), Some("m1"));
-    let relay = world.relay();
-    assert_eq!(relay.dead_letter(letter.id).await.unwrap().bytes().unwrap(), body);
+    let services = world.services();
+    assert_eq!(services.dead_letters.show(letter.id).await.unwrap().bytes().unwrap(), body);
 
     // Too early still: it comes back, and says so.
-    relay.replay_dead_letter(letter.id).await.unwrap();
+    services.dead_letters.replay(letter.id).await.unwrap();
     let again =
         eventually(async || Some(world.dead_letter().await).filter(|again| again.id > letter.id)).await;
     assert_eq!((again.code.as_str(), again.replays), (Code::UnknownBackend.as_str(), 1));
-    assert_eq!(relay.dead_letter(again.id).await.unwrap().bytes().unwrap(), body);
+    assert_eq!(services.dead_letters.show(again.id).await.unwrap().bytes().unwrap(), body);
 
     let mut node = world.node("n1").await;
-    relay.replay_dead_letter(again.id).await.unwrap();
+    services.dead_letters.replay(again.id).await.unwrap();
     let (id, _) = node.carry_out(1).await;
-    assert_eq!(relay.operation(id).await.unwrap().summary.target.name.as_str(), "a");
-    assert_eq!(relay.dead_letters(&DeadLetterFilter::default()).await.unwrap().letters, []);
+    assert_eq!(services.operations.detail(id).await.unwrap().summary.target.name.as_str(), "a");
+    assert_eq!(services.dead_letters.list(&DeadLetterFilter::default()).await.unwrap().letters, []);
     for gone in [again.id, u64::MAX] {
-        let problem = relay.replay_dead_letter(gone).await.unwrap_err();
+        let problem = services.dead_letters.replay(gone).await.unwrap_err();
         assert_eq!(problem.code, Code::NoSuchDeadLetter.as_str());
-        assert_eq!(relay.drop_dead_letter(gone).await.unwrap_err().status, 404);
+        assert_eq!(services.dead_letters.drop_letter(gone).await.unwrap_err().status, 404);
     }
     world.stop().await;
 }
@@ -77,7 +77,7 @@ async fn what_nobody_takes_any_more_stays_a_letter() {
     moved.headers.insert("x-aegir-routing-key".to_owned(), "elsewhere".to_owned());
     within(link.publisher().publish(moved)).await.unwrap();
     let letter = world.dead_letter().await;
-    let problem = world.relay().replay_dead_letter(letter.id).await.unwrap_err();
+    let problem = world.services().dead_letters.replay(letter.id).await.unwrap_err();
     assert_eq!((problem.code.as_str(), problem.status), (Code::DeadLetterUnroutable.as_str(), 409));
     assert_eq!(world.dead_letter().await, letter);
     world.stop().await;
@@ -106,11 +106,11 @@ async fn no_secret_is_kept_with_a_letter() {
         assert_eq!((letter.code.as_str(), letter.body, letter.size), (code.as_str(), kept, size));
         let has_place = letter.reason.contains("what is wrong stands at line 1 column ");
         assert_eq!(has_place, kept == KeptBody::Removed, "{}", letter.reason);
-        let problem = world.relay().replay_dead_letter(letter.id).await.unwrap_err();
+        let problem = world.services().dead_letters.replay(letter.id).await.unwrap_err();
         assert_eq!(problem.code, Code::DeadLetterIncomplete.as_str());
-        let body = world.relay().dead_letter(letter.id).await.unwrap().bytes().unwrap();
+        let body = world.services().dead_letters.show(letter.id).await.unwrap().bytes().unwrap();
         assert_eq!(body.is_empty(), kept == KeptBody::Removed);
-        world.relay().drop_dead_letter(letter.id).await.unwrap();
+        world.services().dead_letters.drop_letter(letter.id).await.unwrap();
     }
     // What stood in a dropped row may still stand in the file.
     world.stop().await;
@@ -125,7 +125,7 @@ async fn no_secret_is_kept_with_a_letter() {
 async fn at_the_limit_the_rest_stays_in_the_queue_until_there_is_room() {
     let mut world = World::new().await;
     let link = stranger(&world).await;
-    let (publisher, relay) = (link.publisher(), world.relay());
+    let (publisher, services) = (link.publisher(), world.services());
     let (most, beyond) = (MAX_DEAD_LETTERS, 200);
     for number in 0..most + beyond {
         let pending = within(publisher.send(Outgoing::new(DEAD, "", number.to_string()))).await.unwrap();
@@ -134,25 +134,27 @@ async fn at_the_limit_the_rest_stays_in_the_queue_until_there_is_room() {
         }
     }
     let all = DeadLetterFilter { limit: Some(500), ..DeadLetterFilter::default() };
-    let kept =
-        eventually(async || Some(relay.dead_letters(&all).await.unwrap().kept).filter(|kept| kept.full))
-            .await;
+    let kept = eventually(async || {
+        Some(services.dead_letters.list(&all).await.unwrap().kept).filter(|kept| kept.full)
+    })
+    .await;
     assert!((most..=most + 2 * u64::from(PREFETCH)).contains(&kept.count), "{kept:?}");
-    let hop = relay.check(CheckRequest::default()).await.hops.swap_remove(0);
+    let hop = services.diagnosis.check(CheckRequest::default()).await.hops.swap_remove(0);
     assert!(hop.ok && hop.message.contains("no more are kept"), "{hop:?}");
-    assert!(relay.metrics().await.unwrap().contains("relayd_dead_letters_full 1"));
+    assert!(services.diagnosis.metrics().await.unwrap().contains("relayd_dead_letters_full 1"));
 
     // The rest arrives as room is made.
     let mut dropped = 0;
     while dropped < most + beyond {
         let list = eventually(async || {
-            Some(relay.dead_letters(&all).await.unwrap()).filter(|list| !list.letters.is_empty())
+            Some(services.dead_letters.list(&all).await.unwrap()).filter(|list| !list.letters.is_empty())
         })
         .await;
-        let outcomes = join_all(list.letters.iter().map(|letter| relay.drop_dead_letter(letter.id))).await;
+        let outcomes =
+            join_all(list.letters.iter().map(|letter| services.dead_letters.drop_letter(letter.id))).await;
         dropped += outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
     }
-    let kept = relay.dead_letters(&all).await.unwrap().kept;
+    let kept = services.dead_letters.list(&all).await.unwrap().kept;
     assert_eq!((dropped, kept.count, kept.full), (most + beyond, 0, false));
     world.stop().await;
 }

@@ -36,7 +36,7 @@ async fn a_full_disk_refuses_submissions_and_loses_nothing_that_was_accepted() {
     let mut accepted = Vec::new();
     let mut refused = None;
     for number in 0..MANY {
-        match world.relay().submit(request(&format!("site{number}")), None).await {
+        match world.services().operations.submit(request(&format!("site{number}")), None).await {
             Ok(taken) => accepted.push(taken.id),
             Err(problem) => {
                 refused = Some(problem);
@@ -54,10 +54,10 @@ async fn a_full_disk_refuses_submissions_and_loses_nothing_that_was_accepted() {
     world.becomes(first, State::Succeeded).await;
     assert_eq!(world.copy(first).await, whole);
     for id in accepted {
-        world.relay().operation(id).await.unwrap();
+        world.services().operations.detail(id).await.unwrap();
     }
-    let relay = world.relay();
-    eventually(async || relay.submit(request("last"), None).await.ok()).await;
-    drop(relay);
+    let services = world.services();
+    eventually(async || services.operations.submit(request("last"), None).await.ok()).await;
+    drop(services);
     world.stop().await;
 }

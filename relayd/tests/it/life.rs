@@ -17,8 +17,10 @@ async fn from_submission_to_its_end_with_relayd_restarted_between() {
     let id = world.submit("a").await;
     let operation = node.operation().await;
     assert_eq!((operation.id, operation.frontend.clone()), (id, world.frontend.clone()));
-    let detail =
-        eventually(async || Some(world.relay().operation(id).await.unwrap()).filter(|it| it.published)).await;
+    let detail = eventually(async || {
+        Some(world.services().operations.detail(id).await.unwrap()).filter(|it| it.published)
+    })
+    .await;
     assert_eq!(detail.summary.state, State::Queued);
 
     // The first claim is granted, also when it is repeated; another node's is refused.
@@ -54,7 +56,7 @@ async fn from_submission_to_its_end_with_relayd_restarted_between() {
     // What is shipped again after its end is receipted again, so that the node can let go of it.
     node.ship(id, 0, &first).await;
     assert!(node.receipt().await.complete);
-    let piece = world.relay().records(id, None, 3, 1).await.unwrap();
+    let piece = world.services().operations.records(id, None, 3, 1).await.unwrap();
     assert_eq!(&piece.bytes[..], &lines[2][..]);
     world.stop().await;
 }
@@ -65,7 +67,7 @@ async fn who_waits_for_a_lock_goes_on_when_it_is_free() {
     let mut node = world.node("n1").await;
     let first = world.submit("a").await;
     let second = world.submit("a").await;
-    assert_eq!(world.relay().operation(second).await.unwrap().waits_for, [first]);
+    assert_eq!(world.services().operations.detail(second).await.unwrap().waits_for, [first]);
     assert_eq!(node.carry_out(1).await.0, first);
     assert_eq!(node.carry_out(1).await.0, second);
     world.becomes(second, State::Succeeded).await;
@@ -80,20 +82,20 @@ async fn a_cancel_reaches_the_node_again_and_again() {
     // What nobody has ends at once, and its claim is refused.
     let unclaimed = world.submit("a").await;
     node.operation().await;
-    world.relay().cancel(unclaimed, Some("ann".to_owned())).await.unwrap();
+    world.services().operations.cancel(unclaimed, Some("ann".to_owned())).await.unwrap();
     world.becomes(unclaimed, State::Canceled).await;
     assert!(!node.claim(unclaimed).await.granted);
-    let again = world.relay().cancel(unclaimed, None).await.unwrap_err();
+    let again = world.services().operations.cancel(unclaimed, None).await.unwrap_err();
     assert_eq!(again.code, Code::AlreadyEnded.as_str());
 
     // What a node has ends when the node says so.
     let held = world.submit("a").await;
     let operation = node.operation().await;
     assert!(node.claim(held).await.granted);
-    world.relay().cancel(held, Some("ann".to_owned())).await.unwrap();
+    world.services().operations.cancel(held, Some("ann".to_owned())).await.unwrap();
     let ToNode::Cancel(cancel) = node.told().await else { panic!("no cancel") };
     assert_eq!((cancel.operation, cancel.requested_by.as_deref()), (held, Some("ann")));
-    let again = world.relay().cancel(held, None).await.unwrap_err();
+    let again = world.services().operations.cancel(held, None).await.unwrap_err();
     assert_eq!(again.code, Code::AlreadyCanceled.as_str());
     // Say that the message was lost: the heartbeat shows that the node still has it.
     node.beat(vec![operation.attempt_id()], Vec::new()).await;
@@ -121,27 +123,30 @@ async fn what_has_no_room_on_its_node_is_shown_so_until_it_has() {
     let (attempt, since) = (operation.attempt, Timestamp::UNIX_EPOCH);
     let blocked = Blocked { operation: id, attempt, since, reason: reason.clone() };
     node.beat(vec![operation.attempt_id()], vec![blocked]).await;
-    let relay = world.relay();
-    let shown = eventually(async || relay.operation(id).await.unwrap().summary.blocked).await;
+    let services = world.services();
+    let shown = eventually(async || services.operations.detail(id).await.unwrap().summary.blocked).await;
     assert_eq!((shown.node, shown.since, shown.reason), (node.name.clone(), since, reason));
     node.beat(vec![operation.attempt_id()], Vec::new()).await;
-    eventually(async || relay.operation(id).await.unwrap().summary.blocked.is_none().then_some(())).await;
-    drop(relay);
+    eventually(async || {
+        services.operations.detail(id).await.unwrap().summary.blocked.is_none().then_some(())
+    })
+    .await;
+    drop(services);
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_names_the_hop_that_is_closed() {
     let mut world = World::new().await;
-    let report = world.relay().check(CheckRequest::default()).await;
+    let report = world.services().diagnosis.check(CheckRequest::default()).await;
     let closed = report.hops.last().unwrap();
     assert_eq!((report.ok, closed.ok, closed.name.as_str()), (false, false, "dispatcherd"));
     assert!(report.hops[..report.hops.len() - 1].iter().all(|hop| hop.ok), "{report:?}");
 
     // Whoever has just started hears the next heartbeat.
     let mut node = world.node("n1").await;
-    let relay = world.relay();
-    let checking = tokio::spawn(async move { relay.check(CheckRequest::default()).await });
+    let services = world.services();
+    let checking = tokio::spawn(async move { services.diagnosis.check(CheckRequest::default()).await });
     node.beat(Vec::new(), Vec::new()).await;
     let ToNode::Echo(echo) = node.told().await else { panic!("no echo") };
     assert_eq!(echo.frontend, world.frontend);
@@ -151,7 +156,7 @@ async fn a_check_names_the_hop_that_is_closed() {
     assert!(report.ok, "{report:?}");
     let names: Vec<_> = report.hops.iter().map(|hop| hop.name.as_str()).collect();
     assert_eq!(names, ["store", "broker", &format!("dispatcherd {}", node.name), "round trip"]);
-    let metrics = world.relay().metrics().await.unwrap();
+    let metrics = world.services().diagnosis.metrics().await.unwrap();
     assert!(metrics.contains("relayd_operations{state=\"succeeded\"} 1\n"), "{metrics}");
     assert!(metrics.contains("relayd_broker_up 1\n"), "{metrics}");
     let up = format!("relayd_node_up{{backend=\"{}\",node=\"{}\"}} 1\n", world.backend, node.name);
@@ -159,10 +164,10 @@ async fn a_check_names_the_hop_that_is_closed() {
 
     // What is known to be closed is not waited for.
     let by = PauseRequest { requested_by: Some("kim".to_owned()), reason: Some("an upgrade".to_owned()) };
-    world.relay().pause(world.backend.clone(), by).await.unwrap();
+    world.services().backends.pause(world.backend.clone(), by).await.unwrap();
     node.beat(Vec::new(), Vec::new()).await;
-    let relay = world.relay();
-    let checking = tokio::spawn(async move { relay.check(CheckRequest::default()).await });
+    let services = world.services();
+    let checking = tokio::spawn(async move { services.diagnosis.check(CheckRequest::default()).await });
     let ToNode::Echo(echo) = node.told().await else { panic!("no echo") };
     node.send(encode(&Echoed { id: echo.id, node: node.name.clone() })).await;
     let closed = checking.await.unwrap().hops.pop().unwrap();

@@ -41,7 +41,7 @@ async fn what_can_not_be_handled_is_dead_lettered_with_its_code_and_stops_nobody
         node.publish(Outgoing::new(exchange, frontend.clone(), body)).await;
         let letter = world.dead_letter().await;
         assert_eq!((letter.code.as_str(), letter.routing_key.as_str()), (code.as_str(), &*frontend));
-        world.relay().drop_dead_letter(letter.id).await.unwrap();
+        world.services().dead_letters.drop_letter(letter.id).await.unwrap();
     }
     node.ship(grant.operation, 0, b"{}\n").await;
     let letter = world.dead_letter().await;
@@ -60,14 +60,14 @@ async fn a_catalog_that_is_not_here_is_asked_for() {
     let mut last = world.node("n1").await;
     // What n2 sends has the same digest, so what relayd has is n1's. Until n1 is gone n2 need not have the same.
     let mut node = world.node("n2").await;
-    assert_eq!(world.relay().catalog(&world.backend).unwrap().node, last.name);
+    assert_eq!(world.services().backends.catalog(&world.backend).unwrap().node, last.name);
     node.catalog = Some("of n2".to_owned());
     node.beat(Vec::new(), Vec::new()).await;
     last.catalog = Some("of n1, which did not arrive".to_owned());
     last.beat(Vec::new(), Vec::new()).await;
     let ToNode::CatalogWanted(wanted) = last.told().await else { panic!("it was not asked for") };
     assert_eq!(wanted.backend, world.backend);
-    last.catalog = Some(world.relay().catalog(&world.backend).unwrap().digest.clone());
+    last.catalog = Some(world.services().backends.catalog(&world.backend).unwrap().digest.clone());
     last.beat(Vec::new(), Vec::new()).await;
     // A node of an earlier version names none, and could not read the wish.
     node.catalog = None;
@@ -90,11 +90,11 @@ async fn what_is_submitted_while_the_broker_is_away_is_published_later() {
     world.broker.stop().await.unwrap();
     let id = world.submit("a").await;
     // A moment passes before the end of the connection is noticed.
-    eventually(async || (!world.relay().readiness().await.is_ready()).then_some(())).await;
-    assert!(!world.relay().operation(id).await.unwrap().published);
+    eventually(async || (!world.services().diagnosis.readiness().await.is_ready()).then_some(())).await;
+    assert!(!world.services().operations.detail(id).await.unwrap().published);
     world.broker.restart().await.unwrap();
     assert_eq!(node.carry_out(3).await.0, id);
     world.becomes(id, State::Succeeded).await;
-    assert!(world.relay().operation(id).await.unwrap().published);
+    assert!(world.services().operations.detail(id).await.unwrap().published);
     world.stop().await;
 }

@@ -6,14 +6,14 @@ use aegir_protocol::request::Request;
 use crate::world::{World, eventually, request};
 
 async fn submit(world: &World, site: &str, priority: u8) -> OperationId {
-    world.relay().submit(Request { priority, ..request(site) }, None).await.unwrap().id
+    world.services().operations.submit(Request { priority, ..request(site) }, None).await.unwrap().id
 }
 
 /// How many of these the broker has.
 async fn dispatched(world: &World, operations: &[OperationId]) -> usize {
     let mut count = 0;
     for id in operations {
-        count += usize::from(world.relay().operation(*id).await.unwrap().published);
+        count += usize::from(world.services().operations.detail(*id).await.unwrap().published);
     }
     count
 }
@@ -23,8 +23,8 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     let mut world = World::new().await;
     let mut node = world.node("n1").await;
     node.beat_with(1, Vec::new(), Vec::new()).await;
-    let relay = world.relay();
-    eventually(async || (!relay.nodes().nodes.is_empty()).then_some(())).await;
+    let services = world.services();
+    eventually(async || (!services.backends.nodes().nodes.is_empty()).then_some(())).await;
     let mut low = Vec::new();
     for number in 0..30 {
         low.push(submit(&world, &format!("low{number}"), 3).await);
@@ -42,7 +42,7 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     assert!(node.claim(urgent).await.granted);
     assert!(node.claim(low[0]).await.granted);
     assert_eq!(node.operation().await.id, low[2]);
-    world.relay().cancel(low[1], None).await.unwrap();
+    world.services().operations.cancel(low[1], None).await.unwrap();
     assert_eq!(node.operation().await.id, low[3]);
     // A node with more slots gets more.
     node.beat_with(2, Vec::new(), Vec::new()).await;
@@ -50,6 +50,6 @@ async fn an_urgent_one_is_delivered_next_however_many_wait() {
     assert_eq!(node.operation().await.id, low[5]);
     assert_eq!(dispatched(&world, &[lowest]).await, 0);
     assert_eq!(dispatched(&world, &low[6..]).await, 0);
-    drop(relay);
+    drop(services);
     world.stop().await;
 }

@@ -18,7 +18,7 @@ async fn a_second_relayd_on_the_same_state_directory_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_catalog_a_request_says_what_is_missing() {
     let mut world = World::new().await;
-    let problem = world.relay().submit(request("a"), None).await.unwrap_err();
+    let problem = world.services().operations.submit(request("a"), None).await.unwrap_err();
     assert_eq!((problem.code.as_str(), problem.status), ("unknown_backend", 422));
     assert!(problem.detail.contains(world.frontend.as_str()), "{}", problem.detail);
     world.stop().await;

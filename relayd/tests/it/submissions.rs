@@ -92,12 +92,12 @@ async fn a_secret_reaches_its_backend_sealed() {
     let mut node = world.node("n1").await;
     let mut secret = request("a");
     secret.variables = serde_json::from_value(json!({"site": {"password": {"secret": "hunter22"}}})).unwrap();
-    let relay = world.relay();
-    let first = relay.submit(secret.clone(), Some("key".to_owned())).await.unwrap();
-    let again = relay.submit(secret.clone(), Some("key".to_owned())).await.unwrap();
+    let services = world.services();
+    let first = services.operations.submit(secret.clone(), Some("key".to_owned())).await.unwrap();
+    let again = services.operations.submit(secret.clone(), Some("key".to_owned())).await.unwrap();
     assert_eq!((again.id, again.repeated), (first.id, true));
     secret.variables = serde_json::from_value(json!({"site": {"password": {"secret": "hunter23"}}})).unwrap();
-    let conflict = relay.submit(secret, Some("key".to_owned())).await.unwrap_err();
+    let conflict = services.operations.submit(secret, Some("key".to_owned())).await.unwrap_err();
     assert_eq!(conflict.code, Code::IdempotencyConflict.as_str());
 
     let operation = node.operation().await;

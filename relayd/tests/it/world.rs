@@ -15,7 +15,7 @@ use aegir_testkit::port::free_port;
 use aegir_testkit::{Broker, SmallDisk};
 use relayd::app::{App, WriterEnded};
 use relayd::config::Config;
-use relayd::relay::Relay;
+use relayd::services::RelayServices;
 use relayd::store::DeadLetterFilter;
 use serde_json::json;
 use tempfile::TempDir;
@@ -38,7 +38,7 @@ pub(crate) struct World {
 }
 
 struct Running {
-    relay: Relay,
+    services: RelayServices,
     cancel: CancellationToken,
     task: JoinHandle<Result<(), WriterEnded>>,
 }
@@ -93,33 +93,33 @@ impl World {
 
     pub(crate) async fn start(&mut self) {
         let app = App::start(self.config()).await.unwrap();
-        let (relay, cancel) = (app.relay(), CancellationToken::new());
+        let (services, cancel) = (app.services(), CancellationToken::new());
         let task = tokio::spawn(app.run(cancel.clone()));
-        self.running = Some(Running { relay, cancel, task });
-        let relay = self.relay();
-        eventually(async || relay.readiness().await.is_ready().then_some(())).await;
+        self.running = Some(Running { services, cancel, task });
+        let services = self.services();
+        eventually(async || services.diagnosis.readiness().await.is_ready().then_some(())).await;
     }
 
     /// Stops relayd; says how long it took.
     pub(crate) async fn stop(&mut self) -> Duration {
         let begin = tokio::time::Instant::now();
-        let Running { relay, cancel, task } = self.running.take().unwrap();
-        drop(relay);
+        let Running { services, cancel, task } = self.running.take().unwrap();
+        drop(services);
         cancel.cancel();
         within(task).await.unwrap().unwrap();
         begin.elapsed()
     }
 
-    pub(crate) fn relay(&self) -> Relay {
-        self.running.as_ref().unwrap().relay.clone()
+    pub(crate) fn services(&self) -> RelayServices {
+        self.running.as_ref().unwrap().services.clone()
     }
 
     /// A node of this backend whose catalog has arrived.
     pub(crate) async fn node(&self, name: &str) -> Node {
         let node = Node::start(self, name).await;
         node.send(encode(&self.catalog(&node))).await;
-        let relay = self.relay();
-        eventually(async || (!relay.catalogs().catalogs.is_empty()).then_some(())).await;
+        let services = self.services();
+        eventually(async || (!services.backends.catalogs().catalogs.is_empty()).then_some(())).await;
         node
     }
 
@@ -155,16 +155,16 @@ impl World {
     }
 
     pub(crate) async fn submit(&self, site: &str) -> OperationId {
-        self.relay().submit(request(site), None).await.unwrap().id
+        self.services().operations.submit(request(site), None).await.unwrap().id
     }
 
     pub(crate) async fn becomes(&self, id: OperationId, wanted: State) {
-        let relay = self.relay();
-        let mut watch = relay.watch(id);
+        let services = self.services();
+        let mut watch = services.operations.watch(id);
         within(async {
             loop {
                 watch.borrow_and_update();
-                let state = relay.operation(id).await.unwrap().summary.state;
+                let state = services.operations.detail(id).await.unwrap().summary.state;
                 if state == wanted {
                     return;
                 }
@@ -177,16 +177,16 @@ impl World {
 
     /// The newest dead letter, once there is one.
     pub(crate) async fn dead_letter(&self) -> DeadLetter {
-        let relay = self.relay();
+        let services = self.services();
         let newest = DeadLetterFilter { limit: Some(1), ..DeadLetterFilter::default() };
-        eventually(async || relay.dead_letters(&newest).await.unwrap().letters.pop()).await
+        eventually(async || services.dead_letters.list(&newest).await.unwrap().letters.pop()).await
     }
 
     /// relayd's whole copy of a transcript.
     pub(crate) async fn copy(&self, id: OperationId) -> Vec<u8> {
         let mut copy = Vec::new();
         loop {
-            let piece = self.relay().raw(id, None, copy.len() as u64, 1 << 20).await.unwrap();
+            let piece = self.services().operations.raw(id, None, copy.len() as u64, 1 << 20).await.unwrap();
             copy.extend_from_slice(&piece.bytes);
             if piece.end {
                 return copy;

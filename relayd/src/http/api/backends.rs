@@ -10,7 +10,7 @@ use crate::http::state::HttpState;
 
 /// `GET /backends`.
 pub(super) async fn list(State(site): State<HttpState>) -> Answer<axum::Json<BackendList>> {
-    Ok(axum::Json(site.relay.backends().await?))
+    Ok(axum::Json(site.backends.list().await?))
 }
 
 /// `POST /backends/{name}/pause`.
@@ -19,7 +19,7 @@ pub(super) async fn pause(
     InPath(backend): InPath<BackendName>,
     OptionalJson(request): OptionalJson<PauseRequest>,
 ) -> Answer<axum::Json<BackendList>> {
-    site.relay.pause(backend, request).await?;
+    site.backends.pause(backend, request).await?;
     list(State(site)).await
 }
 
@@ -28,6 +28,6 @@ pub(super) async fn resume(
     State(site): State<HttpState>,
     InPath(backend): InPath<BackendName>,
 ) -> Answer<axum::Json<BackendList>> {
-    site.relay.resume(backend).await?;
+    site.backends.resume(backend).await?;
     list(State(site)).await
 }

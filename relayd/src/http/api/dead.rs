@@ -36,7 +36,7 @@ pub(super) async fn list(
     State(site): State<HttpState>,
     Parameters(DeadLetterListQuery(filter)): Parameters<DeadLetterListQuery>,
 ) -> Answer<axum::Json<DeadLetterList>> {
-    Ok(axum::Json(site.relay.dead_letters(&filter).await?))
+    Ok(axum::Json(site.dead_letters.list(&filter).await?))
 }
 
 /// `GET /dead/{id}`.
@@ -44,7 +44,7 @@ pub(super) async fn show(
     State(site): State<HttpState>,
     LetterId(id): LetterId,
 ) -> Answer<axum::Json<DeadLetterDetail>> {
-    Ok(axum::Json(site.relay.dead_letter(id).await?))
+    Ok(axum::Json(site.dead_letters.show(id).await?))
 }
 
 /// `POST /dead/{id}/replay`: the letter that was published again and is gone from here.
@@ -52,11 +52,11 @@ pub(super) async fn replay(
     State(site): State<HttpState>,
     LetterId(id): LetterId,
 ) -> Answer<axum::Json<DeadLetter>> {
-    Ok(axum::Json(site.relay.replay_dead_letter(id).await?))
+    Ok(axum::Json(site.dead_letters.replay(id).await?))
 }
 
 /// `DELETE /dead/{id}`.
 pub(super) async fn remove(State(site): State<HttpState>, LetterId(id): LetterId) -> Answer<StatusCode> {
-    site.relay.drop_dead_letter(id).await?;
+    site.dead_letters.drop_letter(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

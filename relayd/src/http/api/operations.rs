@@ -37,7 +37,7 @@ pub(super) async fn submit(
             return Err(ProblemResponse::new(Code::FieldInvalid, detail));
         }
     };
-    Ok(stored(site.relay.submit(request, key).await?))
+    Ok(stored(site.operations.submit(request, key).await?))
 }
 
 /// The query of `POST /operations`, which has none.
@@ -92,12 +92,12 @@ pub(super) async fn list(
     State(site): State<HttpState>,
     Parameters(OperationListQuery(filter)): Parameters<OperationListQuery>,
 ) -> Answer<axum::Json<OperationList>> {
-    Ok(axum::Json(site.relay.operations(&filter).await?))
+    Ok(axum::Json(site.operations.list(&filter).await?))
 }
 
 /// `GET /operations/{id}`.
 pub(super) async fn show(State(site): State<HttpState>, Id(id): Id) -> Answer<axum::Json<OperationDetail>> {
-    Ok(axum::Json(site.relay.operation(id).await?))
+    Ok(axum::Json(site.operations.detail(id).await?))
 }
 
 /// `POST /operations/{id}/cancel`: 202, for what runs ends later than the answer comes.
@@ -106,7 +106,7 @@ pub(super) async fn cancel(
     Id(id): Id,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
-    site.relay.cancel(id, request.requested_by).await?;
+    site.operations.cancel(id, request.requested_by).await?;
     accepted(&site, id).await
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn retry(
     Id(id): Id,
     OptionalJson(request): OptionalJson<RetryRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
-    site.relay.retry(id, request.requested_by, request.from_start).await?;
+    site.operations.retry(id, request.requested_by, request.from_start).await?;
     accepted(&site, id).await
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn approve(
     Id(id): Id,
     OptionalJson(request): OptionalJson<ApproveRequest>,
 ) -> Answer<(StatusCode, [(axum::http::HeaderName, String); 1], axum::Json<Accepted>)> {
-    Ok(stored(site.relay.approve(id, request).await?))
+    Ok(stored(site.operations.approve(id, request).await?))
 }
 
 /// 201 for what is new, 200 for what was there already.
@@ -142,10 +142,10 @@ pub(super) async fn lost(
     Id(id): Id,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
-    site.relay.lost(id, request.requested_by).await?;
+    site.operations.lost(id, request.requested_by).await?;
     accepted(&site, id).await
 }
 
 async fn accepted(site: &HttpState, id: OperationId) -> Answer<(StatusCode, axum::Json<OperationSummary>)> {
-    Ok((StatusCode::ACCEPTED, axum::Json(site.relay.operation(id).await?.summary)))
+    Ok((StatusCode::ACCEPTED, axum::Json(site.operations.detail(id).await?.summary)))
 }

@@ -10,12 +10,12 @@ use crate::http::state::HttpState;
 
 /// `GET /catalog`.
 pub(super) async fn catalog(State(site): State<HttpState>) -> axum::Json<CatalogList> {
-    axum::Json(site.relay.catalogs())
+    axum::Json(site.backends.catalogs())
 }
 
 /// `GET /nodes`.
 pub(super) async fn nodes(State(site): State<HttpState>) -> axum::Json<NodeList> {
-    axum::Json(site.relay.nodes())
+    axum::Json(site.backends.nodes())
 }
 
 /// `POST /check`.
@@ -23,12 +23,12 @@ pub(super) async fn check(
     State(site): State<HttpState>,
     OptionalJson(request): OptionalJson<CheckRequest>,
 ) -> axum::Json<CheckReport> {
-    axum::Json(site.relay.check(request).await)
+    axum::Json(site.diagnosis.check(request).await)
 }
 
 /// `POST /sign-in-links`.
 pub(super) async fn sign_in_link(
     State(site): State<HttpState>,
 ) -> Answer<(StatusCode, axum::Json<SignInLink>)> {
-    Ok((StatusCode::CREATED, axum::Json(site.relay.sign_in_link().await?)))
+    Ok((StatusCode::CREATED, axum::Json(site.sessions.sign_in_link().await?)))
 }

@@ -15,7 +15,7 @@ pub(super) async fn documents(
     State(site): State<HttpState>,
     InPath((kind, id)): InPath<(Kind, TargetId)>,
 ) -> Answer<axum::Json<DocumentList>> {
-    Ok(axum::Json(site.relay.documents(&kind, &id).await?))
+    Ok(axum::Json(site.documents.list(&kind, &id).await?))
 }
 
 /// `POST /targets/{kind}/{id}/documents/{name}/refresh`.
@@ -24,6 +24,6 @@ pub(super) async fn refresh(
     InPath((kind, id, name)): InPath<(Kind, TargetId, DocumentName)>,
     OptionalJson(request): OptionalJson<ActionRequest>,
 ) -> Answer<(StatusCode, axum::Json<Accepted>)> {
-    let accepted = site.relay.refresh(&kind, &id, &name, request.requested_by).await?;
+    let accepted = site.documents.refresh(&kind, &id, &name, request.requested_by).await?;
     Ok((StatusCode::CREATED, axum::Json(accepted)))
 }

@@ -1,6 +1,8 @@
 //! Transcripts: as records, as bytes, and as what the children printed. All are streamed in pieces, however long
 //! they are, and read from the store as fast as the client takes them.
 
+use std::sync::Arc;
+
 use aegir_protocol::api::{AttemptDetail, OperationDetail};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
@@ -16,7 +18,7 @@ use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
 use crate::http::query::{self, FROM_ONE, FromQuery, Parameters, QueryParameters};
 use crate::http::state::HttpState;
-use crate::relay::Relay;
+use crate::operations::Operations;
 
 /// How much is read from the store at a time, in bytes.
 const PIECE: usize = 256 * 1024;
@@ -114,14 +116,14 @@ pub(super) async fn records(
     Id(id): Id,
     Parameters(query): Parameters<RecordsQuery>,
 ) -> Answer<Response> {
-    let detail = site.relay.operation(id).await?;
+    let detail = site.operations.detail(id).await?;
     let (attempt, stored) = chosen(&detail, query.attempt)?;
     let count = stored.map_or(0, |stored| stored.transcript_records);
     let first = match query.tail {
         Some(tail) => (count.saturating_sub(tail) + 1).max(query.from.unwrap_or(1)),
         None => query.from.unwrap_or(1).max(1),
     };
-    let reader = Reader::new(&site.relay, id, attempt, first, query.limit.unwrap_or(u64::MAX));
+    let reader = Reader::new(&site.operations, id, attempt, first, query.limit.unwrap_or(u64::MAX));
     let body = if stored.is_some() { reader.body(Ok) } else { Body::empty() };
     Ok(answer("application/jsonl", attempt, stored, body))
 }
@@ -132,15 +134,15 @@ pub(super) async fn output(
     Id(id): Id,
     Parameters(query): Parameters<OutputQuery>,
 ) -> Answer<Response> {
-    let detail = site.relay.operation(id).await?;
+    let detail = site.operations.detail(id).await?;
     let (attempt, stored) = chosen(&detail, query.attempt)?;
     let (task, stream) = (query.task, query.stream);
     if let Some(task) = task
         && stored.is_some()
     {
-        check_task(&site.relay, id, attempt, task).await?;
+        check_task(&site.operations, id, attempt, task).await?;
     }
-    let reader = Reader::new(&site.relay, id, attempt, 1, u64::MAX);
+    let reader = Reader::new(&site.operations, id, attempt, 1, u64::MAX);
     let body = if stored.is_some() {
         reader.body(move |lines| printed(&lines, task, stream))
     } else {
@@ -150,8 +152,13 @@ pub(super) async fn output(
 }
 
 /// Refuses a Task that the attempt does not have. Which it has is known once its first record is there.
-async fn check_task(relay: &Relay, id: OperationId, attempt: Attempt, task: u32) -> Answer<()> {
-    let piece = relay.records(id, Some(attempt), 1, 1).await?;
+async fn check_task(
+    operations: &Arc<Operations>,
+    id: OperationId,
+    attempt: Attempt,
+    task: u32,
+) -> Answer<()> {
+    let piece = operations.records(id, Some(attempt), 1, 1).await?;
     let line = piece.bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let Some(Record::Started(started)) = Header::read(line).ok().and_then(|header| header.record().ok()?)
     else {
@@ -188,7 +195,7 @@ fn printed(lines: &[u8], task: Option<u32>, stream: Option<Stream>) -> Result<By
 
 /// Reads a transcript from a record on.
 struct Reader {
-    relay: Relay,
+    operations: Arc<Operations>,
     id: OperationId,
     attempt: Attempt,
     next: u64,
@@ -196,8 +203,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(relay: &Relay, id: OperationId, attempt: Attempt, first: u64, limit: u64) -> Self {
-        Self { relay: relay.clone(), id, attempt, next: first, left: limit }
+    fn new(operations: &Arc<Operations>, id: OperationId, attempt: Attempt, first: u64, limit: u64) -> Self {
+        Self { operations: Arc::clone(operations), id, attempt, next: first, left: limit }
     }
 
     /// What `turn` makes of the records, as a body.
@@ -214,7 +221,7 @@ impl Reader {
         if self.left == 0 {
             return Ok(None);
         }
-        let read = self.relay.records(self.id, Some(self.attempt), self.next, PIECE).await;
+        let read = self.operations.records(self.id, Some(self.attempt), self.next, PIECE).await;
         let piece = read.map_err(|problem| broke_off(self.id, self.attempt, problem.detail))?;
         let (length, records) = whole(&piece.bytes, self.left);
         if records == 0 {
@@ -253,16 +260,16 @@ pub(super) async fn raw(
     Id(id): Id,
     Parameters(query): Parameters<RawQuery>,
 ) -> Answer<Response> {
-    let detail = site.relay.operation(id).await?;
+    let detail = site.operations.detail(id).await?;
     let (attempt, stored) = chosen(&detail, query.attempt)?;
-    let relay = site.relay.clone();
+    let operations = site.operations;
     let first = query.offset.unwrap_or(0);
     let body = match stored {
         None => Body::empty(),
         Some(_) => Body::from_stream(stream::try_unfold(first, move |offset| {
-            let relay = relay.clone();
+            let operations = Arc::clone(&operations);
             async move {
-                let piece = relay.raw(id, Some(attempt), offset, PIECE).await;
+                let piece = operations.raw(id, Some(attempt), offset, PIECE).await;
                 let bytes = piece.map_err(|problem| broke_off(id, attempt, problem.detail))?.bytes;
                 let next = offset + bytes.len() as u64;
                 Ok::<_, std::io::Error>((!bytes.is_empty()).then_some((bytes, next)))

@@ -1,6 +1,7 @@
 //! The events of the page's list: each Operation that is new or has changed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_protocol::api::{OperationSummary, Problem};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{PING, PING_AFTER, answer, document};
 use crate::http::state::HttpState;
-use crate::relay::Relay;
+use crate::operations::Operations;
 use crate::store::OperationFilter;
 
 /// How many Operations are watched: the newest.
@@ -25,8 +26,8 @@ const EVERY: Duration = Duration::from_millis(250);
 /// `GET /events`: an event `state` for each of the newest Operations, then one for each change.
 pub(crate) async fn list(State(site): State<HttpState>) -> Response {
     let events = Events {
-        watch: site.relay.watch_all(),
-        relay: site.relay,
+        watch: site.operations.watch_all(),
+        operations: site.operations,
         stop: site.stop,
         told: HashMap::new(),
         is_first: true,
@@ -35,7 +36,7 @@ pub(crate) async fn list(State(site): State<HttpState>) -> Response {
 }
 
 struct Events {
-    relay: Relay,
+    operations: Arc<Operations>,
     stop: CancellationToken,
     watch: watch::Receiver<u64>,
     /// What the client knows.
@@ -73,7 +74,7 @@ impl Events {
     async fn look(&mut self) -> Result<Option<Bytes>, Problem> {
         self.watch.mark_unchanged();
         let filter = OperationFilter { limit: Some(NEWEST), ..OperationFilter::default() };
-        let list = self.relay.operations(&filter).await?.operations;
+        let list = self.operations.list(&filter).await?.operations;
         let mut bytes = BytesMut::new();
         for summary in list.iter().rev().filter(|summary| self.told.get(&summary.id) != Some(summary)) {
             bytes.extend_from_slice(&document("state", summary));

@@ -1,6 +1,7 @@
 //! The events of one Operation: its records, its states, its end.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegir_protocol::api::{OperationDetail, OperationSummary, Problem};
@@ -19,7 +20,7 @@ use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::Id;
 use crate::http::query::{FROM_ONE, FromQuery, Parameters, QueryParameters};
 use crate::http::state::HttpState;
-use crate::relay::Relay;
+use crate::operations::Operations;
 
 /// How many bytes of records are read from the store at a time.
 const PIECE: usize = 128 * 1024;
@@ -52,8 +53,8 @@ pub(crate) async fn operation(
     headers: HeaderMap,
 ) -> Answer<Response> {
     // Watching starts before the first look, so that nothing falls between the two.
-    let watch = site.relay.watch(id);
-    let detail = site.relay.operation(id).await?;
+    let watch = site.operations.watch(id);
+    let detail = site.operations.detail(id).await?;
     let last = headers.get("last-event-id").map(|value| last_event_id(value.to_str().unwrap_or_default()));
     let (attempt, next) = match last.transpose()? {
         Some((attempt, seq)) => (attempt, seq + 1),
@@ -66,7 +67,7 @@ pub(crate) async fn operation(
         ));
     }
     let events = Events {
-        relay: site.relay.clone(),
+        operations: Arc::clone(&site.operations),
         stop: site.stop.clone(),
         id,
         watch,
@@ -106,7 +107,7 @@ fn last_event_id(text: &str) -> Answer<(Attempt, u64)> {
 
 /// A client's place in an Operation's events.
 struct Events {
-    relay: Relay,
+    operations: Arc<Operations>,
     stop: CancellationToken,
     id: OperationId,
     watch: watch::Receiver<u64>,
@@ -167,7 +168,7 @@ impl Events {
                 bytes.extend_from_slice(&document("state", &self.now));
                 self.told = Some(self.now.clone());
             }
-            let piece = self.relay.records(self.id, Some(self.attempt), self.next, PIECE).await;
+            let piece = self.operations.records(self.id, Some(self.attempt), self.next, PIECE).await;
             let lines = match piece {
                 Ok(piece) => piece.bytes,
                 // Nobody has claimed the attempt yet, or it ended before anybody did.
@@ -199,7 +200,7 @@ impl Events {
         self.watch.mark_unchanged();
         self.stale = false;
         self.looked_at = Instant::now();
-        self.now = self.relay.operation(self.id).await?.summary;
+        self.now = self.operations.detail(self.id).await?.summary;
         Ok(())
     }
 }

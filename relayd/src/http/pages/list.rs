@@ -82,7 +82,7 @@ pub(super) async fn list(
         Ok(FormParameters(OperationListQuery(filter))) => filter,
         Err(refusal) => return refused(&refusal.0),
     };
-    let list = match site.relay.operations(&filter).await {
+    let list = match site.operations.list(&filter).await {
         Ok(list) => list,
         Err(problem) => return refused(&problem),
     };

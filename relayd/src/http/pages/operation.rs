@@ -89,12 +89,12 @@ pub(super) async fn show(State(site): State<HttpState>, id: Result<Id, ProblemRe
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),
     };
-    let detail = match site.relay.operation(id).await {
+    let detail = match site.operations.detail(id).await {
         Ok(detail) => detail,
         Err(problem) => return refused(&problem),
     };
     let summary = &detail.summary;
-    let catalog = summary.check.then(|| site.relay.catalog(&summary.backend)).flatten();
+    let catalog = summary.check.then(|| site.backends.catalog(&summary.backend)).flatten();
     let confirm = catalog.and_then(|catalog| catalog.find(&summary.name).ok()?.1.confirm.clone());
     html(StatusCode::OK, &OperationPage::new(detail, confirm))
 }
@@ -105,7 +105,7 @@ pub(super) async fn cancel(State(site): State<HttpState>, id: Result<Id, Problem
         Ok(Id(id)) => id,
         Err(refusal) => return refused(&refusal.0),
     };
-    match site.relay.cancel(id, Some("page".to_owned())).await {
+    match site.operations.cancel(id, Some("page".to_owned())).await {
         Ok(()) => Redirect::to(&format!("/operations/{id}")).into_response(),
         Err(problem) => refused(&problem),
     }
@@ -119,7 +119,7 @@ pub(super) async fn approve(State(site): State<HttpState>, id: Result<Id, Proble
     };
     // A dry run has one plan for good, once it has succeeded.
     let request = ApproveRequest { requested_by: Some("page".to_owned()), plan: None };
-    match site.relay.approve(id, request).await {
+    match site.operations.approve(id, request).await {
         Ok(accepted) => Redirect::to(&format!("/operations/{}", accepted.id)).into_response(),
         Err(problem) => refused(&problem),
     }

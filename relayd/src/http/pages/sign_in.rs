@@ -30,7 +30,7 @@ pub(super) async fn redeem(
     let Some(code) = query.ok().and_then(|Query(query)| query.code) else {
         return html(StatusCode::OK, &SignInPage { frame: Frame::signed_out(), trouble: None });
     };
-    match site.relay.redeem(&code).await {
+    match site.sessions.redeem(&code).await {
         Ok(Some(session)) => {
             let age = SESSION_LIFETIME.as_secs();
             let cookie = format!("{COOKIE_NAME}={session}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict");
@@ -47,7 +47,7 @@ pub(super) async fn redeem(
 /// `POST /sign-out`: ends the session here and in the browser.
 pub(super) async fn sign_out(State(site): State<HttpState>, headers: HeaderMap) -> Response {
     if let Some(session) = session(&headers)
-        && let Err(problem) = site.relay.sign_out(session).await
+        && let Err(problem) = site.sessions.sign_out(session).await
     {
         return refused(&problem);
     }

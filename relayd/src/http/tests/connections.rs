@@ -18,7 +18,7 @@ use crate::http::{ConnectionLimits, Listeners, serve};
 async fn listen(site: &HttpState, limits: ConnectionLimits) -> SocketAddr {
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let address = listeners.address().unwrap();
-    tokio::spawn(serve(listeners, site.relay.clone(), limits, site.stop.clone()));
+    tokio::spawn(serve(listeners, site.services.clone(), limits, site.stop.clone()));
     address
 }
 

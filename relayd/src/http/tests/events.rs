@@ -135,7 +135,7 @@ async fn an_operation_that_never_started_ends_too() {
     let id = site.submit().await;
     let mut events = Events::of(site.get(&format!("/api/v1/operations/{id}/events")).await);
     assert_eq!(events.next().await.unwrap().0, "state");
-    site.relay.cancel(id, None).await.unwrap();
+    site.services.operations.cancel(id, None).await.unwrap();
     let (ids, _, state) = events.rest().await;
     assert_eq!((ids.len(), state.as_str()), (0, "canceled"));
 }
@@ -160,7 +160,7 @@ async fn the_list_tells_each_change() {
     assert!(events.next().await.unwrap().2.contains(&first));
     let second = site.submit().await;
     assert!(events.next().await.unwrap().2.contains(&second.to_string()));
-    site.relay.cancel(second, None).await.unwrap();
+    site.services.operations.cancel(second, None).await.unwrap();
     let (_, _, data) = events.next().await.unwrap();
     assert!(data.contains(&second.to_string()) && data.contains(r#""state":"canceled""#), "{data}");
 }

@@ -40,7 +40,7 @@ async fn output_that_can_not_be_rebuilt_breaks_off_before_its_last_chunk() {
     let listeners = Listeners::bind(LOOPBACK.parse().unwrap(), None).await.unwrap();
     let address = listeners.address().unwrap();
     let serving =
-        tokio::spawn(serve(listeners, site.relay.clone(), ConnectionLimits::new(16), site.stop.clone()));
+        tokio::spawn(serve(listeners, site.services.clone(), ConnectionLimits::new(16), site.stop.clone()));
     let get = async |path: &str| {
         let request = format!(
             "GET /api/v1/operations/{id}/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
@@ -70,7 +70,7 @@ async fn both_sockets_answer_until_relayd_stops() {
     let address = listeners.address().unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
     let serving =
-        tokio::spawn(serve(listeners, site.relay.clone(), ConnectionLimits::new(16), site.stop.clone()));
+        tokio::spawn(serve(listeners, site.services.clone(), ConnectionLimits::new(16), site.stop.clone()));
 
     let request = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let over_tcp = exchange(TcpStream::connect(address).await.unwrap(), request).await;

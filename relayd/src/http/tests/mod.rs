@@ -36,13 +36,11 @@ use tower::ServiceExt as _;
 use crate::catalogs::Catalogs;
 use crate::changes::ChangeNotifier;
 use crate::dispatch::{Control, Deadlines, Dispatch};
-use crate::nodes::Nodes;
-use crate::nodes::PendingEchoes;
-use crate::relay::{Relay, RelayMetrics, RelayParts};
+use crate::operations::{MacKey, Operations};
+use crate::services::RelayServices;
 use crate::sign_in::Token;
 use crate::store::Store;
 use crate::store::write::{Ingest, Settlement};
-use crate::submit::MacKey;
 
 /// Nothing in these tests takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -50,7 +48,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A relayd without a broker.
 struct HttpState {
     router: Router,
-    relay: Relay,
+    services: RelayServices,
     store: Store,
     token: String,
     stop: CancellationToken,
@@ -102,25 +100,19 @@ impl HttpState {
         let broker = aegir_amqp::BrokerConfig::from_url("amqp://127.0.0.1:1/%2f");
         let link = SessionBuilder::new(broker, "test", Topology::of_frontend(&frontend))
             .start(store_stop.clone(), &TaskTracker::new());
-        let relay = Relay::new(RelayParts {
-            dead_removed: Arc::default(),
-            replaying: tokio::sync::Mutex::default(),
+        let operations = Operations {
             frontend,
             default_backend: "main".parse().unwrap(),
-            metrics: RelayMetrics::new(store.counters()),
+            mac_key: MacKey([7; 32]),
             store: store.clone(),
             catalogs,
             changes,
-            nodes: Arc::new(Nodes::default()),
-            echoes: Arc::new(PendingEchoes::default()),
-            control,
-            link,
-            mac_key: MacKey([7; 32]),
-            token,
-        });
+            nodes: Arc::default(),
+        };
+        let services = RelayServices::new(operations, token, &link, control, Arc::default(), Arc::default());
         Self {
-            router: super::router::router(relay.clone(), stop.clone()),
-            relay,
+            router: super::router::router(services.clone(), stop.clone()),
+            services,
             store,
             token: token_text.trim().to_owned(),
             _guards: (stop.clone().drop_guard(), store_stop.drop_guard()),

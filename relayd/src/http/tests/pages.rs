@@ -128,7 +128,7 @@ async fn what_has_no_room_on_its_node_says_so() {
         "running": [{"operation": id, "attempt": 1}], "spool_bytes": 0, "accepting": true,
         "blocked": [{"operation": id, "attempt": 1, "since": at, "reason": reason}],
     });
-    site.relay.0.nodes.observe(serde_json::from_value(heartbeat).unwrap());
+    site.services.operations.nodes.observe(serde_json::from_value(heartbeat).unwrap());
     let page = text(site.get(&format!("/operations/{id}")).await).await;
     assert!(page.contains(">blocked<"), "{page}");
     assert!(page.contains(&format!(">Blocked on node n1 since {at}: no room (disk_full)<")), "{page}");

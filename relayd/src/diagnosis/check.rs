@@ -12,7 +12,7 @@ use aegir_protocol::request::{Request, RequestTarget};
 use aegir_protocol::state::{Reason, State};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Relay;
+use super::service::Diagnosis;
 
 /// How long to wait for a first node: whoever has just started hears the next heartbeat.
 const HEARD_WITHIN: Duration = HEARTBEAT_INTERVAL.saturating_add(Duration::from_secs(1));
@@ -24,10 +24,10 @@ const ROUND_TRIP: Duration = Duration::from_secs(30);
 /// How long looking at a minion may take.
 const MINION: Duration = Duration::from_secs(60);
 
-impl Relay {
+impl Diagnosis {
     /// Looks at each hop in the order of the way. After the first that is closed, those behind it are left out.
     pub async fn check(&self, request: CheckRequest) -> CheckReport {
-        let backend = request.backend.unwrap_or_else(|| self.0.default_backend.clone());
+        let backend = request.backend.unwrap_or_else(|| self.operations.default_backend.clone());
         let mut hops = Vec::new();
         let ok = self.walk(&backend, &request.hosts, &mut hops).await.is_some();
         CheckReport { ok, hops }
@@ -37,14 +37,14 @@ impl Relay {
     async fn walk(&self, backend: &BackendName, hosts: &[Host], hops: &mut Vec<Hop>) -> Option<()> {
         let store = async {
             self.probe_store().await?;
-            let note = self.dead_letters_note().await.map_err(|problem| problem.detail)?;
+            let note = self.dead_letters.note().await.map_err(|problem| problem.detail)?;
             Ok(format!("written and read back{note}"))
         };
         hop(hops, "store".to_owned(), store).await?;
         let broker = async {
             self.broker_state()?;
-            let address = self.0.link.address();
-            let greeting = self.0.link.greeting().await.map_err(|error| format!("{address}: {error}"))?;
+            let address = self.link.address();
+            let greeting = self.link.greeting().await.map_err(|error| format!("{address}: {error}"))?;
             let lacks = greeting.lacks();
             if lacks.is_empty() && !greeting.is_too_old() {
                 return Ok(format!("connected to {address}: {greeting}"));
@@ -60,7 +60,7 @@ impl Relay {
                 Err(format!(
                     "no dispatcherd of backend {backend} was heard of within {HEARD_WITHIN:?}: is one running, with \
                      `frontends` naming {}?",
-                    self.0.frontend
+                    self.operations.frontend
                 ))
             };
             hop(hops, "dispatcherd".to_owned(), nobody).await?;
@@ -79,7 +79,7 @@ impl Relay {
     async fn heard_of(&self, backend: &BackendName) -> Vec<NodeName> {
         let end = Instant::now() + HEARD_WITHIN;
         loop {
-            let nodes = self.0.nodes.alive(backend);
+            let nodes = self.nodes.alive(backend);
             if !nodes.is_empty() || Instant::now() >= end {
                 return nodes;
             }
@@ -90,16 +90,16 @@ impl Relay {
     /// Waits for the backend's catalog, which follows a node's first heartbeat. Without it the round trip says so.
     async fn catalog_of(&self, backend: &BackendName) {
         let end = Instant::now() + HEARD_WITHIN;
-        while self.catalog(backend).is_none() && Instant::now() < end {
+        while self.backends.catalog(backend).is_none() && Instant::now() < end {
             sleep(LOOK_AGAIN).await;
         }
     }
 
     async fn echo(&self, node: &NodeName) -> Result<String, String> {
-        let asked = self.0.echoes.ask();
-        let echo = Echo { id: asked.id, frontend: self.0.frontend.clone() };
+        let asked = self.echoes.ask();
+        let echo = Echo { id: asked.id, frontend: self.operations.frontend.clone() };
         let id = asked.id;
-        self.0.control.send(node.clone(), ToNode::Echo(echo));
+        self.control.send(node.clone(), ToNode::Echo(echo));
         let mut asked = asked;
         match timeout(ECHO, &mut asked.answer).await {
             Ok(Ok(echoed)) if echoed.id == id => Ok("answered".to_owned()),
@@ -111,11 +111,11 @@ impl Relay {
 
     /// Why nothing starts on a backend, if that is known: asking for an Operation would only take long.
     async fn closed(&self, backend: &BackendName) -> Result<Option<String>, String> {
-        let pauses = self.0.store.pauses().await.map_err(|error| error.to_string())?;
+        let pauses = self.store.pauses().await.map_err(|error| error.to_string())?;
         if let Some(pause) = pauses.get(backend) {
             return Ok(Some(paused(backend, pause)));
         }
-        let nodes = self.nodes().nodes.into_iter().filter(|node| !node.silent);
+        let nodes = self.nodes.list().into_iter().filter(|node| !node.silent);
         let nodes: Vec<_> =
             nodes.map(|node| node.heartbeat).filter(|heartbeat| heartbeat.backend == *backend).collect();
         if nodes.is_empty() || nodes.iter().any(|heartbeat| heartbeat.accepting) {
@@ -158,7 +158,7 @@ impl Relay {
     /// Submits an Operation and waits for its end. One that takes too long is called off, so that it does not
     /// hold its locks.
     async fn run(&self, request: Request, limit: Duration) -> Result<String, String> {
-        let accepted = self.submit(request, None).await.map_err(|problem| problem.detail)?;
+        let accepted = self.operations.submit(request, None).await.map_err(|problem| problem.detail)?;
         let id = accepted.id;
         match timeout(limit, self.end_of(id)).await {
             Ok(ended) => {
@@ -171,10 +171,10 @@ impl Relay {
                 }
             }
             Err(_) => {
-                let found = self.0.store.state_of(id).await.map_err(|error| error.to_string())?;
+                let found = self.store.state_of(id).await.map_err(|error| error.to_string())?;
                 let state = found.unwrap_or(State::Waiting);
                 // It may have ended this very moment.
-                let _ = self.cancel(id, Some("aegir check".to_owned())).await;
+                let _ = self.operations.cancel(id, Some("aegir check".to_owned())).await;
                 Err(format!(
                     "Operation {id} was still {state} after {limit:?} and was called off; {}",
                     advice(state)
@@ -184,10 +184,10 @@ impl Relay {
     }
 
     async fn end_of(&self, id: OperationId) -> Result<(State, Option<Reason>), String> {
-        let mut watch = self.watch(id);
+        let mut watch = self.operations.watch(id);
         loop {
             watch.borrow_and_update();
-            let summary = self.operation(id).await.map_err(|problem| problem.detail)?.summary;
+            let summary = self.operations.detail(id).await.map_err(|problem| problem.detail)?.summary;
             if summary.state.outcome().is_some() {
                 return Ok((summary.state, summary.reason));
             }

@@ -1,5 +1,6 @@
 //! Requests that come by AMQP: the consumer of `aegir.requests.<frontend>`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::dead::{Body, Kept};
@@ -12,9 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::problem;
-use super::key_of_message;
-use crate::relay::Relay;
+use crate::operations::{Operations, key_of_message, problem};
 
 /// How many requests are worked on at the same time.
 pub const PREFETCH: u16 = 128;
@@ -25,7 +24,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Takes requests.
 pub struct Requests {
     /// Where they are accepted.
-    pub relay: Relay,
+    pub operations: Arc<Operations>,
     /// For the answers.
     pub publisher: Publisher,
 }
@@ -108,7 +107,7 @@ impl Requests {
     ) -> Option<Result<Accepted, Problem>> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.relay.submit(request.clone(), Some(key.clone())).await {
+            match self.operations.submit(request.clone(), Some(key.clone())).await {
                 Err(problem) if problem.code == Code::StoreUnavailable.as_str() => {
                     tracing::warn!(
                         problem = problem.detail,

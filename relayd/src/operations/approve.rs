@@ -1,4 +1,4 @@
-//! Asking for what was asked for before.
+//! Carrying out what a dry run has planned, and asking for what was asked for before.
 
 use aegir_protocol::api::{ApproveRequest, Problem};
 use aegir_protocol::code::Code;
@@ -6,16 +6,16 @@ use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{LockMode, Operation};
 use aegir_protocol::request::{Accepted, Request, RequestTarget};
 
-use super::{Relay, no_such_operation};
+use super::service::{Operations, no_such_operation};
 
-impl Relay {
+impl Operations {
     /// Asks for what a dry run has planned: the same input, and nothing is run when that would be another plan now.
     ///
     /// # Errors
     /// When there is no such Operation, it has no plan, or something has changed since.
     pub async fn approve(&self, id: OperationId, request: ApproveRequest) -> Result<Accepted, Problem> {
-        let Some(planned) = self.0.store.planned(id).await? else {
-            let state = self.0.store.state_of(id).await?.ok_or_else(|| no_such_operation(id))?;
+        let Some(planned) = self.store.planned(id).await? else {
+            let state = self.store.state_of(id).await?.ok_or_else(|| no_such_operation(id))?;
             let detail = format!(
                 "Operation {id} is {state} and has no plan: one that has is a dry run with Tasks (`aegir run … --plan`), \
                  made by this version of relayd, and has succeeded"
@@ -36,7 +36,8 @@ impl Relay {
 }
 
 /// A request for the same.
-pub(super) fn repeat_request(operation: Operation, requested_by: Option<String>) -> Request {
+#[must_use]
+pub fn repeat_request(operation: Operation, requested_by: Option<String>) -> Request {
     let Operation { name, target, backend, hosts, variables, mut locks, priority, timeout_seconds, .. } =
         operation;
     // Those come by themselves.

@@ -1,20 +1,33 @@
 //! What roles have handed over.
 
+use std::sync::Arc;
+
 use aegir_protocol::api::{DocumentList, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::name::{DocumentName, Kind, TargetId};
 use aegir_protocol::request::Accepted;
 
-use super::repeat::repeat_request;
-use super::{Relay, no_such_operation};
+use crate::catalogs::Catalogs;
+use crate::operations::{Operations, no_such_operation, repeat_request};
+use crate::store::Store;
 
-impl Relay {
+/// The documents of all targets.
+pub struct Documents {
+    /// Where they are.
+    pub store: Store,
+    /// What backends can do.
+    pub catalogs: Arc<Catalogs>,
+    /// Where new ones are asked for.
+    pub operations: Arc<Operations>,
+}
+
+impl Documents {
     /// What roles have handed over about a target.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn documents(&self, kind: &Kind, id: &TargetId) -> Result<DocumentList, Problem> {
-        Ok(self.0.store.documents(kind, id).await?)
+    pub async fn list(&self, kind: &Kind, id: &TargetId) -> Result<DocumentList, Problem> {
+        Ok(self.store.documents(kind, id).await?)
     }
 
     /// Asks once more for the Operation that handed a document over, with the same input.
@@ -29,7 +42,7 @@ impl Relay {
         name: &DocumentName,
         requested_by: Option<String>,
     ) -> Result<Accepted, Problem> {
-        let list = self.documents(kind, id).await?;
+        let list = self.list(kind, id).await?;
         let found = list.documents.into_iter().find(|document| document.name == *name);
         let found = found.ok_or_else(|| {
             Problem::new(
@@ -43,9 +56,9 @@ impl Relay {
         if found.fresh_until.is_none() {
             return Err(refused("never grows old: its manifest gives no `fresh_seconds`"));
         }
-        let operation = self.0.store.input_of(found.operation).await?;
+        let operation = self.store.input_of(found.operation).await?;
         let operation = operation.ok_or_else(|| no_such_operation(found.operation))?;
-        let catalog = self.catalog(&operation.backend);
+        let catalog = self.catalogs.get(&operation.backend);
         let declared = catalog.as_ref().and_then(|catalog| catalog.find(&operation.name).ok());
         if declared.is_some_and(|(_, declared)| declared.dangerous) {
             let name = &operation.name;
@@ -53,6 +66,6 @@ impl Relay {
                 "comes of {name}, which is dangerous: ask for that yourself (`aegir run {name} …`)"
             )));
         }
-        self.submit(repeat_request(operation, requested_by), None).await
+        self.operations.submit(repeat_request(operation, requested_by), None).await
     }
 }

@@ -9,7 +9,10 @@
 
 mod collect;
 mod limit;
+mod replay;
+mod service;
 mod sort;
 
 pub use collect::{Collector, PREFETCH};
 pub use limit::LetterLimit;
+pub use service::DeadLetters;

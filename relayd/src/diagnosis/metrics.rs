@@ -1,35 +1,14 @@
-//! Whether relayd can do its work, and what it counts.
-
-use std::time::Duration;
+//! What relayd counts.
 
 use aegir_amqp::Status;
-use aegir_protocol::api::{NodeDetail, Problem};
+use aegir_protocol::api::NodeDetail;
 use aegir_protocol::state::State;
 use aegir_service::metrics::Metrics;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Relay;
-use crate::store::write::PutSetting;
-use crate::store::{Counters, StoreError};
-
-/// How long the store may take.
-const STORE: Duration = Duration::from_secs(2);
-
-/// Whether relayd can do its work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// What keeps it from that; nothing when it is ready.
-    pub reasons: Vec<String>,
-}
-
-impl Readiness {
-    /// Whether it can.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.reasons.is_empty()
-    }
-}
+use crate::nodes::Nodes;
+use crate::store::{Counters, Store, StoreError};
 
 type Labels = Vec<(&'static str, &'static str)>;
 type NodeLabels = [(&'static str, String); 2];
@@ -107,73 +86,27 @@ impl RelayMetrics {
             dead_letters_full,
         }
     }
-}
 
-impl Relay {
-    /// Whether relayd can do its work: store, and reach the broker.
-    pub async fn readiness(&self) -> Readiness {
-        let mut reasons = Vec::new();
-        if let Err(reason) = self.probe_store().await {
-            reasons.push(reason);
-        }
-        if let Err(reason) = self.broker_state() {
-            reasons.push(reason);
-        }
-        Readiness { reasons }
-    }
-
-    /// Writes something and reads it back.
-    pub(super) async fn probe_store(&self) -> Result<(), String> {
-        let value = sign(jiff::Timestamp::now().as_microsecond());
-        let keep = PutSetting { name: "probe", value: value.clone(), first_wins: false };
-        let probe = async {
-            self.0.store.write(keep).await?;
-            self.0.store.setting("probe").await
-        };
-        let result: Result<_, StoreError> = match tokio::time::timeout(STORE, probe).await {
-            Ok(result) => result,
-            Err(_) => return Err(format!("the store did not answer within {STORE:?}; is the disk slow?")),
-        };
-        match result {
-            // Another probe may have come between the two.
-            Ok(Some(read)) if read.len() == value.len() => Ok(()),
-            Ok(_) => Err("the store does not hold what was written".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// How it stands with the broker, if not well.
-    pub(super) fn broker_state(&self) -> Result<(), String> {
-        let address = self.0.link.address();
-        match &*self.0.link.status().borrow() {
-            Status::Up => Ok(()),
-            status @ (Status::Connecting { .. }
-            | Status::Silent { .. }
-            | Status::Blocked { .. }
-            | Status::Mismatch { .. }) => Err(format!("{address}: {status}")),
-            Status::Stopped => Err("relayd is stopping".to_owned()),
-        }
-    }
-
-    /// What is counted, in the OpenMetrics text format (`aegir_service::metrics::CONTENT_TYPE`).
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn metrics(&self) -> Result<String, Problem> {
-        let metrics = &self.0.metrics;
-        let counts = self.0.store.count_by_state().await?;
+    /// All of it in the OpenMetrics text format, as the store, the nodes and the broker stand.
+    pub(super) async fn encode(
+        &self,
+        store: &Store,
+        nodes: &Nodes,
+        broker: &Status,
+    ) -> Result<String, StoreError> {
+        let counts = store.count_by_state().await?;
         for state in State::ALL {
             let count = counts.get(state).copied().unwrap_or(0);
-            let gauge = metrics.operations.get_or_create(&vec![("state", state.as_str())]);
+            let gauge = self.operations.get_or_create(&vec![("state", state.as_str())]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let nodes = self.0.nodes.list();
+        let nodes = nodes.list();
         for (silent, word) in [(false, "alive"), (true, "silent")] {
             let count = nodes.iter().filter(|node| node.silent == silent).count();
-            let gauge = metrics.nodes.get_or_create(&vec![("state", word)]);
+            let gauge = self.nodes.get_or_create(&vec![("state", word)]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        for (family, (_, _, value)) in metrics.node_figures.iter().zip(NODE_FIGURES) {
+        for (family, (_, _, value)) in self.node_figures.iter().zip(NODE_FIGURES) {
             family.clear();
             for node in &nodes {
                 let labels = [
@@ -183,20 +116,15 @@ impl Relay {
                 family.get_or_create(&labels).set(i64::try_from(value(node)).unwrap_or(i64::MAX));
             }
         }
-        let kept = self.0.store.dead_letters_kept().await?;
-        metrics.dead_letters.set(i64::try_from(kept.count).unwrap_or(i64::MAX));
-        metrics.dead_letter_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
-        metrics.dead_letters_full.set(i64::from(kept.full));
-        metrics.broker_up.set(i64::from(self.broker_state().is_ok()));
-        let status = self.0.link.status().borrow().word();
+        let kept = store.dead_letters_kept().await?;
+        self.dead_letters.set(i64::try_from(kept.count).unwrap_or(i64::MAX));
+        self.dead_letter_bytes.set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
+        self.dead_letters_full.set(i64::from(kept.full));
+        self.broker_up.set(i64::from(matches!(broker, Status::Up)));
         for word in Status::WORDS {
-            let gauge = metrics.broker_status.get_or_create(&vec![("status", word)]);
-            gauge.set(i64::from(word == status));
+            let gauge = self.broker_status.get_or_create(&vec![("status", word)]);
+            gauge.set(i64::from(word == broker.word()));
         }
-        Ok(metrics.metrics.encode())
+        Ok(self.metrics.encode())
     }
-}
-
-fn sign(number: i64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
 }

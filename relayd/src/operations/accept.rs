@@ -88,7 +88,8 @@ pub fn accept(
 }
 
 /// The problem with these fields.
-pub(super) fn problem(errors: Vec<FieldProblem>) -> Problem {
+#[must_use]
+pub fn problem(errors: Vec<FieldProblem>) -> Problem {
     let first = errors.first();
     let code = first.and_then(|first| Code::from_word(&first.code)).unwrap_or(Code::FieldInvalid);
     let detail = match &errors[..] {
