@@ -61,7 +61,7 @@ export function beside(summary) {
   if (summary.silent) words.push("silent");
   if (summary.blocked) words.push("blocked");
   if (summary.cancel_requested && !ended(summary.state)) words.push("canceling");
-  if (summary.check) words.push("dry run");
+  if (summary.dry_run) words.push("dry run");
   return words.join(", ");
 }
 
@@ -307,7 +307,7 @@ function operationPage(main) {
     byId("reason").textContent = summary.reason ? `${summary.reason.message} (${summary.reason.code})` : "";
     byId("blocked").textContent = blockedText(summary);
     byId("cancel").hidden = ended(summary.state) || summary.cancel_requested;
-    byId("approve").hidden = !summary.check || summary.state !== "succeeded";
+    byId("approve").hidden = !summary.dry_run || summary.state !== "succeeded";
     if (summary.revision > revision) {
       revision = summary.revision;
       const row = element("tr");
@@ -330,7 +330,7 @@ function operationPage(main) {
       startedAt = at;
       count = body.tasks.length;
       tasks.plan(body.tasks);
-      log.text("task", `${body.name} of ${body.target.kind} ${body.target.name} on node ${body.node}${body.check ? " (dry run)" : ""}`);
+      log.text("task", `${body.name} of ${body.target.kind} ${body.target.name} on node ${body.node}${body.dry_run || body.check ? " (dry run)" : ""}`);
     },
     task_started(body, at) {
       tasks.start(body.task, at);

@@ -25,11 +25,11 @@ assert.equal(duration(59970), "1 min 0 s");
 assert.equal(duration(3725000), "1 h 2 min");
 assert.equal(duration(-5), "0.0 s");
 
-assert.equal(beside({ silent: true, cancel_requested: true, check: true, state: "running" }), "silent, canceling, dry run");
-assert.equal(beside({ silent: false, cancel_requested: true, check: false, state: "canceled" }), "");
+assert.equal(beside({ silent: true, cancel_requested: true, dry_run: true, state: "running" }), "silent, canceling, dry run");
+assert.equal(beside({ silent: false, cancel_requested: true, dry_run: false, state: "canceled" }), "");
 
 const blocked = { node: "n1", since: "2026-11-23T12:00:00Z", reason: { code: "disk_full", message: "no room" } };
-assert.equal(beside({ silent: false, blocked, check: false, state: "running" }), "blocked");
+assert.equal(beside({ silent: false, blocked, dry_run: false, state: "running" }), "blocked");
 assert.match(blockedText({ blocked }), /^Blocked on node n1 since .*2026.*: no room \(disk_full\)$/);
 assert.equal(blockedText({ blocked: null }), "");
 
@@ -102,7 +102,7 @@ async function open(ids, dataset) {
 }
 
 const summary = {
-  id: "b", name: "example.print", target: { kind: "site", name: "<b>x</b>" }, state: "running", silent: false, check: false,
+  id: "b", name: "example.print", target: { kind: "site", name: "<b>x</b>" }, state: "running", silent: false, dry_run: false,
   attempt: 1, blocked: null, cancel_requested: false, reason: null, revision: 3, requested_at: "2026-11-23T12:00:00Z", changed_at: "2026-11-23T12:00:00Z",
 };
 
@@ -121,7 +121,7 @@ const summary = {
   source.send("state", summary);
   assert.equal(page.state.textContent, "running");
   assert.equal(page.ledger.childElementCount, 1);
-  record("started", { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Ask", done_in: 1 }, { title: "Say" }, { title: "Do" }] });
+  record("started", { name: "example.print", target: summary.target, node: "n1", dry_run: false, tasks: [{ title: "Ask", done_in: 1 }, { title: "Say" }, { title: "Do" }] });
   record("task_started", { task: 2, title: "Say" });
   record("output", { task: 2, stream: "stdout", line: 1, text: "<i>one</i>\ntwo is " });
   record("output", { task: 2, stream: "stdout", line: 2, continued: true, text: "one line\n" });
@@ -160,7 +160,7 @@ const summary = {
   source.send("state", { ...summary, state: "waiting", attempt: 2, reason: again, revision: 5 });
   assert.equal(lines().at(-1), "task bad|Attempt 1: failed. It failed. (task_failed)");
   assert.ok(page.reason.textContent.startsWith("attempt 2 begins in 10 s"));
-  const body = { name: "example.print", target: summary.target, node: "n1", check: false, tasks: [{ title: "Say" }] };
+  const body = { name: "example.print", target: summary.target, node: "n1", dry_run: false, tasks: [{ title: "Say" }] };
   source.send("record", { seq: 1, at, kind: "started", body }, "2-1");
   source.send("record", { seq: 2, at, kind: "finished", body: { outcome: "failed", reason } }, "2-2");
   source.send("state", { ...summary, state: "failed", attempt: 2, reason, revision: 6 });
@@ -172,9 +172,9 @@ const summary = {
   ]);
   assert.ok(source.closed && page.cancel.hidden && page.approve.hidden);
   // Only of a dry run that has succeeded there is a plan to carry out.
-  source.send("state", { ...summary, state: "failed", check: true, revision: 7 });
+  source.send("state", { ...summary, state: "failed", dry_run: true, revision: 7 });
   assert.ok(page.approve.hidden);
-  source.send("state", { ...summary, state: "succeeded", check: true, revision: 8 });
+  source.send("state", { ...summary, state: "succeeded", dry_run: true, revision: 8 });
   assert.ok(!page.approve.hidden);
   assert.equal(page.announce.textContent, "The Operation has ended: failed.");
 

@@ -40,7 +40,7 @@ async fn a_static_site_is_deployed_again_and_deleted() -> Result<()> {
     // A dry run of a new content changes nothing either, and says what it would.
     world.content("example.test", &[("index.html", "new")])?;
     let mut dry = site(&world, "deploy", &source);
-    dry["check"] = json!(true);
+    dry["dry_run"] = json!(true);
     dry["variables"]["site"]["expected"] = json!("It works");
     let id = world.client.succeeds(&dry).await?;
     ensure!(world.client.text(&id).await?.contains(r#""status":"changed""#));

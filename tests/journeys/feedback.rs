@@ -16,7 +16,7 @@ fn request(world: &World, text: &str, check: bool) -> Value {
         "target": {"kind": "site", "id": "42", "name": "told.test"},
         "hosts": [world.cluster.host()],
         "variables": {"site": {"text": text}},
-        "check": check,
+        "dry_run": check,
     })
 }
 

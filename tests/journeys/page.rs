@@ -129,7 +129,7 @@ async fn a_plan_is_looked_at_and_carried_out() -> Result<()> {
     let visitor = Visitor::sign_in(&world).await?;
     let browser = &visitor.browser;
     let mut request = operation("sleep", &json!({"count": 1}));
-    request["check"] = true.into();
+    request["dry_run"] = true.into();
     let plan = world.client.submit(&request).await?;
     visitor.open(&plan).await?;
     browser.until(ENDED).await?;

@@ -275,7 +275,7 @@ impl Infra {
     /// Plans, and gives the dry run's id and what its log says.
     async fn plan(&self, operation: &str, greeting: &str) -> Result<(String, String)> {
         let mut request = self.request(operation, greeting);
-        request["check"] = json!(true);
+        request["dry_run"] = json!(true);
         let id = self.world.client.succeeds(&request).await?;
         let log = self.world.aegir(&["log", &id]).await?;
         Ok((id, log))

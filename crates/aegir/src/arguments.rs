@@ -174,8 +174,8 @@ pub struct RunArguments {
     #[arg(long = "secret", value_name = "[SCOPE.]KEY=@FILE")]
     pub secrets: Vec<SecretArgument>,
     /// A dry run: say what would change and change nothing. Its plan can be carried out with `aegir approve`
-    #[arg(long, visible_alias = "plan")]
-    pub check: bool,
+    #[arg(long, visible_alias = "plan", alias = "check")]
+    pub dry_run: bool,
     /// Do not ask what the Operation's role wants confirmed; see below
     #[arg(long)]
     pub yes: bool,

@@ -34,7 +34,7 @@ pub fn request(run: &RunArguments, read: ReadFile<'_>) -> Result<Request, Error>
         locks: Vec::new(),
         requested_by: run.requested_by.clone(),
         priority: run.priority,
-        check: run.check,
+        dry_run: run.dry_run,
         timeout_seconds: run.timeout,
         idempotency_key: None,
         traceparent: None,

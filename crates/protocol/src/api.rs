@@ -42,6 +42,10 @@ pub struct OperationSummary {
     /// The attempt that it is at.
     pub attempt: Attempt,
     /// A dry run.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What `dry_run` was called before, for clients of the version before.
+    #[serde(default)]
     pub check: bool,
     /// Who asked.
     pub requested_by: Option<String>,
@@ -52,6 +56,14 @@ pub struct OperationSummary {
     pub revision: u64,
     /// Whether canceling was asked for.
     pub cancel_requested: bool,
+}
+
+impl OperationSummary {
+    /// Whether it is a dry run, by the field's name of now or of before.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run || self.check
+    }
 }
 
 /// That what an Operation prints has no room on its node.

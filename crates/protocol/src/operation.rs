@@ -43,6 +43,9 @@ pub struct Operation {
     pub priority: u8,
     /// A dry run: say what would change and change nothing.
     #[serde(default)]
+    pub dry_run: bool,
+    /// What `dry_run` was called before; either says it. A node of the version before reads this one only.
+    #[serde(default)]
     pub check: bool,
     /// How long the whole attempt may take, in seconds.
     pub timeout_seconds: Option<u64>,
@@ -62,6 +65,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Whether it is a dry run, by the field's name of now or of before.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run || self.check
+    }
+
     /// The identity of this attempt.
     #[must_use]
     pub fn attempt_id(&self) -> AttemptId {

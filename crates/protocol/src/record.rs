@@ -55,12 +55,24 @@ pub struct Started {
     /// The runner's version.
     pub version: String,
     /// A dry run.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What `dry_run` was called before. Older transcripts have this one only, and an older relayd reads it only.
+    #[serde(default)]
     pub check: bool,
     /// SHA-256 of the role's files, in hex; absent when there is no Task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// The Tasks of the plan, in order.
     pub tasks: Vec<TaskTitle>,
+}
+
+impl Started {
+    /// Whether it is a dry run, by the field's name of now or of before.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run || self.check
+    }
 }
 
 /// A Task, as the plan lists it.
@@ -451,6 +463,30 @@ mod tests {
         let header =
             Header::read(br#"{"seq":3,"at":"2026-01-01T00:00:00Z","kind":"new","body":{"x":1}}"#).unwrap();
         assert_eq!(header.record().unwrap(), None);
+    }
+
+    #[test]
+    fn a_dry_run_is_one_under_its_former_name_and_is_written_under_both() {
+        let line = |field| {
+            format!(
+                r#"{{"seq":1,"at":"2026-01-01T00:00:00Z","kind":"started","body":{{"operation":
+                "019235f0-7a3c-7def-8000-000000000001","attempt":1,"name":"a.b","target":{{"kind":"site","id":"1",
+                "name":"x"}},"node":"n","version":"0",{field}"tasks":[]}}}}"#
+            )
+        };
+        for (field, expected) in [
+            ("", false),
+            (r#""check":false,"#, false),
+            (r#""check":true,"#, true),
+            (r#""dry_run":true,"#, true),
+        ] {
+            let line = line(field);
+            let Some(Record::Started(started)) = Header::read(line.as_bytes()).unwrap().record().unwrap()
+            else {
+                panic!("{line}")
+            };
+            assert_eq!(started.is_dry_run(), expected, "{line}");
+        }
     }
 
     proptest! {

@@ -47,9 +47,10 @@ pub struct Request {
     #[serde(default)]
     #[schemars(range(max = 9))]
     pub priority: u8,
-    /// A dry run.
-    #[serde(default)]
-    pub check: bool,
+    /// A dry run: say what would change and change nothing.
+    // `check` is its former name, read for this one version.
+    #[serde(default, alias = "check")]
+    pub dry_run: bool,
     /// How long an attempt may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

@@ -68,7 +68,7 @@ impl PluginRun<'_> {
     /// Carries the Task out.
     pub(super) async fn run(self) -> TaskEnd {
         let verb = match self.verb {
-            _ if self.work.operation.check => Verb::Plan,
+            _ if self.work.operation.is_dry_run() => Verb::Plan,
             PluginVerb::Apply => Verb::Apply,
             PluginVerb::Delete => Verb::Delete,
         };

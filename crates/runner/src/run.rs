@@ -243,11 +243,12 @@ impl AttemptRun<'_> {
         let opened = self.open();
         let (redactor, outputs) = match &opened {
             Ok((_, secrets, redactor)) => {
-                (redactor.clone(), Outputs::new(self.plan, secrets, self.operation.check))
+                (redactor.clone(), Outputs::new(self.plan, secrets, self.operation.is_dry_run()))
             }
-            Err(_) => {
-                (Redactor::default(), Outputs::new(self.plan, &Secrets::default(), self.operation.check))
-            }
+            Err(_) => (
+                Redactor::default(),
+                Outputs::new(self.plan, &Secrets::default(), self.operation.is_dry_run()),
+            ),
         };
         let mut recorder = Recorder::new(writer, redactor, outputs, stopper, limit, backpressure);
         recorder.record(&Record::Started(self.started()));
@@ -307,7 +308,8 @@ impl AttemptRun<'_> {
             target: self.operation.target.clone(),
             node: self.plan.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            check: self.operation.check,
+            dry_run: self.operation.is_dry_run(),
+            check: self.operation.is_dry_run(),
             digest: self.plan.tasks.first().map(|task| task.digest.clone()),
             tasks: self.plan.tasks.iter().map(title).collect(),
         }

@@ -40,7 +40,7 @@ pub(super) async fn run(
         Ok(argv) => argv,
         Err(reason) => return TaskEnd::not_started(reason),
     };
-    if work.operation.check {
+    if work.operation.is_dry_run() {
         return not_run(work, &argv);
     }
     match on {
@@ -73,7 +73,7 @@ fn words(work: &AttemptContext<'_>, task: &PlannedTask, argv: &[Argument]) -> Re
                     }
                     Some(OutputValue::Plain(value)) => Ok(word(value)),
                     // In a dry run nothing is handed over.
-                    None if work.operation.check => Ok(format!("{{{of}.{document}}}")),
+                    None if work.operation.is_dry_run() => Ok(format!("{{{of}.{document}}}")),
                     None if is_optional(work, of, document) => Ok(String::new()),
                     None => Err(Code::OutputInvalid.because(format!(
                         "task {} needs {document} of task {of}, which has not handed it over",

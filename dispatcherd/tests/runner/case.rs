@@ -62,6 +62,7 @@ impl Case {
             requested_by: None,
             requested_at: jiff::Timestamp::now(),
             priority: 0,
+            dry_run: false,
             check: false,
             timeout_seconds: None,
             lease_seconds: None,

@@ -64,7 +64,7 @@ async fn the_example_applies_hands_over_plans_and_deletes() {
     let case = Case::new();
     let (plan, path) = (note(PluginVerb::Apply, &case), case.path("notes/s1"));
     let mut case = case.task("note", plan, &[("text", json!("{{ x }}"))]);
-    case.operation.check = true;
+    case.operation.dry_run = true;
     let ended = case.run().expect("succeeded", "completed");
     assert!(!path.exists() && ended.steps()[0].name.starts_with("Would write "));
     let planned = |record: &Record| matches!(record, Record::Plan(plan) if plan.changes == json!({"path": path, "changed": true}));

@@ -100,7 +100,7 @@ fn a_dry_run_says_what_it_would_run_and_runs_nothing() {
     let case = Case::new();
     let made = case.path("made");
     let mut case = case.program(&["touch", made.to_str().unwrap()]);
-    case.operation.check = true;
+    case.operation.dry_run = true;
     let ended = case.run().expect("succeeded", "completed");
     assert!(!made.exists());
     assert_eq!(ended.steps()[0].name, format!("Would run touch {}", made.display()));

@@ -226,7 +226,7 @@ fn request(name: &str, target: RequestTarget, backend: &BackendName) -> Result<R
         locks: Vec::new(),
         requested_by: Some("aegir check".to_owned()),
         priority: 9,
-        check: false,
+        dry_run: false,
         timeout_seconds: Some(60),
         idempotency_key: None,
         traceparent: None,

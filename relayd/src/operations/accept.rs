@@ -63,7 +63,8 @@ pub fn accept(
         requested_by: request.requested_by.clone(),
         requested_at: now,
         priority: request.priority,
-        check: request.check,
+        dry_run: request.dry_run,
+        check: request.dry_run,
         timeout_seconds: request.timeout_seconds,
         lease_seconds: manifest.lease_seconds(),
         retry_of: None,
@@ -264,6 +265,26 @@ mod tests {
         assert!(!serde_json::to_string(&operation).unwrap().contains("hunter22"));
         assert_eq!(operation.target.id.as_str(), "example.test");
         assert_eq!(operation.locks.len(), 1);
+    }
+
+    /// A node of the version before reads `check` only, and would carry a dry run out.
+    #[test]
+    fn a_dry_run_says_so_under_both_of_its_names() {
+        for (field, expected) in [("dry_run", true), ("check", true), ("dry_run", false)] {
+            let mut sent = serde_json::to_value(request(json!({"site": {"text": "x"}}))).unwrap();
+            sent.as_object_mut().unwrap().remove("dry_run");
+            sent[field] = json!(expected);
+            let operation = try_accept(&serde_json::from_value(sent).unwrap()).unwrap();
+            assert_eq!(operation.is_dry_run(), expected);
+            let written = serde_json::to_value(&operation).unwrap();
+            assert_eq!((&written["dry_run"], &written["check"]), (&json!(expected), &json!(expected)));
+            for left_out in ["dry_run", "check"] {
+                let mut read = written.clone();
+                read.as_object_mut().unwrap().remove(left_out);
+                let read: Operation = serde_json::from_value(read).unwrap();
+                assert_eq!(read.is_dry_run(), expected, "without {left_out}");
+            }
+        }
     }
 
     #[test]

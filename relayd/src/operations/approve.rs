@@ -57,7 +57,7 @@ pub fn repeat_request(operation: Operation, requested_by: Option<String>) -> Req
         locks,
         requested_by,
         priority,
-        check: false,
+        dry_run: false,
         timeout_seconds,
         idempotency_key: None,
         traceparent: None,

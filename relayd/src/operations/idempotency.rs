@@ -54,8 +54,12 @@ impl MacKey {
     #[must_use]
     pub fn mac(&self, request: &Request, backend: &BackendName) -> [u8; 32] {
         let request = Request { idempotency_key: None, backend: Some(backend.clone()), ..request.clone() };
-        let value =
+        let mut value =
             serde_json::to_value(&request).expect("a request has string keys and no failing serializers");
+        // By its former name: a request that is repeated across an upgrade is the same one.
+        if let Some(dry_run) = value.as_object_mut().and_then(|object| object.remove("dry_run")) {
+            value["check"] = dry_run;
+        }
         let mut canonical = Vec::with_capacity(1024);
         write(&value, &mut canonical);
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
@@ -133,5 +137,14 @@ mod tests {
                 json!({"name": "a.b", "target": target, "variables": {"site": {"a": 1, "b": {"secret": "s3cret"}}}})
             )
         );
+    }
+
+    #[test]
+    fn a_request_that_is_repeated_after_an_upgrade_is_the_same() {
+        let target = json!({"kind": "site", "name": "x"});
+        let now = mac(json!({"name": "a.b", "target": target, "dry_run": true}));
+        assert_eq!(now, mac(json!({"name": "a.b", "target": target, "check": true})));
+        let hex: String = now.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "1bd5467170230801f0aa387f49c139985beb5109c9df61bd344ad20481313127");
     }
 }

@@ -162,7 +162,8 @@ impl Node {
             target: operation.target.clone(),
             node: self.name.clone(),
             version: "0".to_owned(),
-            check: operation.check,
+            dry_run: operation.is_dry_run(),
+            check: operation.is_dry_run(),
             digest: None,
             tasks: Vec::new(),
         });

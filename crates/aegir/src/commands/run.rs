@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<ExitCode, Error> {
     let request = request(arguments, &read_file)?;
-    if !(arguments.yes || request.check) {
+    if !(arguments.yes || request.dry_run) {
         let about = format!("{} {}", request.target.kind, request.target.name);
         ask(context, request.backend.as_ref(), &request.name, &about).await?;
     }

@@ -163,7 +163,7 @@ impl Log {
             number => format!("The Operation has ended at attempt {number}"),
         };
         text.push_str(&self.end_text(&what, summary.state, summary.reason.as_ref()));
-        if summary.check && summary.state == State::Succeeded {
+        if summary.is_dry_run() && summary.state == State::Succeeded {
             text.push_str(&format!("{}\n", carry_out(summary.id)));
         }
         text
@@ -220,7 +220,7 @@ impl Log {
     fn started_text(&mut self, at: Timestamp, started: &Started) -> String {
         self.tasks = started.tasks.len();
         self.started = Some(at);
-        let kind = if started.check { " (dry run: nothing is changed)" } else { "" };
+        let kind = if started.is_dry_run() { " (dry run: nothing is changed)" } else { "" };
         let tasks = match self.tasks {
             0 => "nothing to do".to_owned(),
             1 => "one Task".to_owned(),

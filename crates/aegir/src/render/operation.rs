@@ -89,7 +89,7 @@ fn state(operation: &OperationSummary) -> String {
     if operation.cancel_requested && operation.state.outcome().is_none() {
         beside.push("canceling");
     }
-    if operation.check {
+    if operation.is_dry_run() {
         beside.push("dry run");
     }
     let word = operation.state.as_str();
@@ -323,7 +323,7 @@ mod tests {
                 "id": id, "name": "static_site.deploy",
                 "target": {"kind": "site", "id": "17", "name": "example.test"},
                 "backend": "main", "state": "failed", "silent": false, "reason": reason, "attempt": 1,
-                "check": false, "requested_by": "kim", "requested_at": at(0), "changed_at": at(9),
+                "dry_run": false, "check": false, "requested_by": "kim", "requested_at": at(0), "changed_at": at(9),
                 "revision": 5, "cancel_requested": false,
             },
             "hosts": [{"name": "web1", "address": "192.0.2.7", "port": 2200, "user": null,
@@ -373,7 +373,7 @@ mod tests {
 
     fn operations() -> [OperationSummary; 3] {
         let operation = OperationSummary { silent: true, state: State::Running, ..example().summary };
-        let mut check = OperationSummary { check: true, cancel_requested: true, ..operation.clone() };
+        let mut check = OperationSummary { dry_run: true, cancel_requested: true, ..operation.clone() };
         check.id = "019235f0-7a3c-7fff-8000-000000000001".parse().unwrap();
         let mut long = example().summary;
         long.id = "019235e0-0000-7def-8000-000000000007".parse().unwrap();

@@ -50,7 +50,7 @@ fn state(id: OperationId, attempt: u32, state: &str, reason: Option<Reason>) -> 
     let time = "2026-11-23T12:00:00Z";
     let summary = json!({
         "id": id, "name": "example.print", "target": target, "backend": "main", "state": state, "silent": false,
-        "reason": reason, "attempt": attempt, "check": false, "requested_by": null, "requested_at": time,
+        "reason": reason, "attempt": attempt, "dry_run": false, "check": false, "requested_by": null, "requested_at": time,
         "changed_at": time, "revision": 1, "cancel_requested": false,
     });
     format!("event: state\ndata: {summary}\n\n")

@@ -178,7 +178,7 @@ fn prepare(
         aegir_attempt::private::write_private(&path, secret.as_bytes())?;
         argv.extend(["--extra-vars".into(), at(&path)]);
     }
-    if work.operation.check {
+    if work.operation.is_dry_run() {
         argv.extend(["--check".into(), "--diff".into()]);
     }
     argv.extend(["--".into(), playbook.into()]);

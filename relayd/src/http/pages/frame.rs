@@ -39,7 +39,7 @@ pub(super) fn beside(summary: &OperationSummary) -> String {
     if summary.cancel_requested && summary.state.outcome().is_none() {
         words.push("canceling");
     }
-    if summary.check {
+    if summary.is_dry_run() {
         words.push("dry run");
     }
     words.join(", ")

@@ -94,7 +94,7 @@ pub(super) async fn show(State(site): State<HttpState>, id: Result<Id, ProblemRe
         Err(problem) => return refused(&problem),
     };
     let summary = &detail.summary;
-    let catalog = summary.check.then(|| site.backends.catalog(&summary.backend)).flatten();
+    let catalog = summary.is_dry_run().then(|| site.backends.catalog(&summary.backend)).flatten();
     let confirm = catalog.and_then(|catalog| catalog.find(&summary.name).ok()?.1.confirm.clone());
     html(StatusCode::OK, &OperationPage::new(detail, confirm))
 }

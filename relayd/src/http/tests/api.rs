@@ -48,7 +48,7 @@ async fn a_request_is_stored_once_for_a_key() {
     assert_eq!(document(again).await["id"], accepted["id"]);
 
     let mut other = request();
-    other["check"] = json!(true);
+    other["dry_run"] = json!(true);
     let conflict = site.send("POST", "/api/v1/operations", &headers, other.to_string()).await;
     assert_eq!(problem(conflict).await, (409, "idempotency_conflict".to_owned(), None));
 

@@ -202,6 +202,7 @@ fn transcript(id: OperationId, outputs: &[(Stream, &[u8])]) -> Vec<Vec<u8>> {
         },
         node: "n1".parse().unwrap(),
         version: "0".to_owned(),
+        dry_run: false,
         check: false,
         digest: None,
         tasks: vec![TaskTitle {

@@ -70,6 +70,7 @@ fn summary(row: &SqliteRow) -> Result<Summary, StoreError> {
         blocked: None,
         reason: rows::reason(row.try_get("reason_code")?, row.try_get("reason_message")?),
         attempt: rows::attempt(row.try_get("attempt")?)?,
+        dry_run: row.try_get("dry_run")?,
         check: row.try_get("dry_run")?,
         requested_by: row.try_get("requested_by")?,
         requested_at: rows::time(row.try_get("requested_at")?)?,
@@ -159,7 +160,7 @@ impl Store {
         .await?;
         let waits_for = sqlx::query_scalar::<_, String>(WAITS_FOR).bind(number).fetch_all(&mut *read).await?;
         let summary = with_heartbeats(summary(&row)?, &heard);
-        let plan = if summary.check { planned(&mut read, id).await? } else { None };
+        let plan = if summary.is_dry_run() { planned(&mut read, id).await? } else { None };
         let paused = match summary.state {
             State::Waiting | State::Queued => pause_of(&mut read, &summary.backend).await?,
             State::Claimed

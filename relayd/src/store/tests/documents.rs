@@ -35,7 +35,7 @@ async fn what_was_granted_later_is_kept_whichever_comes_last() {
     let opened = Opened::at(&directory.path().join("relayd.db")).await;
     // Whoever was asked for first need not have run first.
     let (late, early) = (operation("a", &[]), operation("a", &[]));
-    let dry = Operation { check: true, ..operation("a", &[]) };
+    let dry = Operation { dry_run: true, ..operation("a", &[]) };
     for operation in [&late, &early, &dry] {
         opened.submit(operation).await;
     }

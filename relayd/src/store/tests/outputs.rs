@@ -65,7 +65,8 @@ impl Case {
             target: self.operation.target.clone(),
             node: node("n1"),
             version: "0".to_owned(),
-            check: self.operation.check,
+            dry_run: self.operation.is_dry_run(),
+            check: self.operation.is_dry_run(),
             digest: Some(digest.to_owned()),
             tasks: vec![title("dump", done_in), title("load", None)],
         });
@@ -140,7 +141,7 @@ async fn the_next_attempt_is_told_what_is_done_as_long_as_the_role_is_the_same()
 #[tokio::test]
 async fn what_a_dry_run_has_done_is_not_done() {
     let mut dry = operation("a", &[("site:a", LockMode::Exclusive)]);
-    dry.check = true;
+    dry.dry_run = true;
     let case = Case::of(dry).await;
     case.fails(1, "d1", None, &[ended(1, Outcome::Succeeded)]).await;
     assert_eq!(case.next(false).await, None);

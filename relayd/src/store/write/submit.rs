@@ -90,7 +90,7 @@ impl Submit {
         .bind(operation.target.id.as_str())
         .bind(operation.target.name.as_str())
         .bind(operation.priority)
-        .bind(operation.check)
+        .bind(operation.is_dry_run())
         .bind(operation.requested_by.as_deref())
         .bind(operation.requested_at.as_microsecond())
         .bind(State::Waiting.as_str())
