@@ -18,6 +18,9 @@ pub(crate) const STEP: Duration = Duration::from_secs(15);
 /// The reply code for a declaration whose arguments differ (AMQP 0-9-1, "precondition-failed").
 const PRECONDITION_FAILED: u16 = 406;
 
+/// The reply code for what is not there (AMQP 0-9-1, "not-found").
+const NOT_FOUND: u16 = 404;
+
 /// Why a session could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -156,6 +159,11 @@ async fn bind(channel: &Channel, binding: &Binding, names: &Names) -> Result<(),
     );
     let outcome = within("bound a queue", binding).await?;
     outcome.map_err(|source| refused(format!("binding of {queue} to {exchange}"), source))
+}
+
+/// Whether the broker knows no such queue or exchange.
+pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
 }
 
 fn refused(object: String, source: lapin::Error) -> SessionError {

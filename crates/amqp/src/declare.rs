@@ -24,6 +24,14 @@ pub enum DeclareError {
         /// What the broker says.
         error: String,
     },
+    /// Somebody deleted a part of it meanwhile. It is remembered, and declared again when a message misses it.
+    #[error("a part of {object} was deleted while it was declared: {error}")]
+    Deleted {
+        /// Which queue, exchange or binding.
+        object: String,
+        /// What the broker says.
+        error: String,
+    },
     /// The session ended meanwhile. It is remembered and declared in the next.
     #[error("the session ended while it declared: {0}")]
     Lost(String),

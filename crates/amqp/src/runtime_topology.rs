@@ -5,7 +5,7 @@
 
 use lapin::Connection;
 
-use crate::connect::{Names, SessionError, declare};
+use crate::connect::{Names, SessionError, declare, is_not_found};
 use crate::declare::{DeclareError, DeclareRequest};
 use crate::topology::Topology;
 
@@ -34,6 +34,10 @@ impl RuntimeTopology {
                 self.keep(topology);
                 (Ok(()), Ok(()))
             }
+            Ok(Err(deleted @ DeclareError::Deleted { .. })) => {
+                self.keep(topology);
+                (Err(deleted), Ok(()))
+            }
             Ok(Err(refused)) => {
                 self.all.retain(|kept| *kept != topology);
                 (Err(refused), Ok(()))
@@ -53,7 +57,7 @@ impl RuntimeTopology {
         let mut taken = Vec::with_capacity(self.all.len());
         for topology in &self.all {
             match add(connection, topology).await {
-                Ok(Ok(())) => taken.push(topology.clone()),
+                Ok(Ok(()) | Err(DeclareError::Deleted { .. })) => taken.push(topology.clone()),
                 // It was said in the log.
                 Ok(Err(_)) => {}
                 Err(error) => return Err(error),
@@ -75,6 +79,9 @@ async fn add(connection: &Connection, topology: &Topology) -> Result<Result<(), 
     let refused = match declare(connection, &topology.lasting(), &mut Names::new()).await {
         Ok(()) => return Ok(Ok(())),
         Err(SessionError::Mismatch { object, error }) => DeclareError::Mismatch { object, error },
+        Err(SessionError::Declare { object, source }) if is_not_found(&source) => {
+            DeclareError::Deleted { object, error: source.to_string() }
+        }
         Err(SessionError::Declare { object, source }) if connection.status().connected() => {
             DeclareError::Refused { object, error: source.to_string() }
         }
