@@ -7,3 +7,4 @@ mod glossary;
 mod imports;
 mod layers;
 mod source;
+mod walk;
