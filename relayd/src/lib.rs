@@ -15,8 +15,6 @@
 
 pub mod app;
 pub mod backends;
-#[cfg(feature = "chaos-bugs")]
-pub mod bugs;
 pub mod catalogs;
 pub mod changes;
 pub mod config;

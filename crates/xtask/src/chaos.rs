@@ -65,8 +65,8 @@ pub(crate) struct Arguments {
     /// How long faults strike in each
     #[arg(long, value_name = "S", default_value_t = 60)]
     seconds: u64,
-    /// Builds a bug into relayd, and fails if no schedule finds it
-    #[arg(long = "break", value_name = "BUG")]
+    /// Builds a bug into a copy of relayd, and fails if no schedule finds it
+    #[arg(long = "break", value_name = "BUG", value_parser = Bug::parse)]
     bug: Option<Bug>,
     /// Only print what would happen
     #[arg(long)]
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if std::env::var_os(BINARIES).is_none() {
         deps::ensure(deps::For::Daemons)?;
-        aegir_testkit::daemon::use_binaries(&bug::build(arguments.bug.is_some())?);
+        aegir_testkit::daemon::use_binaries(&bug::build(arguments.bug.as_ref())?);
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     // A phase can be short, so that a fault has missed it by chance: then as many schedules again are played at most.
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let seeds = (arguments.seed..last + arguments.schedules).take_while(goes_on);
     let results = runtime.block_on(async {
         let played = futures_util::stream::iter(seeds).map(async |seed| {
-            let played = play(&schedule(seed), disks, arguments.bug).await;
+            let played = play(&schedule(seed), disks).await;
             table.borrow_mut().add(&played.table);
             played
         });
@@ -144,7 +144,7 @@ fn judge(
     let failed: Vec<u64> =
         results.iter().filter(|played| played.verdict != Verdict::Passed).map(|played| played.seed).collect();
     println!("{} schedules played, {} failed", results.len(), failed.len());
-    if let Some(bug) = arguments.bug {
+    if let Some(bug) = &arguments.bug {
         match results.iter().find(|played| played.verdict == Verdict::Broken) {
             Some(played) => println!("{} was found, first by seed {}", bug.as_str(), played.seed),
             None => bail!("{} was not found", bug.as_str()),
@@ -166,11 +166,11 @@ fn judge(
     Ok(())
 }
 
-async fn play(schedule: &Schedule, disks: bool, bug: Option<Bug>) -> Played {
+async fn play(schedule: &Schedule, disks: bool) -> Played {
     let directory = workspace::target().join("chaos").join(schedule.seed.to_string());
     let begin = Instant::now();
     let mut table = Table::default();
-    let verdict = attempt(schedule, &directory, disks, bug, &mut table).await;
+    let verdict = attempt(schedule, &directory, disks, &mut table).await;
     let verdict = match verdict {
         Ok((violations, operations)) if violations.is_empty() => {
             println!(
@@ -199,11 +199,10 @@ async fn attempt(
     schedule: &Schedule,
     directory: &Path,
     disks: bool,
-    bug: Option<Bug>,
     table: &mut Table,
 ) -> anyhow::Result<(Vec<Violation>, usize)> {
     clear(directory)?;
-    let mut system = ChaosSystem::start(directory, disks, bug).await?;
+    let mut system = ChaosSystem::start(directory, disks).await?;
     let (frontend, host, program) = (system.frontend()?, system.host(), system::program());
     let requests: Vec<_> = schedule
         .orders

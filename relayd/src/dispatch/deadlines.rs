@@ -41,10 +41,6 @@ impl Deadlines {
         let now = Instant::now();
         let mut entries = self.entries();
         for (attempt, after, event) in deadlines {
-            #[cfg(feature = "chaos-bugs")]
-            if crate::bugs::Bug::ForgetTheLease.is_awake() && entries.contains_key(&attempt) {
-                continue;
-            }
             let after = match event {
                 LedgerEvent::LeaseOver { .. } => after + self.margin,
                 _ => after,

@@ -125,10 +125,6 @@ impl Outbox {
             for handed in self.due(&backend, under_way).await? {
                 let number = handed.number;
                 let Some(operation) = self.store.queued(number).await? else { continue };
-                #[cfg(feature = "chaos-bugs")]
-                if crate::bugs::Bug::GrantTwice.is_awake() {
-                    drop(self.link.publisher().send(outgoing(&operation)).await?);
-                }
                 let pending = self.link.publisher().send(outgoing(&operation)).await?;
                 under_way.insert(number);
                 sent.push(Box::pin(publish(self.store.clone(), number, operation.attempt_id(), pending)));

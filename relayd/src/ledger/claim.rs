@@ -64,10 +64,6 @@ pub(super) fn claim(
                 attempt,
                 by: cancel.by.clone(),
             }]),
-            #[cfg(feature = "chaos-bugs")]
-            (Some(_), None) if crate::bugs::Bug::GrantTwice.is_awake() => {
-                unchanged(vec![LedgerEffect::Grant { node: node.clone(), asked_at }])
-            }
             (Some(_) | None, _) => {
                 let holder = status.node.as_ref().map_or("another node", NodeName::as_str);
                 unchanged(vec![refuse(Code::ClaimRefused.because(format!("{holder} has this attempt")))])

@@ -63,12 +63,6 @@ pub fn step(status: &OperationStatus, event: &LedgerEvent) -> Result<Transition,
         {
             Ok(end(status, *outcome, reason, node.as_str()))
         }
-        #[cfg(feature = "chaos-bugs")]
-        LedgerEvent::LeaseOver { attempt, .. }
-            if current(attempt) && crate::bugs::Bug::ForgetTheLease.is_awake() =>
-        {
-            Ok(lease_over(status))
-        }
         LedgerEvent::LeaseOver { attempt, grants }
             if current(attempt) && *grants == status.grants && status.retry_policy.lease.is_some() =>
         {

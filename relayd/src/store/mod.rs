@@ -8,8 +8,6 @@ mod batch;
 mod effects;
 mod error;
 mod handle;
-#[cfg(feature = "chaos-bugs")]
-mod late;
 mod locks;
 mod open;
 mod read;

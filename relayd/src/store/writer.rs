@@ -106,7 +106,7 @@ impl StoreWriter {
         loop {
             let first = tokio::select! {
                 biased;
-                job = self.next() => job,
+                job = self.jobs.recv() => job,
                 () = cancel.cancelled(), if !self.jobs.is_closed() => {
                     self.jobs.close();
                     continue;
@@ -121,17 +121,6 @@ impl StoreWriter {
         {
             tracing::warn!(error = %error, "the store did not close cleanly; nothing is lost by that");
         }
-    }
-
-    async fn next(&mut self) -> Option<Box<dyn QueuedWrite>> {
-        #[cfg(feature = "chaos-bugs")]
-        if let Some(connection) = &mut self.connection {
-            if let Ok(job) = tokio::time::timeout(super::late::PAUSE, self.jobs.recv()).await {
-                return job;
-            }
-            super::late::commit(connection).await;
-        }
-        self.jobs.recv().await
     }
 
     /// The first job and all that wait behind it, as far as they fit one transaction.
@@ -194,8 +183,6 @@ impl StoreWriter {
             Some(connection) => connection,
             None => open::writer(&self.path).await?,
         };
-        #[cfg(feature = "chaos-bugs")]
-        super::late::commit(&mut connection).await;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
         let mut batch = Batch::new(connection, std::mem::take(&mut self.tails));
         let mut result = Ok(());
@@ -208,13 +195,7 @@ impl StoreWriter {
         let (mut connection, tails, touched, effects, transcript_bytes) = batch.into_parts();
         self.tails = tails;
         result?;
-        #[cfg(feature = "chaos-bugs")]
-        let late = transcript_bytes > 0 && crate::bugs::Bug::AcknowledgeBeforeCommit.is_awake();
-        #[cfg(not(feature = "chaos-bugs"))]
-        let late = false;
-        if !late {
-            sqlx::query("COMMIT").execute(&mut connection).await?;
-        }
+        sqlx::query("COMMIT").execute(&mut connection).await?;
         self.connection = Some(connection);
         self.tails.keep(touched);
         self.counters.transcript_bytes.inc_by(transcript_bytes);

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::bug::{self, Bug};
 use super::clock::{self, Clock};
 use super::disk::Disk;
 use super::frontend::Frontend;
@@ -42,9 +41,8 @@ pub(super) struct ChaosNode {
 }
 
 impl ChaosSystem {
-    /// Starts everything with its files in `directory`. With `disks`, each daemon's state has a file
-    /// system of its own; with a bug, relayd has that.
-    pub(super) async fn start(directory: &Path, disks: bool, bug: Option<Bug>) -> anyhow::Result<Self> {
+    /// Starts everything with its files in `directory`. With `disks`, each daemon's state has a file system of its own.
+    pub(super) async fn start(directory: &Path, disks: bool) -> anyhow::Result<Self> {
         let at = |name: &str| directory.join(name);
         fs::create_dir_all(at("marks")).context("cannot make the directory for marks")?;
         let sockets = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -60,9 +58,6 @@ impl ChaosSystem {
         let relayd_clock = Clock::new(at("relayd.clock"))?;
         for (name, value) in relayd_clock.variables(&library) {
             relayd = relayd.variable(name, &value);
-        }
-        if let Some(bug) = bug {
-            relayd = relayd.variable(bug::VARIABLE, bug.as_str());
         }
         let relayd = relayd.start().await?;
         let mut nodes = Vec::new();

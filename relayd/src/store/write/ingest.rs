@@ -284,10 +284,6 @@ impl Batch {
         bytes: &[u8],
     ) -> Result<(), StoreError> {
         let verifier = &tail.verifier;
-        #[cfg(feature = "chaos-bugs")]
-        let damaged = crate::bugs::damaged(bytes);
-        #[cfg(feature = "chaos-bugs")]
-        let bytes = damaged.as_slice();
         sqlx::query(
             "INSERT INTO chunks (operation, attempt, start, first_seq, records, bytes) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
