@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aegir_protocol::api::{BackendDetail, BackendList, CatalogList, NodeList, PauseRequest, Problem};
+use aegir_api::{BackendDetail, BackendList, CatalogList, NodeList, PauseRequest};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_protocol::problem::Problem;
 
 use crate::catalogs::Catalogs;
 use crate::nodes::Nodes;

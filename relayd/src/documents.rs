@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::api::{DocumentList, Problem};
+use aegir_api::DocumentList;
 use aegir_protocol::code::Code;
 use aegir_protocol::name::{DocumentName, Kind, TargetId};
+use aegir_protocol::problem::Problem;
 use aegir_protocol::request::Accepted;
 
 use crate::catalogs::Catalogs;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use aegir_amqp::dead::{Body, Kept};
 use aegir_amqp::{Deliveries, Delivery, Outgoing, Publisher, SettleError};
-use aegir_protocol::api::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{DecodeError, Message as _, decode, encode};
+use aegir_protocol::problem::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::request::{Accepted, Reply, Request, secret};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;

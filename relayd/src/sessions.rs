@@ -1,6 +1,7 @@
 //! Signing in: the API's token, one-time links, and the sessions of browsers.
 
-use aegir_protocol::api::{Problem, SignInLink};
+use aegir_api::SignInLink;
+use aegir_protocol::problem::Problem;
 use jiff::Timestamp;
 
 use crate::sign_in::{self, Token};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::api::OperationDetail;
+use aegir_api::OperationDetail;
 use aegir_protocol::state::{Outcome, State};
 use aegir_testkit::{Cluster, Dispatcherd};
 use anyhow::{Context as _, Result, ensure};

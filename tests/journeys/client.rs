@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::OperationDetail;
+use aegir_api::OperationDetail;
 use aegir_protocol::state::State;
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::{Response, StatusCode};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::DocumentList;
+use aegir_api::DocumentList;
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegir_amqp::{BrokerSession, Outgoing, Topology};
-use aegir_protocol::dead_letter::DeadLetterDetail;
+use aegir_api::DeadLetterDetail;
 use aegir_testkit::Cluster;
 use aegir_testkit::cluster::ClusterBuilder;
 use anyhow::{Context as _, Result, bail, ensure};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{OperationDetail, OperationList, Problem};
+use aegir_api::{OperationDetail, OperationList};
 use aegir_protocol::id::OperationId;
+use aegir_protocol::problem::Problem;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::name::DocumentName;
+use aegir_protocol::problem::Problem;
 use aegir_service::exit::Exit;
 use serde_json::{Value, json};
 
@@ -159,8 +159,8 @@ fn refusal(problem: &Problem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aegir_protocol::api::FieldProblem;
     use aegir_protocol::code::Code;
+    use aegir_protocol::problem::FieldProblem;
 
     use super::*;
 

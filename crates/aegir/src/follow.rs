@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::OperationSummary;
+use aegir_api::OperationSummary;
 use aegir_protocol::id::OperationId;
 use reqwest::{Method, Response};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aegir_protocol::api::{AttemptDetail, OperationSummary};
+use aegir_api::{AttemptDetail, OperationSummary};
 use aegir_protocol::state::State;
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -1,4 +1,4 @@
-//! What crosses the broker, stands in transcripts and is said over relayd's API.
+//! What crosses the broker and stands in transcripts.
 //!
 //! This crate does no I/O and knows no runtime. Everything here is data, the rules for what is valid, and
 //! the functions that need nothing but the data. Formats are at major version 0 until the first release is
@@ -16,16 +16,13 @@
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
 //! | [`problem`] | why a request was refused |
 //! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
-//! | [`api`], [`dead_letter`] | the bodies of relayd's HTTP API |
 //! | [`read`] | reading JSON: objects are objects, unknown fields are refused or ignored, what is wrong has a place |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
 //! | [`lenient`] | reading what a newer version has sent |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
 
-pub mod api;
 pub mod catalog;
 pub mod code;
-pub mod dead_letter;
 pub mod id;
 pub mod lenient;
 pub mod limits;

@@ -116,7 +116,7 @@ fn the_daemons_do_not_depend_on_each_other() {
 }
 
 #[test]
-fn the_protocol_has_no_runtime_and_does_no_io() {
+fn what_is_said_has_no_runtime_and_does_no_io() {
     const NOT: [&str; 9] = [
         "tokio",
         "tokio-util",
@@ -129,11 +129,13 @@ fn the_protocol_has_no_runtime_and_does_no_io() {
         "anyhow",
     ];
     let packages = packages();
-    let protocol = &packages["aegir-protocol"]["normal"];
-    for name in NOT {
-        assert!(!protocol.contains(name), "aegir-protocol depends on {name}");
+    for package in ["aegir-protocol", "aegir-api"] {
+        for name in NOT {
+            assert!(!packages[package]["normal"].contains(name), "{package} depends on {name}");
+        }
     }
-    for (path, text) in files(&[".rs"]).iter().filter(|(path, _)| path.starts_with("crates/protocol/src")) {
+    let said = |path: &Path| path.starts_with("crates/protocol/src") || path.starts_with("crates/api/src");
+    for (path, text) in files(&[".rs"]).iter().filter(|(path, _)| said(path)) {
         // Its tests may read golden files.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for word in ["std::fs", "std::net", "std::io::", "std::process", "std::thread"] {

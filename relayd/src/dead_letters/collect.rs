@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::{ConsumeControl, Deliveries, Delivery};
-use aegir_protocol::dead_letter::DeadLettersKept;
+use aegir_api::DeadLettersKept;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

@@ -1,6 +1,6 @@
 //! How much room there is for dead letters.
 
-use aegir_protocol::dead_letter::DeadLettersKept;
+use aegir_api::DeadLettersKept;
 use aegir_protocol::limits::{MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS};
 
 /// Whether letters are taken. It closes at the limit and opens again at nine tenths of it, so that whoever drops

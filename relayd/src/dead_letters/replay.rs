@@ -2,9 +2,9 @@
 
 use aegir_amqp::PublishError;
 use aegir_amqp::dead::ReplayError;
-use aegir_protocol::api::Problem;
+use aegir_api::{DeadLetter, KeptBody};
 use aegir_protocol::code::Code;
-use aegir_protocol::dead_letter::{DeadLetter, KeptBody};
+use aegir_protocol::problem::Problem;
 
 use super::service::{DeadLetters, no_such_letter};
 

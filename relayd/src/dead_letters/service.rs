@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use aegir_amqp::Publisher;
-use aegir_protocol::api::Problem;
+use aegir_api::{DeadLetterDetail, DeadLetterList};
 use aegir_protocol::code::Code;
-use aegir_protocol::dead_letter::{DeadLetterDetail, DeadLetterList};
+use aegir_protocol::problem::Problem;
 
 use tokio::sync::{Mutex, Notify};
 

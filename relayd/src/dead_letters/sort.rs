@@ -2,8 +2,8 @@
 
 use aegir_amqp::dead::{Body, Cause, Kept, Letter};
 use aegir_amqp::topology::REQUESTS;
+use aegir_api::KeptBody;
 use aegir_protocol::code::Code;
-use aegir_protocol::dead_letter::KeptBody;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::write::NewDeadLetter;

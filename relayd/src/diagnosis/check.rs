@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{CheckReport, CheckRequest, Hop, Pause};
+use aegir_api::{CheckReport, CheckRequest, Hop, Pause};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::HEARTBEAT_INTERVAL;
 use aegir_protocol::message::{Echo, Heartbeat, ToNode};

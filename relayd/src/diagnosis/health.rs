@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegir_amqp::Status;
-use aegir_protocol::api::Problem;
+use aegir_protocol::problem::Problem;
 
 use super::service::Diagnosis;
 use crate::store::StoreError;

@@ -1,7 +1,7 @@
 //! What relayd counts.
 
 use aegir_amqp::Status;
-use aegir_protocol::api::NodeDetail;
+use aegir_api::NodeDetail;
 use aegir_protocol::state::State;
 use aegir_service::metrics::Metrics;
 use prometheus_client::metrics::family::Family;

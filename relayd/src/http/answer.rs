@@ -1,7 +1,7 @@
 //! From a problem to an HTTP answer: the one place where that happens.
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
+use aegir_protocol::problem::Problem;
 use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};

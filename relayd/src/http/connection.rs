@@ -9,8 +9,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
+use aegir_protocol::problem::Problem;
 use axum::Router;
 use axum::http::HeaderName;
 use hyper::server::conn::http1;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::limits::MAX_MESSAGE;
+use aegir_protocol::problem::{FieldProblem, Problem};
 use aegir_protocol::read::{self, Misread, UnknownFields};
 use axum::body::{BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::rejection::PathRejection;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aegir_protocol::api::{BlockedDetail, NodeDetail};
+use aegir_api::{BlockedDetail, NodeDetail};
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::limits::SILENT_AFTER;
 use aegir_protocol::message::Heartbeat;

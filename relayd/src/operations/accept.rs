@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::catalog::{Catalog, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
@@ -10,6 +9,7 @@ use aegir_protocol::limits::{MAX_HOSTS, MAX_MESSAGE, MIN_SECRET};
 use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
 use aegir_protocol::operation::{Approved, Operation, Target, Variables, sealed};
+use aegir_protocol::problem::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::request::{Request, secret};
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Calling an Operation off, trying it again, giving it up.
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
+use aegir_protocol::problem::Problem;
 
 use super::service::{Operations, no_such_operation};
 use crate::ledger::{LedgerEvent, Refusal};

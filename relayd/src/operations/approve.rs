@@ -1,9 +1,10 @@
 //! Carrying out what a dry run has planned, and asking for what was asked for before.
 
-use aegir_protocol::api::{ApproveRequest, Problem};
+use aegir_api::ApproveRequest;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{LockMode, Operation};
+use aegir_protocol::problem::Problem;
 use aegir_protocol::request::{Accepted, Request, RequestTarget};
 
 use super::service::{Operations, no_such_operation};

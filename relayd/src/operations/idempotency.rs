@@ -3,10 +3,10 @@
 //! Two requests with the same idempotency key are the same if their HMAC-SHA256 is, over what they say in the
 //! clear and with a key that never leaves the store: a plain hash would let a reader of the store guess secrets.
 
-use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_IDEMPOTENCY_KEY;
 use aegir_protocol::name::BackendName;
+use aegir_protocol::problem::{FieldProblem, Problem};
 use aegir_protocol::request::Request;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;

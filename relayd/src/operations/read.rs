@@ -1,9 +1,10 @@
 //! Operations and their transcripts, for those who look at them.
 
-use aegir_protocol::api::{OperationDetail, OperationList, OperationSummary, Problem};
+use aegir_api::{OperationDetail, OperationList, OperationSummary};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
+use aegir_protocol::problem::Problem;
 use tokio::sync::watch;
 
 use super::service::{Operations, no_such_operation};

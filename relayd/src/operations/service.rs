@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{BackendName, FrontendName};
+use aegir_protocol::problem::Problem;
 
 use super::idempotency::MacKey;
 use crate::catalogs::Catalogs;

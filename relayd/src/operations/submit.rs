@@ -1,8 +1,8 @@
 //! Taking a request: what was accepted before stays accepted, what is new is checked, sealed and stored.
 
-use aegir_protocol::api::{FieldProblem, Problem};
 use aegir_protocol::code::Code;
 use aegir_protocol::operation::Approved;
+use aegir_protocol::problem::{FieldProblem, Problem};
 use aegir_protocol::request::{Accepted, Request};
 use jiff::Timestamp;
 

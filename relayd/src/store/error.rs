@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::api::Problem;
 use aegir_protocol::code::Code;
+use aegir_protocol::problem::Problem;
 
 /// Why something could not be stored or read.
 #[derive(Clone, Debug, thiserror::Error)]

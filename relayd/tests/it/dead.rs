@@ -2,9 +2,8 @@
 
 use aegir_amqp::topology::{DEAD, REQUESTS, TRANSCRIPTS};
 use aegir_amqp::{BrokerConfig, BrokerSession, Outgoing, SessionBuilder, Topology};
-use aegir_protocol::api::CheckRequest;
+use aegir_api::{CheckRequest, KeptBody};
 use aegir_protocol::code::Code;
-use aegir_protocol::dead_letter::KeptBody;
 use aegir_protocol::limits::MAX_DEAD_LETTERS;
 use aegir_protocol::message::encode;
 use futures_util::future::join_all;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{CheckRequest, PauseRequest};
+use aegir_api::{CheckRequest, PauseRequest};
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{Blocked, Echoed, Report, ToNode, encode};
 use aegir_protocol::state::{Outcome, State};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aegir_api::DeadLetter;
 use aegir_protocol::catalog::{Catalog, Role};
-use aegir_protocol::dead_letter::DeadLetter;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, FrontendName};

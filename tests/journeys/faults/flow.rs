@@ -32,7 +32,7 @@ async fn while_relayd_is_away_its_queue_stays_at_its_limit_and_the_rest_waits_in
         ids.push(world.client.submit(&request).await?);
     }
     for id in &ids {
-        let ready = |detail: &aegir_protocol::api::OperationDetail| {
+        let ready = |detail: &aegir_api::OperationDetail| {
             detail.attempts.first().is_some_and(|attempt| attempt.transcript_records >= 3)
         };
         world.client.until(id, ready).await?;

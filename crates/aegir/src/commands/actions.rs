@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{ActionRequest, OperationSummary, RetryRequest};
+use aegir_api::{ActionRequest, OperationSummary, RetryRequest};
 use aegir_protocol::id::OperationId;
 use aegir_service::exit::Exit;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{BackendList, PauseRequest};
+use aegir_api::{BackendList, PauseRequest};
 use aegir_protocol::name::BackendName;
 use aegir_service::exit::Exit;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use aegir_protocol::api::{CheckReport, CheckRequest, Hop, OperationList};
+use aegir_api::{CheckReport, CheckRequest, Hop, OperationList};
 use aegir_service::exit::Exit;
 
 use super::context::{Context, read_file};

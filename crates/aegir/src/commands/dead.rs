@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
+use aegir_api::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use aegir_service::exit::Exit;
 use serde_json::json;
 

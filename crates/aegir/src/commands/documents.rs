@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{ActionRequest, DocumentList};
+use aegir_api::{ActionRequest, DocumentList};
 use aegir_protocol::request::Accepted;
 use aegir_service::exit::Exit;
 

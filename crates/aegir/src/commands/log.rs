@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use aegir_protocol::api::{CatalogList, OperationDetail, OperationSummary};
+use aegir_api::{CatalogList, OperationDetail, OperationSummary};
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::record::{Header, Record, Stream};
 use aegir_service::exit::Exit;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use aegir_protocol::api::{CatalogList, OperationDetail, OperationList};
+use aegir_api::{CatalogList, OperationDetail, OperationList};
 use aegir_protocol::catalog::Catalog;
 use aegir_service::exit::Exit;
 use jiff::Timestamp;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aegir_protocol::api::{ApproveRequest, CatalogList, OperationSummary};
+use aegir_api::{ApproveRequest, CatalogList, OperationSummary};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{BackendName, OperationName};

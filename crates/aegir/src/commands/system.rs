@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aegir_protocol::api::{CatalogList, NodeList, SignInLink};
+use aegir_api::{CatalogList, NodeList, SignInLink};
 use aegir_service::exit::Exit;
 use clap::CommandFactory;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! What backends can do, and the nodes that do it.
 
-use aegir_protocol::api::{BackendDetail, NodeDetail};
+use aegir_api::{BackendDetail, NodeDetail};
 use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::manifest::VariableManifest;
 use aegir_protocol::name::RoleName;

@@ -1,6 +1,6 @@
 //! `aegir check`: a verdict for each hop.
 
-use aegir_protocol::api::CheckReport;
+use aegir_api::CheckReport;
 use anstyle::{AnsiColor, Style};
 
 use super::table::{Cell, table};
@@ -38,7 +38,7 @@ pub fn report(look: &Look, report: &CheckReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aegir_protocol::api::Hop;
+    use aegir_api::Hop;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aegir_protocol::dead_letter::{DeadLetter, DeadLetterList, KeptBody};
+use aegir_api::{DeadLetter, DeadLetterList, KeptBody};
 use anstyle::{AnsiColor, Style};
 
 use super::table::{Cell, table};
@@ -122,7 +122,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aegir_protocol::dead_letter::DeadLettersKept;
+    use aegir_api::DeadLettersKept;
 
     use super::*;
 

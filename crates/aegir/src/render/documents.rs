@@ -1,6 +1,6 @@
 //! Documents of a target.
 
-use aegir_protocol::api::DocumentDetail;
+use aegir_api::DocumentDetail;
 
 use super::Look;
 use super::table::{Cell, table};

@@ -4,7 +4,7 @@ mod shown_errors;
 
 use std::collections::BTreeSet;
 
-use aegir_protocol::api::{AttemptDetail, OperationSummary};
+use aegir_api::{AttemptDetail, OperationSummary};
 use aegir_protocol::record::{
     Document, Finished, Header, Output, Plan, Progress, Record, Remains, Started, Step, StepStatus, Stream,
     TaskFinished, TaskStarted,

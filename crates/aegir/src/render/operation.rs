@@ -1,6 +1,6 @@
 //! Operations in a list, and one with all that is known of it.
 
-use aegir_protocol::api::{AttemptDetail, OperationDetail, OperationSummary};
+use aegir_api::{AttemptDetail, OperationDetail, OperationSummary};
 use aegir_protocol::catalog::{Catalog, Resolved};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};

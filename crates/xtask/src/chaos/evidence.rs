@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aegir_protocol::api::OperationDetail;
+use aegir_api::OperationDetail;
 use aegir_protocol::record::Stream;
 
 use super::clock::Time;

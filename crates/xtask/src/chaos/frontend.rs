@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::api::{OperationDetail, OperationList, OperationSummary};
+use aegir_api::{OperationDetail, OperationList, OperationSummary};
 use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;

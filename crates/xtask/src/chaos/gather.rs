@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use aegir_protocol::api::OperationDetail;
+use aegir_api::OperationDetail;
 use aegir_protocol::record::Stream;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};

@@ -1,6 +1,6 @@
 //! Backends: which there are, and whether anything new may start there.
 
-use aegir_protocol::api::{BackendList, PauseRequest};
+use aegir_api::{BackendList, PauseRequest};
 use aegir_protocol::name::BackendName;
 use axum::extract::State;
 

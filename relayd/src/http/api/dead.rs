@@ -1,6 +1,6 @@
 //! Dead letters.
 
-use aegir_protocol::dead_letter::{DeadLetter, DeadLetterDetail, DeadLetterList};
+use aegir_api::{DeadLetter, DeadLetterDetail, DeadLetterList};
 use axum::extract::State;
 use axum::http::StatusCode;
 

@@ -1,6 +1,6 @@
 //! Submitting, listing, showing and canceling Operations.
 
-use aegir_protocol::api::{
+use aegir_api::{
     ActionRequest, ApproveRequest, OperationDetail, OperationList, OperationSummary, RetryRequest,
 };
 use aegir_protocol::code::Code;

@@ -1,6 +1,6 @@
 //! What there is around Operations: catalogs, nodes, the check of the way, links to sign in.
 
-use aegir_protocol::api::{CatalogList, CheckReport, CheckRequest, NodeList, SignInLink};
+use aegir_api::{CatalogList, CheckReport, CheckRequest, NodeList, SignInLink};
 use axum::extract::State;
 use axum::http::StatusCode;
 

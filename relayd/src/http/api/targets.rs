@@ -1,6 +1,6 @@
 //! What is known of a target.
 
-use aegir_protocol::api::{ActionRequest, DocumentList};
+use aegir_api::{ActionRequest, DocumentList};
 use aegir_protocol::name::{DocumentName, Kind, TargetId};
 use aegir_protocol::request::Accepted;
 use axum::extract::State;

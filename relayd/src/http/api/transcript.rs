@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::api::{AttemptDetail, OperationDetail};
+use aegir_api::{AttemptDetail, OperationDetail};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::record::{Header, InvalidRecord, Record, Stream};

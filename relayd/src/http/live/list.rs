@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_protocol::api::{OperationSummary, Problem};
+use aegir_api::OperationSummary;
 use aegir_protocol::id::OperationId;
+use aegir_protocol::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};

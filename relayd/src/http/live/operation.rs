@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aegir_protocol::api::{OperationDetail, OperationSummary, Problem};
+use aegir_api::{OperationDetail, OperationSummary};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::problem::Problem;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;

@@ -1,7 +1,8 @@
 //! What all pages have in common.
 
-use aegir_protocol::api::{OperationSummary, Problem};
+use aegir_api::OperationSummary;
 use aegir_protocol::code::Code;
+use aegir_protocol::problem::Problem;
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};

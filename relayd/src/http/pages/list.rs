@@ -1,6 +1,6 @@
 //! The list of Operations.
 
-use aegir_protocol::api::OperationSummary;
+use aegir_api::OperationSummary;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State as OperationState;
 use askama::Template;

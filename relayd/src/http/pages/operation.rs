@@ -1,6 +1,6 @@
 //! One Operation, live.
 
-use aegir_protocol::api::{ApproveRequest, OperationDetail};
+use aegir_api::{ApproveRequest, OperationDetail};
 use aegir_protocol::operation::LockMode;
 use askama::Template;
 use axum::extract::State;

@@ -12,9 +12,13 @@ use super::{HttpState, bytes, document};
 
 #[track_caller]
 fn schema(name: &str) -> Validator {
-    let all = aegir_protocol::schema::all();
-    let (_, schema) = all.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name}"));
-    jsonschema::validator_for(&schema.clone().to_value()).unwrap()
+    let (_, schema) = schemas().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name}"));
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
+    let all = aegir_protocol::schema::all().into_iter().chain(aegir_api::schema::all());
+    all.map(|(name, schema)| (name, schema.to_value()))
 }
 
 fn request() -> Value {
@@ -236,8 +240,8 @@ fn the_schema_of_an_envelope_is_that_of_the_message() {
         assert_eq!(schema.is_valid(&message), is_good, "the schema on {message}");
         assert_eq!(decode::<Request>(message.to_string().as_bytes()).is_ok(), is_good, "relayd on {message}");
     }
-    for (name, schema) in aegir_protocol::schema::all() {
-        jsonschema::validator_for(&schema.to_value()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (name, schema) in schemas() {
+        jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use aegir_amqp::dead::Original;
-use aegir_protocol::dead_letter::{DeadLetter, DeadLetterList, DeadLettersKept, KeptBody};
+use aegir_api::{DeadLetter, DeadLetterList, DeadLettersKept, KeptBody};
 use aegir_protocol::limits::{MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS};
 use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;

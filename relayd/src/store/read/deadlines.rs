@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegir_protocol::api::Pause;
+use aegir_api::Pause;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::BackendName;
 use sqlx::Row as _;

@@ -1,6 +1,6 @@
 //! What roles have handed over about a target.
 
-use aegir_protocol::api::{DocumentDetail, DocumentList};
+use aegir_api::{DocumentDetail, DocumentList};
 use aegir_protocol::name::{Kind, TargetId};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row as _;

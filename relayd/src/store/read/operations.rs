@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aegir_protocol::api::{AttemptDetail, LedgerEntry, OperationDetail, OperationList, OperationSummary};
+use aegir_api::{AttemptDetail, LedgerEntry, OperationDetail, OperationList, OperationSummary};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{Kind, NodeName, OperationName, TargetName};
 use aegir_protocol::operation::{Operation, Target};

@@ -8,7 +8,7 @@ mod outputs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use aegir_protocol::api::PauseRequest;
+use aegir_api::PauseRequest;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::message::{BootTime, Chunk, Claim, Receipt, ToNode};
 use aegir_protocol::name::NodeName;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::dead_letter::KeptBody;
+use aegir_api::KeptBody;
 use bytes::Bytes;
 use jiff::Timestamp;
 

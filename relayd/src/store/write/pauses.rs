@@ -1,6 +1,6 @@
 //! Backends on which nothing new may start.
 
-use aegir_protocol::api::PauseRequest;
+use aegir_api::PauseRequest;
 use aegir_protocol::name::BackendName;
 
 use crate::store::batch::Batch;

@@ -1,6 +1,6 @@
 //! One transcript, two copies, equal bytes; and what children printed stands in it.
 
-use aegir_protocol::api::AttemptDetail;
+use aegir_api::AttemptDetail;
 use aegir_protocol::record::Stream;
 use aegir_protocol::state::Outcome;
 use aegir_transcript::Verifier;

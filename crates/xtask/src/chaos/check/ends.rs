@@ -1,6 +1,6 @@
 //! Each attempt has one end, which is the one that it should have, and nothing acts after it.
 
-use aegir_protocol::api::{AttemptDetail, LedgerEntry};
+use aegir_api::{AttemptDetail, LedgerEntry};
 use aegir_protocol::state::{Outcome, State};
 
 use super::super::evidence::{OrderEvidence, Stored};

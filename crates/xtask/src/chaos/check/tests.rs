@@ -111,7 +111,7 @@ fn attempt(evidence: &mut Evidence) -> &mut Try {
     &mut evidence.orders[0].stored[0].attempts[0]
 }
 
-fn detail(evidence: &mut Evidence) -> &mut aegir_protocol::api::OperationDetail {
+fn detail(evidence: &mut Evidence) -> &mut aegir_api::OperationDetail {
     &mut evidence.orders[0].stored[0].detail
 }
 

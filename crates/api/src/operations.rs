@@ -1,17 +1,14 @@
-//! The bodies of relayd's HTTP API. The paths are listed in `docs/reference/http-api.md`.
+//! Operations: lists, one in detail, and what can be asked of one.
 
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::name::{BackendName, NodeName, OperationName, PlanHash};
+use aegir_protocol::operation::{Host, Lock, Target, Variables};
+use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::catalog::Catalog;
-use crate::id::{Attempt, OperationId};
-use crate::message::Heartbeat;
-use crate::name::{BackendName, DocumentName, NodeName, OperationName, PlanHash};
-use crate::operation::{Host, Lock, Target, Variables};
-pub use crate::problem::{FieldProblem, Problem, pointer_token};
-use crate::state::{Outcome, Reason, State};
+use crate::backends::Pause;
 
 /// `GET /api/v1/operations`: newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -181,144 +178,4 @@ pub struct RetryRequest {
     /// Runs the Tasks that earlier attempts have finished once more, too.
     #[serde(default)]
     pub from_start: bool,
-}
-
-/// The body of `POST /api/v1/backends/{name}/pause`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PauseRequest {
-    /// Who asks.
-    #[serde(default)]
-    pub requested_by: Option<String>,
-    /// Why, for whoever wonders.
-    #[serde(default)]
-    pub reason: Option<String>,
-}
-
-/// `GET /api/v1/backends`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct BackendList {
-    /// Every backend that has sent a catalog or is paused.
-    pub backends: Vec<BackendDetail>,
-}
-
-/// A backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct BackendDetail {
-    /// Its name.
-    pub name: BackendName,
-    /// Set while nothing new may start there.
-    pub paused: Option<Pause>,
-    /// Its nodes that are alive.
-    pub alive: Vec<NodeName>,
-}
-
-/// That nothing new may start on a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Pause {
-    /// Who asked for it.
-    pub by: Option<String>,
-    pub reason: Option<String>,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// `GET /api/v1/targets/{kind}/{id}/documents`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DocumentList {
-    /// By name.
-    pub documents: Vec<DocumentDetail>,
-}
-
-/// The latest value of a document of a target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DocumentDetail {
-    /// Which document.
-    pub name: DocumentName,
-    /// The value.
-    pub value: Value,
-    /// SHA-256 of the value as its record has it, in hex: the same for the same value.
-    pub sha256: String,
-    /// The Operation that handed it over.
-    pub operation: OperationId,
-    /// What that does.
-    pub operation_name: OperationName,
-    /// At which attempt.
-    pub attempt: Attempt,
-    /// When, by the node's clock.
-    pub produced_at: Timestamp,
-    /// Until when it is to be believed; for ever when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fresh_until: Option<Timestamp>,
-    /// Whether that time is over.
-    #[serde(default)]
-    pub stale: bool,
-}
-
-/// `GET /api/v1/catalog`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CatalogList {
-    /// One for each backend.
-    pub catalogs: Vec<Catalog>,
-}
-
-/// `GET /api/v1/nodes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeList {
-    /// Every node that has been heard of since relayd started.
-    pub nodes: Vec<NodeDetail>,
-}
-
-/// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeDetail {
-    /// What it last said.
-    pub heartbeat: Heartbeat,
-    /// When relayd heard it.
-    pub heard_at: Timestamp,
-    /// Not heard of for longer than it should be.
-    pub silent: bool,
-}
-
-/// The body of `POST /api/v1/check`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CheckRequest {
-    /// Which backend; relayd's default when absent.
-    #[serde(default)]
-    pub backend: Option<BackendName>,
-    /// Minions to verify besides.
-    #[serde(default)]
-    pub hosts: Vec<Host>,
-}
-
-/// The answer: a verdict for each hop, in the order of the way. After the first failure the rest is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CheckReport {
-    /// Whether every hop is open.
-    pub ok: bool,
-    /// One for each.
-    pub hops: Vec<Hop>,
-}
-
-/// One hop of the way from the API to a minion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Hop {
-    /// `store`, `broker`, `dispatcherd NODE`, `round trip`, `minion NAME`.
-    pub name: String,
-    /// Open or not.
-    pub ok: bool,
-    /// How long it took.
-    pub milliseconds: u64,
-    /// What was seen, or what is wrong and what to do.
-    pub message: String,
-}
-
-/// The answer to `POST /api/v1/sign-in-links`: a path with a code that works once, for ten minutes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SignInLink {
-    /// `/sign-in?code=…`.
-    pub path: String,
-    /// Until when it works.
-    pub expires_at: Timestamp,
 }

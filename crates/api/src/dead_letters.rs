@@ -1,6 +1,5 @@
-//! The bodies of the API about dead letters: messages that nobody could handle.
+//! Dead letters: messages that nobody could handle.
 
-pub use base64::DecodeError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -113,7 +112,7 @@ impl DeadLetterDetail {
     ///
     /// # Errors
     /// When it is no base64.
-    pub fn bytes(&self) -> Result<Vec<u8>, DecodeError> {
+    pub fn bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
         STANDARD.decode(&self.base64)
     }
 }
