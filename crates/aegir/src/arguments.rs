@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use aegir_client::address::RelaydAddress;
 use aegir_protocol::name::{
     BackendName, DocumentName, OperationName, PlanHash, RoleName, TargetId, VariableName,
 };
@@ -16,7 +17,6 @@ use aegir_service::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::address::RelaydAddress;
 use crate::values::{
     HostArgument, HostKeyArgument, JsonArgument, SecretArgument, ServiceArgument, TargetArgument,
     VariableArgument,

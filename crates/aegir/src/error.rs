@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aegir_client::ClientError;
 use aegir_protocol::name::DocumentName;
-use aegir_protocol::problem::Problem;
 use aegir_service::exit::Exit;
 use serde_json::{Value, json};
 
@@ -32,34 +32,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Nobody answers.
-    #[error(
-        "relayd does not answer at {address}: {message}. See whether it runs (systemctl status aegir-relayd), \
-         or say with --url or AEGIR_URL where it listens"
-    )]
-    Unreachable {
-        /// Where it was looked for.
-        address: String,
-        /// What the network said.
-        message: String,
-    },
-    /// An answer ended in its middle.
-    #[error(
-        "relayd's answer broke off, so this is not all of it: {0}. See relayd's log; `aegir log --raw` gives a \
-         transcript as it is stored"
-    )]
-    BrokeOff(String),
-    /// relayd answered, and the answer is no.
-    #[error("{}", refusal(.0))]
-    Refused(Box<Problem>),
-    /// relayd answered with something that this version does not understand.
-    #[error("relayd's answer to {what} can't be understood: {message}. Are aegir and relayd of one version?")]
-    Answer {
-        /// What was asked.
-        what: String,
-        /// What is wrong with the answer.
-        message: String,
-    },
+    /// relayd's answer, or its absence.
+    #[error("{0}{advice}", advice = advice(.0))]
+    Client(#[from] ClientError),
     /// No Operation's id starts like this.
     #[error("there is no Operation whose id starts with {0}: `aegir ls` lists them")]
     NoSuchPrefix(String),
@@ -103,13 +78,17 @@ impl Error {
         match self {
             Self::Usage(_) | Self::File { .. } | Self::Ambiguous { .. } => Exit::Usage,
             Self::Token { .. } => Exit::TokenRefused,
-            Self::Unreachable { .. } => Exit::RelaydUnreachable,
-            Self::BrokeOff(_) => Exit::Unavailable,
             Self::NoSuchPrefix(_) | Self::NoSuchDocument { .. } | Self::NoSuchRole(_) | Self::NoneYet => {
                 Exit::NotFound
             }
-            Self::Answer { .. } | Self::Output(_) => Exit::Internal,
-            Self::Refused(problem) => Exit::from_status(problem.status),
+            Self::Output(_) => Exit::Internal,
+            Self::Client(error) => match error {
+                ClientError::Token | ClientError::SetUp(_) => Exit::Usage,
+                ClientError::Unreachable { .. } => Exit::RelaydUnreachable,
+                ClientError::BrokeOff(_) => Exit::Unavailable,
+                ClientError::Answer { .. } => Exit::Internal,
+                ClientError::Refused(problem) => Exit::from_status(problem.status),
+            },
         }
     }
 
@@ -117,7 +96,7 @@ impl Error {
     #[must_use]
     pub fn document(&self) -> Value {
         let mut document = match self {
-            Self::Refused(problem) => json!(problem),
+            Self::Client(ClientError::Refused(problem)) => json!(problem),
             other => json!({"code": other.exit().as_str(), "detail": other.to_string()}),
         };
         document["exit_code"] = json!(self.exit().code());
@@ -141,28 +120,30 @@ fn next_for_role(typed: &str) -> String {
     }
 }
 
-/// The detail, and a line for each field that is wrong.
-fn refusal(problem: &Problem) -> String {
-    // The detail says the first of them again, where there are any.
-    let repeats = problem.errors.first().is_some_and(|first| problem.detail.contains(&first.message));
-    let mut text = match problem.errors.len() {
-        1 if repeats => return format!("relayd refuses: {} ({})", problem.detail, problem.code),
-        several if repeats => format!("relayd refuses {several} things ({}):", problem.code),
-        _ => format!("relayd refuses: {} ({})", problem.detail, problem.code),
-    };
-    for field in &problem.errors {
-        let pointer = if field.pointer.is_empty() { "/" } else { &field.pointer };
-        text.push_str(&format!("\n  {pointer}: {} ({})", field.message, field.code));
+/// What to do about it.
+fn advice(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Unreachable { .. } => {
+            ". See whether it runs (systemctl status aegir-relayd), or say with --url or AEGIR_URL where it listens"
+        }
+        ClientError::BrokeOff(_) => {
+            ". See relayd's log; `aegir log --raw` gives a transcript as it is stored"
+        }
+        ClientError::Answer { .. } => ". Are aegir and relayd of one version?",
+        ClientError::Refused(_) | ClientError::Token | ClientError::SetUp(_) => "",
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use aegir_protocol::code::Code;
-    use aegir_protocol::problem::FieldProblem;
+    use aegir_protocol::problem::{FieldProblem, Problem};
 
     use super::*;
+
+    fn refused(problem: Problem) -> Error {
+        ClientError::Refused(Box::new(problem)).into()
+    }
 
     #[test]
     fn a_refusal_lists_every_field() {
@@ -171,7 +152,7 @@ mod tests {
             FieldProblem::new("/variables/site/ref", Code::VariableMissing, "variable ref is missing"),
             FieldProblem::new("/hosts", Code::NoHostForTask, "task vhost needs a host"),
         ];
-        let error = Error::Refused(Box::new(problem));
+        let error = refused(problem);
         insta::assert_snapshot!(error, @r"
         relayd refuses: 2 fields are not valid (variable_missing)
           /variables/site/ref: variable ref is missing (variable_missing)
@@ -184,7 +165,7 @@ mod tests {
             let detail = format!("{}: {}{more}", first.pointer, first.message);
             let mut problem = Problem::new(Code::VariableMissing, detail);
             problem.errors = errors;
-            Error::Refused(Box::new(problem)).to_string()
+            refused(problem).to_string()
         };
         let field = |name: &str| {
             FieldProblem::new(
@@ -210,7 +191,7 @@ mod tests {
         problem.errors = vec![FieldProblem::new("/variables/site/ref", Code::VariableMissing, "is missing")];
         let kind = problem.kind.clone();
         assert_eq!(
-            Error::Refused(Box::new(problem)).document(),
+            refused(problem).document(),
             json!({
                 "type": kind, "status": 422, "code": "variable_missing",
                 "detail": "variable ref is missing", "exit_code": 4,
@@ -224,7 +205,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_refusal_has_its_exit_code() {
-        let exit = |code: Code| Error::Refused(Box::new(Problem::new(code, ""))).exit();
+        let exit = |code: Code| refused(Problem::new(code, "")).exit();
         assert_eq!(exit(Code::Unauthorized), Exit::TokenRefused);
         assert_eq!(exit(Code::NoSuchOperation), Exit::NotFound);
         assert_eq!(exit(Code::StoreUnavailable), Exit::Unavailable);

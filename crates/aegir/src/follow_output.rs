@@ -3,18 +3,49 @@
 use std::collections::BTreeSet;
 
 use aegir_api::{AttemptDetail, OperationSummary};
+use aegir_client::follow::{FollowUpdate, Start};
+use aegir_client::{Client, ClientError};
+use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::follow::{FollowOutput, FollowUpdate};
 use crate::render::Look;
 use crate::render::log::{Log, Wanted};
 use crate::terminal::{Foot, print};
 
 /// Text above this size is written even though more is there to read.
 const ENOUGH: usize = 256 * 1024;
+
+/// Who watches.
+pub trait FollowOutput {
+    /// Takes one piece of news.
+    ///
+    /// # Errors
+    /// When it can't be shown; following then ends.
+    fn news(&mut self, news: &FollowUpdate) -> Result<(), Error>;
+}
+
+/// Shows an Operation until it has ended, and gives where it stood then.
+///
+/// # Errors
+/// When relayd can't be reached the first time, refuses, or the output can't go on.
+pub async fn follow(
+    client: &Client,
+    id: OperationId,
+    start: Start,
+    output: &mut impl FollowOutput,
+) -> Result<OperationSummary, Error> {
+    let mut events = client.follow(id, start).await?;
+    loop {
+        let update = events.next().await?;
+        output.news(&update)?;
+        if let FollowUpdate::End(summary) = update {
+            return Ok(*summary);
+        }
+    }
+}
 
 /// A person at a terminal, or a text file. Standard output gets the log; remarks go to standard error.
 #[derive(Debug)]
@@ -68,6 +99,33 @@ impl TextOutput {
     pub fn stop(&mut self) -> Result<(), Error> {
         let text = self.log.attempt_end() + &self.log.close();
         self.last(&text)
+    }
+
+    /// Shows a record, as soon as there is enough to show.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub fn record(&mut self, attempt: u32, line: &[u8]) -> Result<(), Error> {
+        self.pending.push_str(&self.log.record(attempt, line));
+        if self.pending.len() > ENOUGH { self.flush() } else { Ok(()) }
+    }
+
+    /// Shows what was held back: nothing more is there at the moment.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        if !self.timed
+            && let Some(started) = self.log.started()
+        {
+            self.timed = true;
+            self.foot.since(started);
+        }
+        if let Some(status) = self.log.status() {
+            self.foot.say(status);
+        }
+        Ok(())
     }
 
     fn last(&mut self, text: &str) -> Result<(), Error> {
@@ -132,12 +190,9 @@ fn remark(summary: &OperationSummary) -> Option<String> {
 }
 
 impl FollowOutput for TextOutput {
-    fn news(&mut self, news: FollowUpdate<'_>) -> Result<(), Error> {
+    fn news(&mut self, news: &FollowUpdate) -> Result<(), Error> {
         match news {
-            FollowUpdate::Record { attempt, line } => {
-                self.pending.push_str(&self.log.record(attempt, line));
-                if self.pending.len() > ENOUGH { self.flush() } else { Ok(()) }
-            }
+            FollowUpdate::Record { attempt, line } => self.record(*attempt, line),
             FollowUpdate::State(summary) => {
                 self.pending.push_str(&self.log.at(summary.attempt.get()));
                 self.flush()?;
@@ -162,21 +217,8 @@ impl FollowOutput for TextOutput {
                 self.foot.remark("relayd is back.");
                 Ok(())
             }
+            FollowUpdate::CaughtUp | FollowUpdate::End(_) => self.pause(),
         }
-    }
-
-    fn pause(&mut self) -> Result<(), Error> {
-        self.flush()?;
-        if !self.timed
-            && let Some(started) = self.log.started()
-        {
-            self.timed = true;
-            self.foot.since(started);
-        }
-        if let Some(status) = self.log.status() {
-            self.foot.say(status);
-        }
-        Ok(())
     }
 }
 
@@ -214,6 +256,11 @@ impl JsonOutput {
         if self.pending.len() > ENOUGH { self.pause() } else { Ok(()) }
     }
 
+    fn pause(&mut self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() { Ok(()) } else { print(&pending) }
+    }
+
     fn push_tagged(&mut self, tagged: &Tagged<'_>) -> Result<(), Error> {
         let line = serde_json::to_vec(tagged).map_err(std::io::Error::from)?;
         self.push(&line)
@@ -221,29 +268,25 @@ impl JsonOutput {
 }
 
 impl FollowOutput for JsonOutput {
-    fn news(&mut self, news: FollowUpdate<'_>) -> Result<(), Error> {
+    fn news(&mut self, news: &FollowUpdate) -> Result<(), Error> {
         match news {
             FollowUpdate::Record { line, .. } if self.tagged => {
                 match serde_json::from_slice::<&RawValue>(line) {
                     Ok(record) => self.push_tagged(&Tagged::Record(record)),
                     Err(error) => {
                         let what = "following an Operation".to_owned();
-                        Err(Error::Answer { what, message: error.to_string() })
+                        Err(ClientError::Answer { what, message: error.to_string() }.into())
                     }
                 }
             }
             FollowUpdate::Record { line, .. } => self.push(line),
             FollowUpdate::State(summary) if self.tagged => self.push_tagged(&Tagged::State(summary)),
             FollowUpdate::State(_) | FollowUpdate::Back => Ok(()),
+            FollowUpdate::CaughtUp | FollowUpdate::End(_) => self.pause(),
             FollowUpdate::Away(why) => {
                 crate::terminal::remark(&format!("relayd is away ({why}); trying again"));
                 Ok(())
             }
         }
-    }
-
-    fn pause(&mut self) -> Result<(), Error> {
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() { Ok(()) } else { print(&pending) }
     }
 }

@@ -5,23 +5,18 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`arguments`], [`values`], [`address`] | what can be typed |
-//! | [`request`] | from what was typed to a request |
-//! | [`client`], [`sse`], [`follow`], [`download`] | relayd's API, watching an Operation and reading long answers through it |
+//! | [`arguments`], [`values`] | what can be typed |
+//! | [`request`], [`resolve`] | from what was typed to a request, and to the Operation that is meant |
 //! | [`render`] | from data to text, pure |
-//! | [`terminal`], [`watch`] | where the text goes |
+//! | [`terminal`], [`follow_output`] | where the text goes |
 //! | [`commands`] | one function for each command |
 
-pub mod address;
 pub mod arguments;
-pub mod client;
 pub mod commands;
-pub mod download;
 pub mod error;
-pub mod follow;
 pub mod follow_output;
 pub mod render;
 pub mod request;
-pub mod sse;
+pub mod resolve;
 pub mod terminal;
 pub mod values;

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::context::Context;
 use crate::arguments::{ActionArguments, LostArguments, RetryArguments};
-use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
+use crate::resolve::resolve;
 use crate::terminal::{confirm, print_json, print_text};
 
 pub(super) async fn cancel(context: &Context, arguments: &ActionArguments) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.id).await?;
+    let id = resolve(&context.client, &arguments.id).await?;
     act(context, id, "cancel", arguments, |summary| match summary.state.outcome() {
         Some(_) => format!("Operation {id} is {}.\n", summary.state),
         None => format!(
@@ -27,7 +27,7 @@ pub(super) async fn cancel(context: &Context, arguments: &ActionArguments) -> Re
 
 pub(super) async fn retry(context: &Context, arguments: &RetryArguments) -> Result<ExitCode, Error> {
     let RetryArguments { action: ActionArguments { id, requested_by }, from_start } = arguments;
-    let id = context.client.resolve(id).await?;
+    let id = resolve(&context.client, id).await?;
     let body = RetryRequest { requested_by: requested_by.clone(), from_start: *from_start };
     ask(context, id, "retry", &body, |summary| {
         format!(
@@ -39,7 +39,7 @@ pub(super) async fn retry(context: &Context, arguments: &RetryArguments) -> Resu
 }
 
 pub(super) async fn lost(context: &Context, arguments: &LostArguments) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.action.id).await?;
+    let id = resolve(&context.client, &arguments.action.id).await?;
     if !arguments.yes {
         let detail = context.client.operation(id).await?;
         let node = detail.attempts.last().and_then(|attempt| attempt.node.as_ref());
@@ -79,7 +79,7 @@ async fn ask(
     text: impl FnOnce(&OperationSummary) -> String,
 ) -> Result<ExitCode, Error> {
     let path = format!("/api/v1/operations/{id}/{action}");
-    let summary: OperationSummary = context.client.post(&path, body, ANSWER_TIMEOUT).await?;
+    let summary: OperationSummary = context.client.post(&path, body).await?;
     if context.json {
         print_json(&summary)?;
     } else {

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::context::Context;
 use crate::arguments::PauseArguments;
-use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::catalog;
 use crate::terminal::{print_json, print_text};
@@ -23,13 +22,13 @@ pub(super) async fn pause(context: &Context, arguments: &PauseArguments) -> Resu
     let request =
         PauseRequest { requested_by: arguments.requested_by.clone(), reason: arguments.reason.clone() };
     let path = format!("/api/v1/backends/{}/pause", arguments.backend);
-    let list = context.client.post(&path, &request, ANSWER_TIMEOUT).await?;
+    let list = context.client.post(&path, &request).await?;
     show(context, &list)
 }
 
 pub(super) async fn resume(context: &Context, backend: &BackendName) -> Result<ExitCode, Error> {
     let path = format!("/api/v1/backends/{backend}/resume");
-    let list = context.client.post(&path, &json!({}), ANSWER_TIMEOUT).await?;
+    let list = context.client.post(&path, &json!({})).await?;
     show(context, &list)
 }
 

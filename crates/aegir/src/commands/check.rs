@@ -22,7 +22,7 @@ pub(super) async fn check(context: &Context, arguments: &CheckArguments) -> Resu
     let request =
         CheckRequest { backend: arguments.backend.clone(), hosts: hosts_to_check(arguments, &read_file)? };
     let started = Instant::now();
-    let first: Result<OperationList, Error> = context.client.get("/api/v1/operations?limit=1").await;
+    let first = context.client.get::<OperationList>("/api/v1/operations?limit=1").await.map_err(Error::from);
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut whole = CheckReport { ok: first.is_ok(), hops: vec![api_hop(context, &first, milliseconds)] };
     if let Err(error) = first {
@@ -31,7 +31,7 @@ pub(super) async fn check(context: &Context, arguments: &CheckArguments) -> Resu
         return Ok(error.exit().into());
     }
     let timeout = CHECK_TIMEOUT + MINION_TIMEOUT * u32::try_from(request.hosts.len()).unwrap_or(1000);
-    let rest: CheckReport = context.client.post("/api/v1/check", &request, timeout).await?;
+    let rest: CheckReport = context.client.clone().timeout(timeout).post("/api/v1/check", &request).await?;
     whole.ok = rest.ok;
     whole.hops.extend(rest.hops);
     show(context, &whole)?;

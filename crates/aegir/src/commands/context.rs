@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use aegir_client::Client;
+use aegir_client::follow::Start;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
 
-use crate::client::Client;
 use crate::error::Error;
-use crate::follow::{FollowOutput, Start, follow};
-use crate::follow_output::{JsonOutput, TextOutput};
+use crate::follow_output::{JsonOutput, TextOutput, follow};
 use crate::render::Look;
 
 /// What every command has.
@@ -47,12 +47,7 @@ pub(super) async fn watch(
                 Ok(summary)
             }
             Form::Lines => follow(client, id, start, &mut JsonOutput::lines()).await,
-            Form::Tagged => {
-                let mut program = JsonOutput::tagged();
-                let summary = follow(client, id, start, &mut program).await?;
-                program.pause()?;
-                Ok(summary)
-            }
+            Form::Tagged => follow(client, id, start, &mut JsonOutput::tagged()).await,
         }
     };
     tokio::select! {

@@ -4,12 +4,13 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use aegir_api::{DeadLetter, DeadLetterDetail, DeadLetterList};
+use aegir_client::ClientError;
+use aegir_client::address::with_query;
 use aegir_service::exit::Exit;
 use serde_json::json;
 
 use super::context::Context;
 use crate::arguments::{DeadChoice, DeadCommand, DeadDrop, DeadFilter, DeadLs, DeadShow};
-use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::dead;
 use crate::terminal::{print, print_json, print_text, remark};
@@ -46,10 +47,7 @@ async fn page(
     query.extend(filter.code.clone().map(|code| ("code", code)));
     query.extend(filter.queue.clone().map(|queue| ("queue", queue)));
     query.extend(before.map(|before| ("before", before.to_string())));
-    // What was typed may hold characters that mean something in a URL.
-    let url = reqwest::Url::parse_with_params("http://relayd/api/v1/dead", &query);
-    let url = url.map_err(|error| Error::Usage(format!("--code or --queue: {error}")))?;
-    context.client.get(&format!("{}?{}", url.path(), url.query().unwrap_or_default())).await
+    Ok(context.client.get(&with_query("/api/v1/dead", &query)).await?)
 }
 
 async fn show(context: &Context, arguments: &DeadShow) -> Result<ExitCode, Error> {
@@ -59,8 +57,9 @@ async fn show(context: &Context, arguments: &DeadShow) -> Result<ExitCode, Error
         print_json(&detail)?;
         return Ok(Exit::Success.into());
     }
-    let body =
-        detail.bytes().map_err(|error| Error::Answer { what: path.clone(), message: error.to_string() })?;
+    let unclear =
+        |error: &dyn std::fmt::Display| ClientError::Answer { what: path, message: error.to_string() };
+    let body = detail.bytes().map_err(|error| unclear(&error))?;
     if arguments.raw {
         print(&body)?;
     } else {
@@ -96,8 +95,7 @@ async fn replay(context: &Context, choice: &DeadChoice) -> Result<ExitCode, Erro
     let mut outcomes = Outcomes::default();
     for id in chosen(context, choice).await? {
         let path = format!("/api/v1/dead/{id}/replay");
-        let replayed: Result<DeadLetter, Error> =
-            context.client.post(&path, &json!({}), ANSWER_TIMEOUT).await;
+        let replayed = context.client.post::<DeadLetter>(&path, &json!({})).await;
         outcomes.add(id, replayed.map(drop))?;
     }
     outcomes.end(context, "replayed")
@@ -143,8 +141,8 @@ struct Outcomes {
 
 impl Outcomes {
     /// A refusal concerns one letter; anything else would meet the next one too.
-    fn add(&mut self, id: u64, outcome: Result<(), Error>) -> Result<(), Error> {
-        match outcome {
+    fn add(&mut self, id: u64, outcome: Result<(), ClientError>) -> Result<(), Error> {
+        match outcome.map_err(Error::from) {
             Ok(()) => self.done.push(id),
             Err(error) if matches!(error.exit(), Exit::NotFound | Exit::Conflict) => {
                 self.refused.push((id, error));

@@ -8,7 +8,6 @@ use aegir_service::exit::Exit;
 
 use super::context::Context;
 use crate::arguments::DocumentsArguments;
-use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::documents;
 use crate::terminal::{print_json, print_text};
@@ -19,7 +18,7 @@ pub(super) async fn documents(context: &Context, arguments: &DocumentsArguments)
     if let (Some(name), true) = (&arguments.name, arguments.refresh) {
         let body = ActionRequest { requested_by: arguments.requested_by.clone() };
         let path = format!("{path}/{name}/refresh");
-        let accepted: Accepted = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+        let accepted: Accepted = context.client.post(&path, &body).await?;
         if context.json {
             print_json(&accepted)?;
         } else {

@@ -4,23 +4,22 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use aegir_api::{CatalogList, OperationDetail, OperationSummary};
+use aegir_client::download::{Bytes, Sink};
+use aegir_client::follow::Start;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::record::{Header, Record, Stream};
 use aegir_service::exit::Exit;
-use reqwest::Method;
 
 use super::context::{Context, Form, watch};
 use crate::arguments::LogArguments;
-use crate::client::chain;
-use crate::download::{Bytes, Sink, download};
 use crate::error::Error;
-use crate::follow::{FollowOutput, FollowUpdate, Start};
 use crate::follow_output::TextOutput;
 use crate::render::log::Wanted;
+use crate::resolve::resolve;
 use crate::terminal::print;
 
 pub(super) async fn log(context: &Context, arguments: &LogArguments) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.id).await?;
+    let id = resolve(&context.client, &arguments.id).await?;
     if let Some(stream) = arguments.output {
         return output(context, id, arguments, stream.into()).await;
     }
@@ -44,7 +43,7 @@ pub(super) async fn log(context: &Context, arguments: &LogArguments) -> Result<E
     }
     let mut records =
         Records { id, attempt, tail: arguments.tail, next: None, rest: Vec::new(), raw: as_lines, person };
-    download(&context.client, &mut records).await?;
+    context.client.download(&mut records).await?;
     if as_lines {
         print(&records.rest)?;
     } else {
@@ -69,6 +68,8 @@ struct Records {
 }
 
 impl Sink for Records {
+    type Error = Error;
+
     fn path(&self) -> String {
         let from = self.next.map(|next| format!("&from={next}"));
         let from = from.or_else(|| self.tail.map(|records| format!("&tail={records}"))).unwrap_or_default();
@@ -89,9 +90,7 @@ impl Sink for Records {
         if self.raw {
             print(&whole)?;
         } else {
-            lines.try_for_each(|line| {
-                self.person.news(FollowUpdate::Record { attempt: self.attempt.get(), line })
-            })?;
+            lines.try_for_each(|line| self.person.record(self.attempt.get(), line))?;
             self.person.pause()?;
         }
         Ok(true)
@@ -111,9 +110,13 @@ async fn beginning(
 ) -> Result<(Vec<u8>, BTreeSet<u32>), Error> {
     let OperationSummary { id, name, backend, .. } = &detail.summary;
     let path = format!("/api/v1/operations/{id}/transcript?attempt={attempt}&from=1&limit=1");
-    let response = context.client.send(context.client.request(Method::GET, &path)).await?;
-    let bytes = response.bytes().await.map_err(|error| Error::BrokeOff(chain(&error)))?;
-    let first = bytes.trim_ascii_end().to_vec();
+    let mut first = Vec::new();
+    let keep = |piece: &[u8]| {
+        first.extend_from_slice(piece);
+        Ok::<_, Error>(())
+    };
+    context.client.download(&mut Bytes::new(path, keep)).await?;
+    first.truncate(first.trim_ascii_end().len());
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
     let role = list.catalogs.iter().find(|catalog| catalog.backend == *backend);
     let role = role.and_then(|catalog| catalog.roles.get(&name.role));
@@ -140,7 +143,7 @@ async fn output(
     query.extend(arguments.attempt.map(|attempt| format!("attempt={attempt}")));
     query.extend(arguments.task.map(|task| format!("task={task}")));
     let path = format!("/api/v1/operations/{id}/output?{}", query.join("&"));
-    download(&context.client, &mut Bytes::new(path, print)).await?;
+    context.client.download(&mut Bytes::new(path, print)).await?;
     Ok(Exit::Success.into())
 }
 

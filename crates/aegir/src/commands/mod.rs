@@ -15,8 +15,9 @@ mod system;
 
 use std::process::ExitCode;
 
-use crate::arguments::{Cli, Command, RunnerArguments, RunnerCommand};
-use crate::client::Client;
+use aegir_client::{Client, ClientError};
+
+use crate::arguments::{Cli, Command, Connection, RunnerArguments, RunnerCommand};
 use crate::error::Error;
 use context::Context;
 
@@ -28,7 +29,7 @@ pub async fn run(arguments: Cli) -> Result<ExitCode, Error> {
     let Cli { connection, command } = arguments;
     // Those that ask relayd.
     let context = || {
-        let client = Client::new(&connection)?;
+        let client = client(&connection)?;
         Ok::<_, Error>(Context { client, look: crate::terminal::look(), json: connection.json })
     };
     match command {
@@ -55,4 +56,15 @@ pub async fn run(arguments: Cli) -> Result<ExitCode, Error> {
         }
         Command::Completions { shell } => system::completions(shell),
     }
+}
+
+/// Reads the token; connects to nothing yet.
+fn client(connection: &Connection) -> Result<Client, Error> {
+    let path = &connection.token_file;
+    let token =
+        std::fs::read_to_string(path).map_err(|source| Error::Token { path: path.clone(), source })?;
+    Client::new(connection.url.clone(), token.trim()).map_err(|error| match error {
+        ClientError::Token => Error::file(path, error.to_string()),
+        error => error.into(),
+    })
 }

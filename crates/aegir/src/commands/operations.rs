@@ -13,6 +13,7 @@ use super::context::Context;
 use crate::arguments::{LsArguments, ShowArguments};
 use crate::error::Error;
 use crate::render::operation;
+use crate::resolve::resolve;
 use crate::terminal::{print_json, print_text};
 
 pub(super) async fn list(context: &Context, arguments: &LsArguments) -> Result<ExitCode, Error> {
@@ -46,7 +47,7 @@ fn list_path(arguments: &LsArguments) -> String {
 }
 
 pub(super) async fn show(context: &Context, arguments: &ShowArguments) -> Result<ExitCode, Error> {
-    let id = context.client.resolve(&arguments.id).await?;
+    let id = resolve(&context.client, &arguments.id).await?;
     let detail = context.client.operation(id).await?;
     if !arguments.variables {
         if context.json {

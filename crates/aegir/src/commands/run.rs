@@ -5,22 +5,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aegir_api::{ApproveRequest, CatalogList, OperationSummary};
+use aegir_client::follow::Start;
+use aegir_client::{Client, ClientError};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{BackendName, OperationName};
 use aegir_protocol::request::{Accepted, Request};
 use aegir_service::exit::Exit;
-use reqwest::Method;
 use serde_json::json;
 
 use super::context::{Context, Form, read_file, watch};
 use crate::arguments::{ActionArguments, ApproveArguments, RunArguments};
-use crate::client::{ANSWER_TIMEOUT, Client};
 use crate::error::Error;
-use crate::follow::Start;
 use crate::follow_output::TextOutput;
 use crate::render::log::Wanted;
 use crate::request::request;
+use crate::resolve::resolve;
 use crate::terminal::{confirm, print_json, print_text};
 
 /// How often a request is sent before giving up. It is the same request each time: it has a key.
@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
 
 pub(super) async fn approve(context: &Context, arguments: &ApproveArguments) -> Result<ExitCode, Error> {
     let ApproveArguments { action: ActionArguments { id, requested_by }, plan, follow, .. } = arguments;
-    let id = context.client.resolve(id).await?;
+    let id = resolve(&context.client, id).await?;
     let OperationSummary { name, target, backend, .. } = context.client.operation(id).await?.summary;
     let about = format!("{} {}", target.kind, target.name);
     if !arguments.yes {
@@ -51,7 +51,7 @@ pub(super) async fn approve(context: &Context, arguments: &ApproveArguments) -> 
     }
     let body = ApproveRequest { requested_by: requested_by.clone(), plan: plan.clone() };
     let path = format!("/api/v1/operations/{id}/approve");
-    let accepted = context.client.post(&path, &body, ANSWER_TIMEOUT).await?;
+    let accepted = context.client.post(&path, &body).await?;
     told(context, &accepted, &format!("{name} of {about}, as Operation {id} has planned it,"), *follow).await
 }
 
@@ -102,19 +102,15 @@ async fn ask(
 }
 
 async fn submit(client: &Client, request: &Request, key: &str) -> Result<Accepted, Error> {
-    let path = "/api/v1/operations";
     let mut left = TRIES;
     loop {
         left -= 1;
-        let http = client.request(Method::POST, path).json(request).header("Idempotency-Key", key);
-        match http.timeout(ANSWER_TIMEOUT).send().await {
-            Ok(response) => {
-                let response = client.checked(response).await?;
-                return client.document(path, response).await;
-            }
+        match client.submit(request, key).await {
             // Nobody there is an answer; a connection that broke on the way is none.
-            Err(error) if left == 0 || error.is_connect() => return Err(client.unreachable(&error)),
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(ClientError::Unreachable { connected: true, .. }) if left > 0 => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return Ok(answer?),
         }
     }
 }

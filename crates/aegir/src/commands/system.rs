@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 
 use aegir_api::{CatalogList, NodeList, SignInLink};
+use aegir_client::address::RelaydAddress;
 use aegir_service::exit::Exit;
 use clap::CommandFactory;
 use serde_json::json;
 
 use super::context::Context;
-use crate::address::RelaydAddress;
 use crate::arguments::{CatalogArguments, Cli};
-use crate::client::ANSWER_TIMEOUT;
 use crate::error::Error;
 use crate::render::catalog;
 use crate::terminal::{print, print_json, print_text};
@@ -49,7 +48,7 @@ pub(super) async fn nodes(context: &Context) -> Result<ExitCode, Error> {
 }
 
 pub(super) async fn sign_in(context: &Context) -> Result<ExitCode, Error> {
-    let link: SignInLink = context.client.post("/api/v1/sign-in-links", &json!({}), ANSWER_TIMEOUT).await?;
+    let link: SignInLink = context.client.post("/api/v1/sign-in-links", &json!({})).await?;
     if context.json {
         print_json(&link)?;
         return Ok(Exit::Success.into());

@@ -5,23 +5,23 @@ const MAX_LINE: usize = 1024 * 1024;
 
 /// An event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SseEvent {
-    /// What to send as `Last-SseEvent-ID` to go on behind it.
-    pub id: Option<String>,
+pub(crate) struct SseEvent {
+    /// What to send as `Last-Event-ID` to go on behind it.
+    pub(crate) id: Option<String>,
     /// Its type.
-    pub kind: String,
+    pub(crate) kind: String,
     /// What it carries.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// A line that is longer than any that relayd sends.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of the event stream is longer than {MAX_LINE} bytes")]
-pub struct LineTooLong;
+pub(crate) struct LineTooLong;
 
 /// Takes bytes and gives events.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub(crate) struct Parser {
     buffer: Vec<u8>,
     /// Where the first line starts that was not read yet.
     start: usize,
@@ -33,7 +33,7 @@ pub struct Parser {
 
 impl Parser {
     /// Adds what has arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
@@ -44,7 +44,7 @@ impl Parser {
     ///
     /// # Errors
     /// When a line is too long to be relayd's.
-    pub fn next_event(&mut self) -> Result<Option<SseEvent>, LineTooLong> {
+    pub(crate) fn next_event(&mut self) -> Result<Option<SseEvent>, LineTooLong> {
         while let Some(length) = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n') {
             let (from, to) = (self.start, self.searched + length);
             self.start = to + 1;

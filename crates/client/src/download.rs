@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use reqwest::{Method, Response};
 
-use crate::client::{Client, chain};
-use crate::error::Error;
-use crate::follow::goes_on;
+use crate::client::Client;
+use crate::error::{ClientError, chain};
 
 /// How often it is asked for again without any news before that is an error.
 const TRIES: u32 = 5;
@@ -18,6 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Who takes an answer, and knows how far it has come.
 pub trait Sink {
+    /// Why it may not go on.
+    type Error: From<ClientError>;
+
     /// What is still to be asked for.
     fn path(&self) -> String;
 
@@ -25,47 +27,49 @@ pub trait Sink {
     ///
     /// # Errors
     /// When it can't be shown.
-    fn take(&mut self, piece: &[u8]) -> Result<bool, Error>;
+    fn take(&mut self, piece: &[u8]) -> Result<bool, Self::Error>;
 
     /// The answer broke off: what follows answers [`path`](Self::path) as it is now.
     fn broke_off(&mut self);
 }
 
-/// Gives all of an answer to a sink.
-///
-/// # Errors
-/// When relayd can't be reached the first time, refuses, or the answer breaks off again and again at the same place; and
-/// when the sink can't go on.
-pub async fn download(client: &Client, sink: &mut impl Sink) -> Result<(), Error> {
-    let ask = async |sink: &dyn Sink| client.send(client.request(Method::GET, &sink.path())).await;
-    let mut response = ask(sink).await?;
-    let mut tries = 0;
-    while let Some(error) = read(&mut response, sink, &mut tries).await? {
-        sink.broke_off();
-        response = loop {
-            if tries == TRIES {
-                return Err(error);
-            }
-            if tries > 0 {
-                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
-            }
-            tries += 1;
-            match ask(sink).await {
-                Ok(response) => break response,
-                Err(error) if goes_on(&error) => {}
-                Err(error) => return Err(error),
-            }
-        };
+impl Client {
+    /// Gives all of an answer to a sink.
+    ///
+    /// # Errors
+    /// When relayd can't be reached the first time, refuses, or the answer breaks off again and again at the same place;
+    /// and when the sink can't go on.
+    pub async fn download<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let ask = async |sink: &S| self.stream(self.request(Method::GET, &sink.path())).await;
+        let mut response = ask(sink).await?;
+        let mut tries = 0;
+        while let Some(error) = read(&mut response, sink, &mut tries).await? {
+            sink.broke_off();
+            response = loop {
+                if tries == TRIES {
+                    return Err(error.into());
+                }
+                if tries > 0 {
+                    tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1)).await;
+                }
+                tries += 1;
+                match ask(sink).await {
+                    Ok(response) => break response,
+                    Err(error) if error.is_transient() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            };
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Reads to the end, or to where the answer breaks off: why, then. With anything new, `tries` begins anew.
-async fn read(
+async fn read<S: Sink>(
     response: &mut Response,
-    sink: &mut impl Sink,
+    sink: &mut S,
     tries: &mut u32,
-) -> Result<Option<Error>, Error> {
+) -> Result<Option<ClientError>, S::Error> {
     loop {
         match response.chunk().await {
             Ok(Some(piece)) => {
@@ -74,7 +78,7 @@ async fn read(
                 }
             }
             Ok(None) => return Ok(None),
-            Err(error) => return Ok(Some(Error::BrokeOff(chain(&error)))),
+            Err(error) => return Ok(Some(ClientError::BrokeOff(chain(&error)))),
         }
     }
 }
@@ -89,19 +93,21 @@ pub struct Bytes<P> {
     at: u64,
 }
 
-impl<P: FnMut(&[u8]) -> Result<(), Error>> Bytes<P> {
+impl<E: From<ClientError>, P: FnMut(&[u8]) -> Result<(), E>> Bytes<P> {
     /// From the first on.
     pub fn new(path: String, print: P) -> Self {
         Self { path, print, seen: 0, at: 0 }
     }
 }
 
-impl<P: FnMut(&[u8]) -> Result<(), Error>> Sink for Bytes<P> {
+impl<E: From<ClientError>, P: FnMut(&[u8]) -> Result<(), E>> Sink for Bytes<P> {
+    type Error = E;
+
     fn path(&self) -> String {
         self.path.clone()
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<bool, Error> {
+    fn take(&mut self, piece: &[u8]) -> Result<bool, E> {
         let passed = usize::try_from(self.seen - self.at).unwrap_or(usize::MAX).min(piece.len());
         self.at += piece.len() as u64;
         let new = &piece[passed..];
@@ -126,7 +132,7 @@ mod tests {
         let mut printed = Vec::new();
         let mut bytes = Bytes::new("/x".to_owned(), |piece: &[u8]| {
             printed.extend_from_slice(piece);
-            Ok(())
+            Ok::<_, ClientError>(())
         });
         let mut take = |piece: &str| bytes.take(piece.as_bytes()).unwrap();
         assert!(take("ab") && take("cd"));

@@ -57,6 +57,16 @@ impl FromStr for RelaydAddress {
     }
 }
 
+/// A path with a query, whose values may hold what means something in a URL.
+#[must_use]
+pub fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let url = reqwest::Url::parse_with_params("http://relayd", query);
+    match url.as_ref().map(reqwest::Url::query) {
+        Ok(Some(query)) if !query.is_empty() => format!("{path}?{query}"),
+        Ok(_) | Err(_) => path.to_owned(),
+    }
+}
+
 impl fmt::Display for RelaydAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
