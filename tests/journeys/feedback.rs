@@ -10,13 +10,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::world::World;
 
-fn request(world: &World, text: &str, check: bool) -> Value {
+fn request(world: &World, text: &str, dry_run: bool) -> Value {
     json!({
         "name": "probe.tell",
         "target": {"kind": "site", "id": "42", "name": "told.test"},
         "hosts": [world.cluster.host()],
         "variables": {"site": {"text": text}},
-        "dry_run": check,
+        "dry_run": dry_run,
     })
 }
 

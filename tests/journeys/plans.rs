@@ -57,13 +57,13 @@ impl Keeper {
         Ok(Self { world: World::of(builder).await?, roles })
     }
 
-    fn request(&self, operation: &str, check: bool) -> Value {
+    fn request(&self, operation: &str, dry_run: bool) -> Value {
         json!({
             "name": format!("keeper.{operation}"),
             "target": {"kind": "site", "name": "kept.test"},
             "hosts": [self.world.cluster.host()],
             "variables": if operation == "keep" { json!({"site": {"path": self.file(), "text": "hello", "mark": self.mark()}}) } else { json!({}) },
-            "check": check,
+            "dry_run": dry_run,
         })
     }
 

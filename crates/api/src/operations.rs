@@ -5,7 +5,7 @@ use aegir_protocol::name::{BackendName, NodeName, OperationName, PlanHash};
 use aegir_protocol::operation::{Host, Lock, Target, Variables};
 use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::backends::Pause;
@@ -21,6 +21,7 @@ pub struct OperationList {
 
 /// An Operation in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = with_both_names)]
 pub struct OperationSummary {
     pub id: OperationId,
     /// What it does.
@@ -43,6 +44,7 @@ pub struct OperationSummary {
     pub dry_run: bool,
     /// What `dry_run` was called before, for clients of the version before.
     #[serde(default)]
+    #[schemars(extend("deprecated" = true))]
     pub check: bool,
     /// Who asked.
     pub requested_by: Option<String>,
@@ -53,6 +55,19 @@ pub struct OperationSummary {
     pub revision: u64,
     /// Whether canceling was asked for.
     pub cancel_requested: bool,
+}
+
+/// relayd always writes both: no client is to fill in a default where an older relayd has said `check` alone.
+fn with_both_names(schema: &mut Schema) {
+    for name in ["dry_run", "check"] {
+        if let Some(Value::Object(property)) = schema.get_mut("properties").and_then(|all| all.get_mut(name))
+        {
+            property.remove("default");
+        }
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.push(name.into());
+        }
+    }
 }
 
 impl OperationSummary {

@@ -42,10 +42,12 @@ pub struct Operation {
     #[serde(default)]
     pub priority: u8,
     /// A dry run: say what would change and change nothing.
+    // The default goes when `check` goes: an Operation that says neither is then refused, and not carried out.
     #[serde(default)]
     pub dry_run: bool,
     /// What `dry_run` was called before; either says it. A node of the version before reads this one only.
     #[serde(default)]
+    #[schemars(extend("deprecated" = true))]
     pub check: bool,
     /// How long the whole attempt may take, in seconds.
     pub timeout_seconds: Option<u64>,

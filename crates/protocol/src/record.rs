@@ -59,6 +59,7 @@ pub struct Started {
     pub dry_run: bool,
     /// What `dry_run` was called before. Older transcripts have this one only, and an older relayd reads it only.
     #[serde(default)]
+    #[schemars(extend("deprecated" = true))]
     pub check: bool,
     /// SHA-256 of the role's files, in hex; absent when there is no Task.
     #[serde(default, skip_serializing_if = "Option::is_none")]

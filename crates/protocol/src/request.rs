@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::id::{Attempt, OperationId};
 use crate::name::{BackendName, Kind, OperationName, TargetId, TargetName};
@@ -19,6 +19,7 @@ use crate::state::State;
 /// `host_keys` of a host must not trust another key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = with_former_name)]
 pub struct Request {
     /// What to do: `static_site.deploy`.
     pub name: OperationName,
@@ -48,8 +49,9 @@ pub struct Request {
     #[schemars(range(max = 9))]
     pub priority: u8,
     /// A dry run: say what would change and change nothing.
-    // `check` is its former name, read for this one version.
-    #[serde(default, alias = "check")]
+    // `check` is its former name, read for this one version. Left out where it is false: a relayd of the version before
+    // refuses what it does not know.
+    #[serde(default, alias = "check", skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// How long an attempt may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,14 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255), regex(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"))]
     pub traceparent: Option<String>,
+}
+
+/// Lists `check` too.
+fn with_former_name(schema: &mut Schema) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        let former = json!({ "type": "boolean", "deprecated": true, "description": "What `dry_run` was called before; not beside it." });
+        properties.insert("check".to_owned(), former);
+    }
 }
 
 /// The target of a request.

@@ -193,7 +193,8 @@ async fn a_secret_is_masked_in_what_filters_and_printing_make_of_it() {
 #[tokio::test]
 async fn a_dry_run_changes_nothing_and_shows_the_difference() {
     let (mut case, _minion) = one().await;
-    case.operation.dry_run = true;
+    // As a relayd of the version before says it.
+    case.operation.check = true;
     let file = case.path("file");
     let tasks = format!(
         "- name: Write\n  ansible.builtin.copy:\n    content: new\n    dest: {}\n    mode: '0600'\n",

@@ -70,11 +70,16 @@ async fn the_example_applies_hands_over_plans_and_deletes() {
     let planned = |record: &Record| matches!(record, Record::Plan(plan) if plan.changes == json!({"path": path, "changed": true}));
     assert!(ended.records.iter().any(planned));
 
-    let case = Case::new();
-    let (delete, path) = (note(PluginVerb::Delete, &case), case.path("notes/s1"));
-    std::fs::write(&path, "old").unwrap();
-    case.task("note", delete, &[]).run().expect("succeeded", "completed");
-    assert!(!path.exists());
+    for (dry_run, check) in [(true, false), (false, true), (false, false)] {
+        let case = Case::new();
+        let (delete, path) = (note(PluginVerb::Delete, &case), case.path("notes/s1"));
+        std::fs::write(&path, "old").unwrap();
+        let mut case = case.task("note", delete, &[]);
+        // A relayd of the version before says `check`.
+        (case.operation.dry_run, case.operation.check) = (dry_run, check);
+        case.run().expect("succeeded", "completed");
+        assert_eq!(path.exists(), dry_run || check);
+    }
 }
 
 #[tokio::test]

@@ -97,13 +97,15 @@ fn what_earlier_tasks_have_handed_over_is_a_word_too() {
 
 #[test]
 fn a_dry_run_says_what_it_would_run_and_runs_nothing() {
-    let case = Case::new();
-    let made = case.path("made");
-    let mut case = case.program(&["touch", made.to_str().unwrap()]);
-    case.operation.dry_run = true;
-    let ended = case.run().expect("succeeded", "completed");
-    assert!(!made.exists());
-    assert_eq!(ended.steps()[0].name, format!("Would run touch {}", made.display()));
+    for (dry_run, check) in [(true, false), (false, true)] {
+        let case = Case::new();
+        let made = case.path("made");
+        let mut case = case.program(&["touch", made.to_str().unwrap()]);
+        (case.operation.dry_run, case.operation.check) = (dry_run, check);
+        let ended = case.run().expect("succeeded", "completed");
+        assert!(!made.exists());
+        assert_eq!(ended.steps()[0].name, format!("Would run touch {}", made.display()));
+    }
 }
 
 #[test]

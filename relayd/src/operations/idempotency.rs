@@ -56,9 +56,10 @@ impl MacKey {
         let request = Request { idempotency_key: None, backend: Some(backend.clone()), ..request.clone() };
         let mut value =
             serde_json::to_value(&request).expect("a request has string keys and no failing serializers");
-        // By its former name: a request that is repeated across an upgrade is the same one.
-        if let Some(dry_run) = value.as_object_mut().and_then(|object| object.remove("dry_run")) {
-            value["check"] = dry_run;
+        // As the version before wrote it: a request that is repeated across an upgrade is the same one.
+        if let Some(object) = value.as_object_mut() {
+            object.remove("dry_run");
+            object.insert("check".to_owned(), request.dry_run.into());
         }
         let mut canonical = Vec::with_capacity(1024);
         write(&value, &mut canonical);
@@ -144,7 +145,9 @@ mod tests {
         let target = json!({"kind": "site", "name": "x"});
         let now = mac(json!({"name": "a.b", "target": target, "dry_run": true}));
         assert_eq!(now, mac(json!({"name": "a.b", "target": target, "check": true})));
-        let hex: String = now.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "1bd5467170230801f0aa387f49c139985beb5109c9df61bd344ad20481313127");
+        let hex = |mac: [u8; 32]| mac.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(now), "1bd5467170230801f0aa387f49c139985beb5109c9df61bd344ad20481313127");
+        let real = mac(json!({"name": "a.b", "target": target}));
+        assert_eq!(hex(real), "2e2a5946538c6372f041ee73c19f301d38debd2c9bb7882cbf899b0c7041967f");
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn play(
     } } } });
     let mut all = json!({ "aegir": {
         "operation": "019a0000-0000-7000-8000-000000000001", "name": format!("{role}.deploy"), "attempt": 1,
-        "check": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
+        "dry_run": false, "target": { "kind": "site", "id": SITE, "name": SITE }, "task": task,
         "hosts": { "web1": { "address": "127.0.0.1", "port": 22, "services": {} } }, "services": services, "content_roots": [content],
     } });
     // As dispatcherd does it: what the manifests list of the Task and of those that it builds on, and nothing else, with

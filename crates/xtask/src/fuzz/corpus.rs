@@ -118,7 +118,7 @@ fn operation(random: &mut Random) -> Value {
         "target": {"kind": "site", "id": "example.test", "name": "example.test"}, "hosts": [],
         "variables": {"site": {"text": "x"}},
         "locks": [{"kind": "site", "id": "example.test", "mode": "exclusive"}],
-        "requested_by": "fuzz", "requested_at": "2026-11-24T12:00:00Z", "priority": 0, "check": false,
+        "requested_by": "fuzz", "requested_at": "2026-11-24T12:00:00Z", "priority": 0, "dry_run": false, "check": false,
         "timeout_seconds": null, "retry_of": null, "traceparent": null,
     })
 }

@@ -412,6 +412,34 @@ async fn the_outbox_holds_what_the_broker_has_not_confirmed() {
     opened.close().await;
 }
 
+/// A version that reads one of the names only must not carry it out.
+#[tokio::test]
+async fn what_was_stored_as_check_is_a_dry_run_under_both_names_from_the_upgrade_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relayd.db");
+    let opened = Opened::at(&path).await;
+    let dry = Operation { dry_run: true, check: true, ..operation("a", &[]) };
+    opened.submit(&dry).await;
+    let real = operation("b", &[]);
+    opened.submit(&real).await;
+    opened.close().await;
+    let mut connection = super::open::writer(&path).await.unwrap();
+    for statement in [
+        "UPDATE operations SET document = json_remove(document, '$.dry_run')",
+        include_str!("../../../migrations/0008_dry_run.sql"),
+    ] {
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+    let opened = Opened::at(&path).await;
+    let published: Vec<_> = opened.store.unpublished(&"main".parse().unwrap(), 10).await.unwrap();
+    for (handed, expected) in published.iter().zip([&dry, &real]) {
+        assert_eq!(opened.store.queued(handed.number).await.unwrap().as_ref(), Some(expected));
+    }
+    assert_eq!(published.len(), 2);
+    opened.close().await;
+}
+
 #[tokio::test]
 async fn the_outbox_gives_the_most_urgent_first_by_looks_into_the_index() {
     let directory = tempfile::tempdir().unwrap();

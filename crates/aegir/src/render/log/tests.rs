@@ -24,7 +24,7 @@ fn id() -> OperationId {
     "019235f0-7a3c-7def-8000-000000000001".parse().unwrap()
 }
 
-fn started(check: bool) -> Record {
+fn started(dry_run: bool) -> Record {
     let task = |name: &str, title: &str| TaskTitle {
         role: "static_site".parse().unwrap(),
         name: name.parse().unwrap(),
@@ -38,8 +38,8 @@ fn started(check: bool) -> Record {
         target: target(),
         node: "node1".parse().unwrap(),
         version: "0.0.0".to_owned(),
-        dry_run: check,
-        check,
+        dry_run,
+        check: dry_run,
         digest: None,
         tasks: vec![task("codebase", "Fetch the codebase"), task("vhost", "Write the virtual host")],
     })
