@@ -7,6 +7,7 @@ use aegir_protocol::state::{Outcome, Reason, State};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::backends::Pause;
 

@@ -77,7 +77,7 @@ async fn the_example_applies_hands_over_plans_and_deletes() {
         let mut case = case.task("note", delete, &[]);
         // A relayd of the version before says `check`.
         (case.operation.dry_run, case.operation.check) = (dry_run, check);
-        case.run().expect("succeeded", "completed");
+        let _ended = case.run().expect("succeeded", "completed");
         assert_eq!(path.exists(), dry_run || check);
     }
 }
