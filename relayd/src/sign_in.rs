@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 /// How long a one-time code works.
@@ -69,8 +70,7 @@ impl Token {
     /// Whether this is the token. Hashes are compared, so the time that it takes tells nothing of the token.
     #[must_use]
     pub fn is(&self, shown: &str) -> bool {
-        let shown = hash(shown);
-        self.0.iter().zip(&shown).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        self.0.ct_eq(&hash(shown)).into()
     }
 }
 

@@ -47,8 +47,7 @@ impl Inputs {
         for _ in 0..ROUNDS {
             digest = Sha256::digest(digest);
         }
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        hex.parse().expect("64 hex digits are a plan's hash")
+        hex::encode(digest).parse().expect("64 hex digits are a plan's hash")
     }
 }
 

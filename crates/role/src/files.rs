@@ -131,7 +131,7 @@ pub fn digest(role: &Path) -> Result<String, FilesError> {
             }
         }
     }
-    Ok(hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// A length before each field keeps two different lists of fields from hashing alike.
@@ -153,16 +153,6 @@ fn contents(hash: &mut Sha256, path: &Path) -> io::Result<u64> {
             }
         }
     }
-}
-
-/// Bytes in hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
 }
 
 /// A number that is another one when a file below these directories was made, changed, renamed or removed:

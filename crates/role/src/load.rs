@@ -249,7 +249,7 @@ fn of_all(name: &RoleName, files: &str, used: &[(&str, String)]) -> String {
     {
         hash.update(format!("{name} {digest}\n"));
     }
-    files::hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 fn missing_task_files(path: &Path, manifest: &Manifest) -> Vec<String> {

@@ -171,7 +171,7 @@ impl Recorder {
             value = self.redactor.mask_value(&value);
             plain.clone_from(&value);
         }
-        let sha256 = hex(&value.to_string());
+        let sha256 = hex::encode(Sha256::digest(value.to_string()));
         let document = Document { task: self.task, name: name.clone(), entity, value, sha256, fresh_seconds };
         let record = Record::Document(document);
         let bytes = record.to_line(u64::MAX, Timestamp::MAX).len();
@@ -396,8 +396,3 @@ impl Recorder {
 
 /// The attempt has printed all that it may.
 struct Full;
-
-fn hex(text: &str) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -1,7 +1,5 @@
 //! The SHA-256 that a transcript carries in its `finished` record.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 
 /// SHA-256 over all bytes so far.
@@ -16,11 +14,7 @@ impl Digest {
 
     /// The digest so far, in lower-case hex. More bytes may follow.
     pub(crate) fn hex(&self) -> String {
-        let bytes = self.0.clone().finalize();
-        bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a String takes all that is written");
-            hex
-        })
+        hex::encode(self.0.clone().finalize())
     }
 }
 

@@ -81,7 +81,7 @@ impl CatalogReader {
             left_out: found.left_out.clone(),
         };
         let told = (&catalog.recipient, &catalog.roles, &catalog.left_out);
-        catalog.digest = files::hex(&Sha256::digest(json(&told)));
+        catalog.digest = hex::encode(Sha256::digest(json(&told)));
         catalog
     }
 

@@ -22,7 +22,7 @@ struct Asset {
 impl Asset {
     fn new(stem: &str, extension: &str, kind: &'static str, content: &'static str) -> Self {
         let digest = Sha256::digest(content.as_bytes());
-        let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(&digest[..6]);
         Self { content, kind, name: format!("{stem}-{hash}.{extension}") }
     }
 }

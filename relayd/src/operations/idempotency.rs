@@ -145,9 +145,8 @@ mod tests {
         let target = json!({"kind": "site", "name": "x"});
         let now = mac(json!({"name": "a.b", "target": target, "dry_run": true}));
         assert_eq!(now, mac(json!({"name": "a.b", "target": target, "check": true})));
-        let hex = |mac: [u8; 32]| mac.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hex(now), "1bd5467170230801f0aa387f49c139985beb5109c9df61bd344ad20481313127");
+        assert_eq!(hex::encode(now), "1bd5467170230801f0aa387f49c139985beb5109c9df61bd344ad20481313127");
         let real = mac(json!({"name": "a.b", "target": target}));
-        assert_eq!(hex(real), "2e2a5946538c6372f041ee73c19f301d38debd2c9bb7882cbf899b0c7041967f");
+        assert_eq!(hex::encode(real), "2e2a5946538c6372f041ee73c19f301d38debd2c9bb7882cbf899b0c7041967f");
     }
 }

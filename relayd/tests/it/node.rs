@@ -177,7 +177,7 @@ impl Node {
             outcome,
             reason: Code::Completed.because("it is over"),
             records: between + 2,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex::encode(digest),
         });
         lines.push(finished.to_line(between + 2, at));
         lines

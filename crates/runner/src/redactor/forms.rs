@@ -35,9 +35,8 @@ impl Forms {
         }
         for part in parts.encoded.iter().filter(|part| part.len() <= LONGEST_ENCODED) {
             self.base64(part.as_bytes());
-            let digits: String = part.bytes().map(|byte| format!("{byte:02x}")).collect();
-            self.content(digits.as_bytes());
-            self.content(digits.to_uppercase().as_bytes());
+            self.content(hex::encode(part).as_bytes());
+            self.content(hex::encode_upper(part).as_bytes());
         }
     }
 

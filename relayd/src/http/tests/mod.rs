@@ -223,7 +223,7 @@ fn transcript(id: OperationId, outputs: &[(Stream, &[u8])]) -> Vec<Vec<u8>> {
         outcome: Outcome::Succeeded,
         reason: Code::Completed.because("it did"),
         records,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hex::encode(digest),
     });
     lines.push(finished.to_line(records, at));
     lines

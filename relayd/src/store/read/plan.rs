@@ -37,8 +37,7 @@ impl DryRunPlan {
             self.tasks,
         ]);
         let hash = Sha256::digest(all.to_string());
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        hex.parse().expect("hex is a plan's hash")
+        hex::encode(hash).parse().expect("hex is a plan's hash")
     }
 
     /// What an Operation carries that runs this plan.

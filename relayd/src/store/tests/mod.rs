@@ -200,7 +200,7 @@ fn transcript(operation: &Operation, between: u64) -> Vec<Vec<u8>> {
         outcome: Outcome::Succeeded,
         reason: Code::Completed.because("it did"),
         records: between + 2,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hex::encode(digest),
     });
     lines.push(finished.to_line(between + 2, at));
     lines

@@ -116,12 +116,12 @@ fn of_characters(secret: &str) -> Vec<(&'static str, String)> {
         ("printf %q", backslashed(secret, |c| c.is_ascii() && !c.is_ascii_alphanumeric())),
         ("double quotes", backslashed(secret, |c| "$`\"\\!".contains(c))),
         ("YAML, folded", json(secret).replace(' ', "\n    ")),
-        ("hexadecimal", secret.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        ("hexadecimal", hex::encode(secret)),
         ("HEXADECIMAL", secret.bytes().map(|byte| format!("{byte:02X}")).collect()),
         ("JSON, wrapped", wrapped_escapes(&json_ascii(secret))),
         (
             "hexadecimal, wrapped",
-            wrapped(&secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>(), 16, "\n"),
+            wrapped(&hex::encode(secret), 16, "\n"),
         ),
     ]
 }

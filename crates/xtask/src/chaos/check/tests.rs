@@ -38,7 +38,7 @@ fn transcript() -> Vec<u8> {
         br#"{"seq":1,"at":"1970-01-01T00:00:10.000000Z","kind":"progress","body":{"task":1,"percent":5,"message":null}}"#
             .to_vec();
     bytes.push(b'\n');
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(Sha256::digest(&bytes));
     let finished = json!({
         "seq": 2, "at": "1970-01-01T00:00:20.000000Z", "kind": "finished",
         "body": {
