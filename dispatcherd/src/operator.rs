@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aegir_attempt::lock::{Alive, locked};
+use aegir_attempt::lock::locked;
 use aegir_service::exit::Exit;
 
 use crate::journal::JournalError;
@@ -84,14 +84,12 @@ impl OperatorError {
 /// The process of the daemon that runs on this state directory, if one does.
 pub(crate) fn daemon(state: &Path) -> Result<Option<u32>, OperatorError> {
     let path = state.join("daemon.lock");
-    match locked(&path).map_err(OperatorError::file("read", &path))? {
-        Alive::No => Ok(None),
-        Alive::Yes => {
-            let text = std::fs::read_to_string(&path).map_err(OperatorError::file("read", &path))?;
-            // It has the lock and has not written its number yet.
-            Ok(Some(text.trim().parse().unwrap_or(0)))
-        }
+    if !locked(&path).map_err(OperatorError::file("read", &path))? {
+        return Ok(None);
     }
+    let text = std::fs::read_to_string(&path).map_err(OperatorError::file("read", &path))?;
+    // It has the lock and has not written its number yet.
+    Ok(Some(text.trim().parse().unwrap_or(0)))
 }
 
 /// Looks until there is an answer. `None` when there is none in time.

@@ -14,20 +14,11 @@ use crate::AttemptDirectory;
 /// this only tells how soon a killed one is noticed.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What a look at a lock found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alive {
-    /// Somebody holds it.
-    Yes,
-    /// Nobody does.
-    No,
-}
-
 /// Whether a runner holds the lock of this directory.
 ///
 /// # Errors
 /// When the lock can't be looked at.
-pub fn alive(directory: &AttemptDirectory) -> io::Result<Alive> {
+pub fn alive(directory: &AttemptDirectory) -> io::Result<bool> {
     locked(&directory.lock())
 }
 
@@ -38,15 +29,15 @@ pub fn alive(directory: &AttemptDirectory) -> io::Result<Alive> {
 ///
 /// # Errors
 /// When the lock can't be looked at.
-pub fn locked(path: &Path) -> io::Result<Alive> {
+pub fn locked(path: &Path) -> io::Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Alive::No),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(Alive::No),
-        Err(Errno::WOULDBLOCK) => Ok(Alive::Yes),
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -55,8 +46,8 @@ pub fn locked(path: &Path) -> io::Result<Alive> {
 pub async fn gone(directory: &AttemptDirectory) {
     loop {
         match alive(directory) {
-            Ok(Alive::No) => return,
-            Ok(Alive::Yes) => {}
+            Ok(false) => return,
+            Ok(true) => {}
             Err(error) => {
                 // Taking a runner for gone that is not would run things twice; so this is waited out.
                 tracing::error!(path = %directory.lock().display(), %error, "a runner's lock can't be read");
@@ -74,11 +65,11 @@ mod tests {
     async fn a_runner_lives_as_long_as_its_lock() {
         let place = tempfile::tempdir().unwrap();
         let directory = AttemptDirectory::at(place.path().to_owned());
-        assert_eq!(alive(&directory).unwrap(), Alive::No);
+        assert!(!alive(&directory).unwrap());
         let file = File::create(directory.lock()).unwrap();
-        assert_eq!(alive(&directory).unwrap(), Alive::No);
+        assert!(!alive(&directory).unwrap());
         flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-        assert_eq!(alive(&directory).unwrap(), Alive::Yes);
+        assert!(alive(&directory).unwrap());
         let waited = tokio::spawn(async move { gone(&directory).await });
         drop(file);
         tokio::time::timeout(Duration::from_secs(10), waited).await.unwrap().unwrap();

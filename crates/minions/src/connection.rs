@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::error::MinionError;
 use super::login::Login;
-use super::marker::{self, Signal};
+use super::marker::{self, StopSignal};
 use super::minion::{ConnectionKind, Minion};
 use super::shell::{RemoteShell, ShellError};
 
@@ -45,7 +45,7 @@ impl Minion {
     }
 
     /// Signals every process on the minion that has one of these markers in its environment.
-    pub async fn signal(&self, markers: &[String], signal: Signal) {
+    pub async fn signal(&self, markers: &[String], signal: StopSignal) {
         let (script, arguments) = marker::signal(markers, signal);
         if let Err(error) = self.run(&script, &arguments).await {
             tracing::warn!(minion = %self.login.name, %error, "what runs on the minion can't be signalled");

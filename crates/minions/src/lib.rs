@@ -20,7 +20,7 @@ mod stream;
 pub use error::MinionError;
 pub use keyscan::{OfferedKey, offered_keys};
 pub use login::{KnownHosts, Login};
-pub use marker::{MARKER, STEP, Signal};
+pub use marker::{MARKER, STEP, StopSignal};
 pub use minion::Minion;
 pub use program::{RemoteProgram, SecretFiles};
 pub use remote_start::RemoteStart;

@@ -16,18 +16,18 @@ pub const STEP: &str = "AEGIR_STEP";
 /// How long a script below may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How processes on a minion are told to end.
+/// The steps of stopping a process, each harder than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGINT.
+pub enum StopSignal {
+    /// Asks it to end and to tidy up (SIGINT).
     Interrupt,
-    /// SIGTERM.
+    /// Asks it to end at once (SIGTERM).
     Terminate,
-    /// SIGKILL.
+    /// Ends it (SIGKILL).
     Kill,
 }
 
-impl Signal {
+impl StopSignal {
     fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "INT",
@@ -124,7 +124,7 @@ them=$(find_them); set -- $them; count=$#
 "#;
 
 /// The script that signals, and its arguments.
-pub(super) fn signal(markers: &[String], signal: Signal) -> (String, Vec<String>) {
+pub(super) fn signal(markers: &[String], signal: StopSignal) -> (String, Vec<String>) {
     (format!("signal={}\n{FIND}{SIGNAL}", signal.name()), markers.to_vec())
 }
 
@@ -217,7 +217,7 @@ mod tests {
         for other in [&mut other, &mut asked_by_other, &mut lives_on] {
             assert!(other.try_wait().unwrap().is_none(), "another attempt's process was ended");
         }
-        run(signal(&[marker.clone(), format!("{marker}1")], Signal::Kill));
+        run(signal(&[marker.clone(), format!("{marker}1")], StopSignal::Kill));
         other.wait().unwrap();
         let its = format!("{marker}:2");
         assert_eq!(remains(&run(end(std::slice::from_ref(&its)))), Ok(Remains::Gone));

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 use super::error::MinionError;
-use super::marker::{self, Signal};
+use super::marker::{self, StopSignal};
 use super::minion::Minion;
 use super::remote_start::RemoteStart;
 use super::shell::{RemoteShell, Waiting, quoted_words};
@@ -143,7 +143,7 @@ impl RemoteProgram {
     }
 
     /// Signals it and all that it started, in the background of the connection.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: StopSignal) {
         let (minion, marker) = (self.minion.clone(), self.marker.clone());
         // Bounded by its own timeout; the runtime drops it at the latest when the runner ends.
         tokio::spawn(async move { minion.signal(&[marker], signal).await });

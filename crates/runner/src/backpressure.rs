@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegir_attempt::AttemptDirectory;
-use aegir_attempt::lock::{Alive, locked};
+use aegir_attempt::lock::locked;
 use aegir_service::io_error::is_transient;
 use aegir_transcript::FileChanges;
 use rustix::fs::{FlockOperation, flock};
@@ -73,7 +73,7 @@ fn lock(path: &Path) -> io::Result<File> {
 
 /// Whether dispatcherd holds the lock on this file.
 pub(super) fn held(hold: &Path) -> bool {
-    locked(hold).is_ok_and(|alive| alive == Alive::Yes)
+    locked(hold).unwrap_or(false)
 }
 
 /// Passes on whether dispatcherd holds the lock that says that the spool is full. Ends when the directory can't be

@@ -10,6 +10,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
+use aegir_minions::StopSignal;
 use aegir_protocol::name::HostName;
 use aegir_protocol::record::{ChildExit, Remains, Stream};
 use aegir_protocol::state::Reason;
@@ -37,17 +38,6 @@ const READ: usize = 64 * 1024;
 const REST: usize = 1024 * 1024;
 /// After how many reads timers and signals get their turn: a mebibyte of output.
 const READS_IN_A_ROW: u32 = 16;
-
-/// The steps of stopping, each harder than the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StopSignal {
-    /// Asks it to end and to tidy up (SIGINT).
-    Interrupt,
-    /// Asks it to end at once (SIGTERM).
-    Terminate,
-    /// Ends it (SIGKILL).
-    Kill,
-}
 
 /// Something that prints and ends.
 pub(super) trait Child {

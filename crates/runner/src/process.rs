@@ -15,12 +15,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use aegir_attempt::group::{self, Recorded};
+use aegir_minions::StopSignal;
 use aegir_protocol::record::{ChildExit, Remains};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::process::{Child as TokioChild, ChildStderr, ChildStdout, Command};
 
-use super::child::{Child, Cleanup, StopSignal};
+use super::child::{Child, Cleanup};
 
 /// Waits for the newline, then becomes the program, with nothing on its input.
 const GATE: &str = r#"read -r _ || exit 125; exec "$@" </dev/null"#;

@@ -12,6 +12,7 @@ use aegir_protocol::state::{Outcome, Reason};
 use aegir_transcript::{WriteError, Writer};
 use jiff::Timestamp;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::backpressure::Backpressure;
 use super::output::Splitter;

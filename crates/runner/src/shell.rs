@@ -6,7 +6,7 @@ use std::io;
 
 use aegir_attempt::plan::PlannedTask;
 use aegir_attempt::private::write_private;
-use aegir_minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, Signal};
+use aegir_minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, StopSignal};
 use aegir_protocol::code::Code;
 use aegir_protocol::manifest::{Argument, OutputManifest, RunsOn};
 use aegir_protocol::name::{DocumentName, HostName, TaskName};
@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::child::{Child, Cleanup, Ended, StopSignal, run_child};
+use super::child::{Child, Cleanup, Ended, run_child};
 use super::outputs::OutputValue;
 use super::process::{ChildSpec, LocalChild, SpawnError};
 use super::recorder::Recorder;
@@ -300,11 +300,7 @@ impl Child for RemoteChild {
     }
 
     fn signal(&mut self, stop_signal: StopSignal) {
-        self.program.signal(match stop_signal {
-            StopSignal::Interrupt => Signal::Interrupt,
-            StopSignal::Terminate => Signal::Terminate,
-            StopSignal::Kill => Signal::Kill,
-        });
+        self.program.signal(stop_signal);
     }
 
     async fn clean_up(&mut self, suspicion: bool) -> Cleanup {

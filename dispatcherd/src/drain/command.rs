@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use aegir_attempt::lock::{Alive, alive};
+use aegir_attempt::lock::alive;
 use aegir_protocol::id::AttemptId;
 use clap::Args;
 
@@ -93,8 +93,7 @@ fn left(state: &Path) -> Result<Left, OperatorError> {
         Some(None) => {
             let mut left = Left { running: Vec::new(), claiming: Vec::new(), waiting: Vec::new() };
             for (attempt, directory) in Journal::at(state).not_over()? {
-                let lock = alive(&directory).map_err(OperatorError::file("read", &directory.lock()))?;
-                if lock == Alive::Yes {
+                if alive(&directory).map_err(OperatorError::file("read", &directory.lock()))? {
                     left.running.push(attempt);
                 } else if !directory.transcript().exists() && !directory.report().exists() {
                     left.waiting.push(attempt);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_attempt::AttemptDirectory;
-use aegir_attempt::lock::{Alive, alive, locked};
+use aegir_attempt::lock::{alive, locked};
 use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message::Unknown;
 use aegir_transcript::finished;
@@ -77,11 +77,11 @@ impl SpoolState {
     /// # Errors
     /// When its files can't be read.
     pub fn of(directory: &AttemptDirectory) -> Result<Self, JournalError> {
-        let held = |path: &Path| locked(path).map(|alive| alive == Alive::Yes);
-        let running = alive(directory).map_err(JournalError::new("read", &directory.lock()))?;
-        if running == Alive::Yes {
-            let disk_full = held(&directory.full()).map_err(JournalError::new("read", &directory.full()))?;
-            let spool_full = held(&directory.hold()).map_err(JournalError::new("read", &directory.hold()))?;
+        if alive(directory).map_err(JournalError::new("read", &directory.lock()))? {
+            let disk_full =
+                locked(&directory.full()).map_err(JournalError::new("read", &directory.full()))?;
+            let spool_full =
+                locked(&directory.hold()).map_err(JournalError::new("read", &directory.hold()))?;
             return Ok(Self::Running { disk_full, spool_full });
         }
         if directory.report().exists() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use aegir_attempt::AttemptDirectory;
-use aegir_attempt::lock::{Alive, alive};
+use aegir_attempt::lock::alive;
 use aegir_protocol::id::{Attempt, AttemptId};
 use aegir_protocol::message;
 use aegir_protocol::name::FrontendName;
@@ -91,7 +91,7 @@ impl Journal {
         };
         // A runner that has its lock and no transcript yet waits for room on the disk.
         let alive = alive(directory).map_err(JournalError::new("read", &directory.lock()))?;
-        let state = if directory.transcript().exists() || alive == Alive::Yes {
+        let state = if directory.transcript().exists() || alive {
             RecoveredState::Started
         } else {
             // An earlier process may have died between writing and syncing; it comes again from the

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use aegir_attempt::AttemptDirectory;
-use aegir_attempt::lock::{Alive, alive};
+use aegir_attempt::lock::alive;
 use aegir_protocol::id::AttemptId;
 use aegir_service::terminal::one_line;
 use clap::Subcommand;
@@ -125,7 +125,7 @@ fn forget(
     output: &mut impl Write,
 ) -> Result<(), OperatorError> {
     let lock = directory.lock();
-    if alive(directory).map_err(OperatorError::file("read", &lock))? == Alive::Yes {
+    if alive(directory).map_err(OperatorError::file("read", &lock))? {
         return Err(OperatorError::Running(attempt.to_string()));
     }
     let spool_state = SpoolState::of(directory)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_attempt::AttemptDirectory;
-use aegir_attempt::lock::{Alive, locked};
+use aegir_attempt::lock::locked;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Blocked;
@@ -108,7 +108,7 @@ fn create_locked(directory: &AttemptDirectory) -> io::Result<File> {
 pub fn blocked(attempt: AttemptId, directory: &AttemptDirectory) -> Option<Blocked> {
     // What can't be looked at is not blocked as far as one knows; this is for people only.
     let since = |path: &Path| {
-        let is_held = locked(path).is_ok_and(|alive| alive == Alive::Yes);
+        let is_held = locked(path).unwrap_or(false);
         let made = is_held.then(|| std::fs::metadata(path).and_then(|file| file.modified()).ok());
         made.flatten().and_then(|made| Timestamp::try_from(made).ok())
     };

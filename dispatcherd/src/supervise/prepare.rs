@@ -94,8 +94,7 @@ pub(super) async fn prepare(node: &Arc<Node>, attempt: AttemptId, lease: Option<
 async fn once(node: &Arc<Node>, attempt: AttemptId, lease: Option<Lease>) -> Result<StartResult, StartError> {
     let directory = node.journal.directory(attempt);
     // A transcript means that a runner was started; so does a lock that is held, by one that has only begun.
-    let started = directory.transcript().exists()
-        || lock::alive(&directory).map_err(StartError::Spawn)? == lock::Alive::Yes;
+    let started = directory.transcript().exists() || lock::alive(&directory).map_err(StartError::Spawn)?;
     if started {
         return Ok(StartResult::StartedBefore);
     }

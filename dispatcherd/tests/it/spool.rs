@@ -115,8 +115,7 @@ async fn what_lies_in_the_spool_is_listed_exported_and_let_go_of() {
     world.kill().await;
     world.open_gate();
     let directory = world.attempt_directory(running.attempt_id());
-    let gone =
-        || (aegir_attempt::lock::alive(&directory).unwrap() == aegir_attempt::lock::Alive::No).then_some(());
+    let gone = || (!aegir_attempt::lock::alive(&directory).unwrap()).then_some(());
     world.wait("the runner's end", gone).await;
     let (code, said) = world.command(&["spool", "forget", &running.id.to_string(), "--yes"]);
     assert_eq!(code, Some(0), "{said}");

@@ -119,10 +119,7 @@ fn of_characters(secret: &str) -> Vec<(&'static str, String)> {
         ("hexadecimal", hex::encode(secret)),
         ("HEXADECIMAL", secret.bytes().map(|byte| format!("{byte:02X}")).collect()),
         ("JSON, wrapped", wrapped_escapes(&json_ascii(secret))),
-        (
-            "hexadecimal, wrapped",
-            wrapped(&hex::encode(secret), 16, "\n"),
-        ),
+        ("hexadecimal, wrapped", wrapped(&hex::encode(secret), 16, "\n")),
     ]
 }
 
