@@ -75,8 +75,7 @@ impl Backends {
     /// What backends can do.
     #[must_use]
     pub fn catalogs(&self) -> CatalogList {
-        let catalogs = self.catalogs.list().iter().map(|catalog| (**catalog).clone()).collect();
-        CatalogList { catalogs }
+        CatalogList { catalogs: self.catalogs.list() }
     }
 
     /// What one backend can do.

@@ -1,5 +1,7 @@
 //! Backends and their nodes: what they can do, whether they are alive, pauses.
 
+use std::sync::Arc;
+
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::message::Heartbeat;
 use aegir_protocol::name::{BackendName, NodeName};
@@ -51,7 +53,7 @@ pub struct Pause {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogList {
     /// One for each backend.
-    pub catalogs: Vec<Catalog>,
+    pub catalogs: Vec<Arc<Catalog>>,
 }
 
 /// `GET /api/v1/nodes`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use aegir_api::{CatalogList, OperationDetail, OperationList};
 use aegir_protocol::catalog::Catalog;
@@ -58,7 +59,8 @@ pub(super) async fn show(context: &Context, arguments: &ShowArguments) -> Result
         return Ok(Exit::Success.into());
     }
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
-    let catalog = list.catalogs.iter().find(|catalog| catalog.backend == detail.summary.backend);
+    let catalog =
+        list.catalogs.iter().map(Arc::as_ref).find(|catalog| catalog.backend == detail.summary.backend);
     if context.json {
         let (tasks, hosts) = resolved(&detail, catalog).unzip();
         let changed = operation::role_has_changed(&detail, catalog);

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_api::{ApproveRequest, CatalogList, OperationSummary};
@@ -93,7 +94,7 @@ async fn ask(
         return Ok(());
     }
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
-    let meant = |catalog: &&Catalog| backend.is_none_or(|backend| *backend == catalog.backend);
+    let meant = |catalog: &&Arc<Catalog>| backend.is_none_or(|backend| *backend == catalog.backend);
     let operations = list.catalogs.iter().filter(meant).filter_map(|catalog| catalog.find(name).ok());
     match operations.filter_map(|(_, operation)| operation.confirm.as_deref()).next() {
         Some(question) => confirm(&format!("{about}: {question}")),

@@ -1,6 +1,7 @@
 //! `aegir catalog`, `aegir nodes`, `aegir sign-in` and `aegir completions`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use aegir_api::{CatalogList, NodeList, SignInLink};
 use aegir_client::address::RelaydAddress;
@@ -18,7 +19,7 @@ pub(super) async fn catalog(context: &Context, arguments: &CatalogArguments) -> 
     let mut list: CatalogList = context.client.get("/api/v1/catalog").await?;
     if let Some(wanted) = &arguments.role {
         for catalog in &mut list.catalogs {
-            catalog.roles.retain(|name, _| name.as_str() == wanted);
+            Arc::make_mut(catalog).roles.retain(|name, _| name.as_str() == wanted);
         }
         list.catalogs.retain(|catalog| !catalog.roles.is_empty());
         if list.catalogs.is_empty() {

@@ -1,5 +1,7 @@
 //! What backends can do, and the nodes that do it.
 
+use std::sync::Arc;
+
 use aegir_api::{BackendDetail, NodeDetail};
 use aegir_protocol::catalog::{Catalog, Role};
 use aegir_protocol::manifest::VariableManifest;
@@ -10,7 +12,7 @@ use super::{Look, bytes};
 
 /// `aegir catalog`: an operation in each line.
 #[must_use]
-pub fn catalogs(look: &Look, catalogs: &[Catalog]) -> String {
+pub fn catalogs(look: &Look, catalogs: &[Arc<Catalog>]) -> String {
     if catalogs.is_empty() && look.terminal {
         return "No backend has sent its catalog yet: start a dispatcherd, then see `aegir check`.\n"
             .to_owned();
@@ -50,7 +52,7 @@ fn operations(name: &RoleName, role: &Role) -> Vec<Vec<Cell>> {
 
 /// `aegir catalog ROLE`: each role's operations and variables.
 #[must_use]
-pub fn roles(look: &Look, catalogs: &[Catalog]) -> String {
+pub fn roles(look: &Look, catalogs: &[Arc<Catalog>]) -> String {
     let mut text = String::new();
     for catalog in catalogs {
         for (name, role) in &catalog.roles {
@@ -204,8 +206,8 @@ mod tests {
     #[test]
     fn operations_and_variables_are_listed() {
         let look = Look { terminal: true, width: Some(110), ..Look::plain() };
-        insta::assert_snapshot!("catalog", catalogs(&look, &[catalog()]));
-        insta::assert_snapshot!("role", roles(&look, &[catalog()]));
+        insta::assert_snapshot!("catalog", catalogs(&look, &[Arc::new(catalog())]));
+        insta::assert_snapshot!("role", roles(&look, &[Arc::new(catalog())]));
     }
 
     #[test]
