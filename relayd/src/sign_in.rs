@@ -3,8 +3,7 @@
 //! The token is a file that only relayd's user can read. Codes and sessions are random and stored as hashes, so
 //! that who reads the store can't sign in.
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,21 +73,9 @@ impl Token {
     }
 }
 
-/// Writes a new token beside its place and moves it there, so that nobody ever reads half of one.
 fn make(path: &Path) -> io::Result<String> {
     let token = random();
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    match std::fs::remove_file(&fresh) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(format!("{token}\n").as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
+    aegir_service::atomic::write_file(path, format!("{token}\n").as_bytes(), 0o600)?;
     Ok(token)
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aegir_protocol::record::Remains;
+use aegir_service::atomic::{Durability, write_durably};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -61,10 +62,8 @@ impl Recorded {
     /// When it can't be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let bytes = serde_json::to_vec(self)?;
-        let beside = path.with_extension("json.new");
-        // Not synced: the record is for the death of a process, and the machine's ends every group with it.
-        std::fs::write(&beside, bytes)?;
-        std::fs::rename(&beside, path)
+        // The record is for the death of a process; the machine's ends every group with it.
+        write_durably(path, &bytes, 0o600, Durability::Nothing)
     }
 
     /// Reads it; `None` when there is none.

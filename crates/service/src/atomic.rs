@@ -7,20 +7,43 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What of a file that was written is there after a power failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The new content.
+    New,
+    /// The new content or the old, or no file where there was none: whole in any case.
+    Whole,
+    /// Anything: it is for who looks before the machine ends.
+    Nothing,
+}
+
 /// Writes a file beside its place, syncs it, moves it there, and syncs the directory. It has exactly this
 /// mode from its first byte on.
 ///
 /// # Errors
 /// When any of it fails. The old content is then still there, unless only the directory's sync failed.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_durably(path, bytes, mode, Durability::New)
+}
+
+/// The same, with only as much synced as is needed.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_durably(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
-    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    let content = durability != Durability::Nothing;
+    let written = write_new(&temporary, bytes, mode, content).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // It may not even exist; the first error is the one that matters.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    sync_directory(directory_of(path))
+    match durability {
+        Durability::New => sync_directory(directory_of(path)),
+        Durability::Whole | Durability::Nothing => Ok(()),
+    }
 }
 
 /// Brings the names in a directory to the disk.
@@ -36,12 +59,12 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode & 0o600).open(path)?;
     // Whatever the umask took away.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if sync { file.sync_all() } else { Ok(()) }
 }
 
 /// A name that no other writer has, in this process or another. It starts with a dot and ends with `.new`, so

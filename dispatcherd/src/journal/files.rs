@@ -9,6 +9,7 @@ use aegir_attempt::AttemptDirectory;
 use aegir_attempt::plan::TaskPlan;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::Lease;
+use aegir_service::atomic::{Durability, write_durably};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Why the journal could not be read or written.
@@ -115,11 +116,7 @@ impl Journal {
 /// Writes a file that appears whole or not at all, after a power failure too. Its name is not synced: what the file
 /// says is found out again where it is missing.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
-    let new = path.with_extension("new");
-    std::fs::File::create(&new)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
-        .and_then(|()| std::fs::rename(&new, path))
-        .map_err(JournalError::new("write", path))
+    write_durably(path, bytes, 0o600, Durability::Whole).map_err(JournalError::new("write", path))
 }
 
 /// Writes over what another small file holds, whose room is taken already, and lets the two change places: nobody
