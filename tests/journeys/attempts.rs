@@ -80,12 +80,11 @@ async fn what_failed_is_tried_again_as_its_manifest_says_and_then_by_hand() -> R
     let told = String::from_utf8_lossy(&followed.stdout);
     let ends: Vec<_> = told
         .lines()
-        .filter(|line| line.starts_with("Attempt ") || line.starts_with("The Operation"))
+        .filter(|line| line.starts_with("Attempt ") || line.starts_with("Succeeded"))
         .filter_map(|line| line.split_once(" after "))
         .map(|(end, _)| end)
         .collect();
-    let expected =
-        ["Attempt 1: failed", "Attempt 2: failed", "The Operation has ended at attempt 3: succeeded"];
+    let expected = ["Attempt 1 failed", "Attempt 2 failed", "Succeeded at attempt 3"];
     ensure!(ends == expected && followed.status.success(), "{followed:?}");
     let again = world.client.post(&format!("/api/v1/operations/{id}/retry"), &json!({})).await?;
     ensure!(again.status() == 409, "what has succeeded is not tried again");

@@ -119,7 +119,7 @@ async fn what_was_planned_is_carried_out_once() -> Result<()> {
     let (status, problem) = keeper.approve(&id, &json!({"plan": "another"})).await?;
     ensure!(status == 409 && problem["code"] == "plan_changed", "{problem}");
     let said = keeper.world.aegir(&["approve", &id, "--plan", &plan, "--follow"]).await?;
-    ensure!(said.contains("The Operation has ended: succeeded"), "{said}");
+    ensure!(said.contains("\nSucceeded after "), "{said}");
     for path in &written {
         ensure!(std::fs::read_to_string(path)? == "hello", "{}", path.display());
     }

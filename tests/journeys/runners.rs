@@ -25,7 +25,7 @@ const ENCODED: &str = "aHVudGVyMjItYW5kLW1vcmU=";
 /// Carries a plan out.
 async fn approved(world: &World, id: &str) -> Result<()> {
     let said = world.aegir(&["approve", id, "--yes", "--follow"]).await?;
-    ensure!(said.contains("The Operation has ended: succeeded"), "{said}");
+    ensure!(said.contains("\nSucceeded after "), "{said}");
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn exit_codes() -> String {
 /// The options of every command stand apart from its own.
 const HEADING: &str = "relayd";
 
-/// Ask for Operations, watch them and call them off. Talks to relayd's HTTP API and to nothing else.
+/// Ask for Operations, watch them and cancel them. Uses relayd's HTTP API only.
 #[derive(Debug, Parser)]
 #[command(name = "aegir", version, max_term_width = 100, after_help = exit_codes())]
 pub struct Cli {
@@ -85,44 +85,44 @@ pub enum Command {
     Ls(LsArguments),
     /// Show an Operation: its attempts, its locks and every change of its state
     Show(ShowArguments),
-    /// Print what an Operation has done, or watch it
+    /// Print what an Operation did, or watch it with --follow
     Log(LogArguments),
-    /// Call an Operation off
+    /// Cancel an Operation
     Cancel(ActionArguments),
-    /// Try an ended Operation again: a further attempt with the same input
+    /// Try an Operation again that has ended: a new attempt with the same input
     Retry(RetryArguments),
-    /// Carry out what a dry run has planned, unless it is something else by now
+    /// Carry out the plan of a dry run, if it still holds
     Approve(ApproveArguments),
-    /// Give an attempt up whose node is gone for good, so that its locks are free again
+    /// Give up an attempt whose node is gone for good, and release its locks
     Lost(LostArguments),
-    /// Let nothing new start on a backend; what runs there is not touched
+    /// Pause a backend: nothing new starts there; what already runs continues
     Pause(PauseArguments),
-    /// Let things start on a backend again
+    /// End the pause of a backend
     Resume {
-        /// Which
+        /// The backend's name, from `aegir backends`
         backend: BackendName,
     },
-    /// List the backends, and whether anything may start there
+    /// List the backends, and whether they are paused
     Backends,
-    /// Walk the way from here to a minion and give a verdict for every hop
+    /// Check each hop from here to a minion, and name the first that fails
     Check(CheckArguments),
-    /// List what the backends can do
+    /// List the operations that the backends offer, or the variables of a role
     Catalog(CatalogArguments),
-    /// List what roles have handed over about a target, or print one value
+    /// List the documents that roles have produced about a target, or print one
     Documents(DocumentsArguments),
-    /// List the nodes that relayd has heard of
+    /// List the nodes that relayd has heard from since it started
     Nodes,
-    /// Look after messages that nobody could handle
+    /// List, show, replay or drop dead letters: messages that a daemon could not handle
     Dead(Dead),
-    /// Begin a role, or look at one, on this machine: relayd is not asked
+    /// Create or check a role on this machine; needs no relayd
     Role(RoleArguments),
-    /// Look at a plug-in runner, on this machine: relayd is not asked
+    /// Check a plug-in runner on this machine; needs no relayd
     Runner(RunnerArguments),
-    /// Print a link that signs a browser in to relayd's page, once
+    /// Print a link that signs a browser in to relayd's page; it works once
     SignIn,
     /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -130,71 +130,71 @@ pub enum Command {
 /// `aegir run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Variables: KEY=VALUE is a string; KEY:=JSON is any JSON (numbers, true, lists, objects). A SCOPE before the \
-key says which entity the value belongs to (site, platform, tasks.NAME, hosts.NAME, …); without one it is \
-`operation`, which outranks them all but tasks.NAME. What an Operation takes: `aegir catalog ROLE`.
+Variables: KEY=VALUE is a string; KEY:=JSON is any JSON (a number, true, a list, an object). A SCOPE before the \
+key says which entity the value belongs to: site, platform, tasks.NAME, hosts.NAME, …. Without a scope it is \
+`operation`, which overrides all others but tasks.NAME. `aegir catalog ROLE` lists the variables of a role.
 
-Confirming: before an operation that the catalog marks with \"asks first\", such as static_site.delete, the question that its \
-role wants answered is asked on the terminal, and y or yes goes on. With --yes, in a dry run, and where nobody sits at a \
-terminal (a script, cron, a pipe) nothing is asked, and it is done.
+Confirmation: an operation that `aegir catalog` marks with \"asks first\", such as static_site.delete, is confirmed on the \
+terminal: y or yes continues. Nothing is asked, and the operation is done, with --yes, in a dry run, and without a terminal \
+(in a script, cron or a pipe).
 
 Examples:
   aegir run static_site.deploy --target site:example.test --host web1=192.0.2.7 \\
       --service web1:nginx --var source=/srv/content/example --follow
   aegir run static_site.verify --target site:example.test --hosts-file hosts.json --vars-file site.json")]
 pub struct RunArguments {
-    /// What to do, as in static_site.deploy
+    /// The operation, as in static_site.deploy
     #[arg(value_name = "ROLE.OPERATION")]
     pub name: OperationName,
-    /// What it is about, as in site:example.test
+    /// The target, as in site:example.test
     #[arg(long, value_name = "KIND:NAME")]
     pub target: TargetArgument,
-    /// The frontend's id of the target; its name when left out
+    /// The id that the frontend gives the target [default: the target's name]
     #[arg(long, value_name = "ID")]
     pub target_id: Option<TargetId>,
-    /// A minion that it may use (repeatable)
+    /// A minion that the operation may use (repeatable)
     #[arg(long = "host", value_name = "NAME[=[USER@]ADDRESS[:PORT]]")]
     pub hosts: Vec<HostArgument>,
-    /// A minion's public host key: TYPE BASE64, or @ and the .pub file that holds it (repeatable)
+    /// A minion's public host key: "TYPE BASE64", or @ and a .pub file (repeatable)
     #[arg(long = "host-key", value_name = "NAME=KEY")]
     pub host_keys: Vec<HostKeyArgument>,
-    /// What a minion offers, as in web1:nginx (repeatable)
+    /// A service that a minion offers, as in web1:nginx (repeatable)
     #[arg(long = "service", value_name = "HOST:SERVICE")]
     pub services: Vec<ServiceArgument>,
-    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host goes over it)
+    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host overrides it)
     #[arg(long = "hosts-file", value_name = "FILE")]
     pub hosts_files: Vec<PathBuf>,
-    /// A value (repeatable; goes over --vars-file)
+    /// The value of a variable (repeatable; overrides --vars-file)
     #[arg(long = "var", value_name = "[SCOPE.]KEY=VALUE")]
     pub variables: Vec<VariableArgument>,
-    /// A JSON file with values: {SCOPE: {KEY: VALUE}} (repeatable; a later file goes over an earlier one)
+    /// A JSON file with variables: {SCOPE: {KEY: VALUE}} (repeatable; a later file overrides an earlier one)
     #[arg(long = "vars-file", value_name = "FILE")]
     pub variables_files: Vec<PathBuf>,
-    /// A secret value, read from a file (repeatable). A file of one line loses the newline at its end
+    /// The value of a secret variable, read from a file (repeatable). The newline of a file with one line is dropped
     #[arg(long = "secret", value_name = "[SCOPE.]KEY=@FILE")]
     pub secrets: Vec<SecretArgument>,
-    /// A dry run: say what would change and change nothing. Its plan can be carried out with `aegir approve`
+    /// Dry run: say what would change, and change nothing. `aegir approve` then carries out the plan
     #[arg(long, visible_alias = "plan", alias = "check")]
     pub dry_run: bool,
-    /// Do not ask what the Operation's role wants confirmed; see below
+    /// Do not ask for confirmation; see below
     #[arg(long)]
     pub yes: bool,
-    /// 0 (lowest) to 9
+    /// The priority, from 0 (lowest) to 9
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
     pub priority: u8,
     /// How long an attempt may take, as in 90, 90s, 15m or 2h
     #[arg(long, value_name = "TIME", value_parser = crate::values::seconds)]
     pub timeout: Option<u64>,
-    /// The same key with the same request gives the same Operation, however often it is sent
+    /// The idempotency key: sending the same request again with the same key gives the same Operation
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Who is to carry it out; relayd's default when left out
+    /// The backend that carries it out [default: relayd's default backend]
     #[arg(long, value_name = "NAME")]
     pub backend: Option<BackendName>,
-    /// Who asks, for the records
+    /// Who asks; kept with the Operation
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub requested_by: Option<String>,
-    /// Watch it to its end; the exit code is then the Operation's
+    /// Watch the Operation to its end, and exit with the code of its outcome
     #[arg(long, short)]
     pub follow: bool,
 }
@@ -202,19 +202,19 @@ pub struct RunArguments {
 /// `aegir ls`.
 #[derive(Debug, Args)]
 pub struct LsArguments {
-    /// Only those in this state
+    /// Only Operations in this state
     #[arg(long, value_name = "STATE", value_parser = crate::values::state)]
     pub state: Option<State>,
-    /// Only those about this target, as in site:example.test
+    /// Only Operations on this target, as in site:example.test
     #[arg(long, value_name = "KIND:NAME")]
     pub target: Option<TargetArgument>,
-    /// Only those that do this, as in static_site.deploy
+    /// Only Operations of this name, as in static_site.deploy
     #[arg(long, value_name = "NAME")]
     pub name: Option<OperationName>,
-    /// How many
+    /// How many to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
-    /// On a terminal too whole ids and times, and nothing cut to its width
+    /// Whole ids and times, and nothing cut to the terminal's width
     #[arg(long, short)]
     pub long: bool,
 }
@@ -222,9 +222,9 @@ pub struct LsArguments {
 /// `aegir show`.
 #[derive(Debug, Args)]
 pub struct ShowArguments {
-    /// An id, the start of one, or `latest`
+    /// The Operation: its id, the start of its id, or `latest`
     pub id: String,
-    /// List the value that each Task gets for each of its variables, and the scope that it comes from
+    /// List the value that each Task gets for each variable, and the scope that the value comes from
     #[arg(long)]
     pub variables: bool,
 }
@@ -232,24 +232,24 @@ pub struct ShowArguments {
 /// `aegir log`.
 #[derive(Debug, Args)]
 pub struct LogArguments {
-    /// An id, the start of one, or `latest`
+    /// The Operation: its id, the start of its id, or `latest`
     pub id: String,
-    /// Go on until the Operation has ended; the exit code is then the Operation's
+    /// Watch the Operation to its end, and exit with the code of its outcome
     #[arg(long, short, conflicts_with = "output")]
     pub follow: bool,
-    /// Of which attempt; the latest when left out
+    /// The attempt's number [default: the latest attempt]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub attempt: Option<u32>,
-    /// Only what belongs to this Task
+    /// Only the Task with this number
     #[arg(long, value_name = "N")]
     pub task: Option<u32>,
-    /// What ansible-playbook itself prints, too; it says once more what the steps say
+    /// Show Ansible's raw output as well; it repeats what the steps say
     #[arg(long, conflicts_with_all = ["raw", "output"])]
     pub all: bool,
-    /// The transcript's own lines, byte for byte, instead of a text for people
+    /// Print the transcript's own lines (JSON), byte for byte
     #[arg(long, conflicts_with_all = ["task", "output"])]
     pub raw: bool,
-    /// What the children printed to this stream, byte for byte, and nothing else
+    /// Print only what the programs wrote to this stream, byte for byte
     #[arg(long, value_name = "STREAM", conflicts_with = "tail")]
     pub output: Option<StreamArgument>,
     /// Only the last N records
@@ -278,9 +278,9 @@ impl From<StreamArgument> for Stream {
 /// `aegir cancel` and `aegir retry`.
 #[derive(Debug, Args)]
 pub struct ActionArguments {
-    /// An id, the start of one, or `latest`
+    /// The Operation: its id, the start of its id, or `latest`
     pub id: String,
-    /// Who asks, for the records
+    /// Who asks; kept with the Operation
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub requested_by: Option<String>,
 }
@@ -288,9 +288,10 @@ pub struct ActionArguments {
 /// `aegir approve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The new Operation has the input of the dry run. It is rejected when another Operation on the target has come between, or when \
-the role has changed since. A Task of a plug-in runner that would change something else now fails before it does; Tasks \
-before it have run by then. What a source holds, such as a branch, is not part of a plan. Asked for twice, it is done once.
+The new Operation has the input of the dry run. It is rejected when another Operation on the target was carried out since, or \
+when the role has changed. A Task of a plug-in runner that would now change something else than planned fails before it \
+changes anything; the Tasks before it have run by then. The content of a source, such as a branch, is not part of a plan. \
+A plan that is approved twice is carried out once.
 
   aegir run static_site.deploy --target site:example.test … --plan --follow
   aegir approve 019aab34 --follow")]
@@ -298,13 +299,13 @@ pub struct ApproveArguments {
     /// Which dry run, and who approves
     #[command(flatten)]
     pub action: ActionArguments,
-    /// Do not ask what the Operation's role wants confirmed
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
-    /// The hash of the plan that was looked at (`aegir show`); another plan is not carried out
+    /// The hash of the plan that you have seen (`aegir show`); another plan is refused
     #[arg(long, value_name = "HASH")]
     pub plan: Option<PlanHash>,
-    /// Watch it to its end; the exit code tells how it ended
+    /// Watch the new Operation to its end, and exit with the code of its outcome
     #[arg(short, long)]
     pub follow: bool,
 }
@@ -312,16 +313,16 @@ pub struct ApproveArguments {
 /// `aegir lost`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A silent node may be cut off and still at work. Before you give its attempt up, see to it that nothing of the \
-attempt can act any more: that the node is down or its dispatcherd and runners are stopped (`systemctl stop \
-aegir-dispatcherd` does not stop runners), and that on its minions no process has AEGIR_ATTEMPT=ID/N in its \
-environment. Should the node be heard of again, it is told to stop the attempt; what it did until then is done. \
-What is declared lost is not tried again by itself: `aegir retry ID`.")]
+A silent node may only be disconnected, and still at work. Before you give up its attempt, make sure that nothing of \
+the attempt still runs: the node is down, or its dispatcherd and its runners are stopped (`systemctl stop \
+aegir-dispatcherd` does not stop runners); and on its minions no process has AEGIR_ATTEMPT=ID/N in its environment. If \
+the node comes back, relayd makes it stop the attempt; what the attempt did until then stays done. A lost Operation is \
+not tried again by itself: use `aegir retry ID`.")]
 pub struct LostArguments {
     /// Which, and who asks
     #[command(flatten)]
     pub action: ActionArguments,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
@@ -329,12 +330,12 @@ pub struct LostArguments {
 /// `aegir pause`.
 #[derive(Debug, Args)]
 pub struct PauseArguments {
-    /// Which
+    /// The backend's name, from `aegir backends`
     pub backend: BackendName,
-    /// Why, for whoever wonders
+    /// Why; shown to everybody who looks at the backend
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Who asks, for the records
+    /// Who asks; kept with the Operation
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub requested_by: Option<String>,
 }
@@ -342,16 +343,16 @@ pub struct PauseArguments {
 /// `aegir check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
-    /// A minion to verify at the end of the way (repeatable)
+    /// A minion to check as well (repeatable)
     #[arg(long = "host", value_name = "NAME[=[USER@]ADDRESS[:PORT]]")]
     pub hosts: Vec<HostArgument>,
-    /// A minion's public host key: TYPE BASE64, or @ and the .pub file that holds it (repeatable)
+    /// A minion's public host key: "TYPE BASE64", or @ and a .pub file (repeatable)
     #[arg(long = "host-key", value_name = "NAME=KEY")]
     pub host_keys: Vec<HostKeyArgument>,
-    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host goes over it)
+    /// A JSON file with an array of hosts, in the form of the API (repeatable; --host overrides it)
     #[arg(long = "hosts-file", value_name = "FILE")]
     pub hosts_files: Vec<PathBuf>,
-    /// Which backend; relayd's default when left out
+    /// The backend to check [default: relayd's default backend]
     #[arg(long, value_name = "NAME")]
     pub backend: Option<BackendName>,
 }
@@ -359,20 +360,20 @@ pub struct CheckArguments {
 /// `aegir catalog`.
 #[derive(Debug, Args)]
 pub struct CatalogArguments {
-    /// Only this role, with its variables
+    /// Show only this role, with its variables
     pub role: Option<String>,
 }
 
 /// `aegir retry`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The new attempt goes on from the first Task that no earlier one has finished, with what the finished ones handed over. \
-When the role has changed since then, it begins from the start.")]
+The new attempt starts at the first Task that no earlier attempt has finished; finished Tasks keep their outputs. If the \
+role has changed since, every Task runs again.")]
 pub struct RetryArguments {
     /// Which one, and who asks
     #[command(flatten)]
     pub action: ActionArguments,
-    /// Run the Tasks that are finished again, too
+    /// Run every Task again, also those that are finished
     #[arg(long)]
     pub from_start: bool,
 }
@@ -388,23 +389,23 @@ pub struct RoleArguments {
 /// What `aegir role` does.
 #[derive(Debug, Subcommand)]
 pub enum RoleCommand {
-    /// Say what is wrong with roles, as dispatcherd would, and what ansible-lint says where it is installed
+    /// Report what is wrong with roles: what dispatcherd finds, and what ansible-lint finds if it is installed
     Check {
-        /// Their directories
+        /// The roles' directories
         #[arg(required = true)]
         roles: Vec<PathBuf>,
-        /// Where roles are that they use, if not beside them (repeatable)
+        /// A directory with roles that these use; those beside a role are found without it (repeatable)
         #[arg(long, value_name = "DIRECTORY")]
         beside: Vec<PathBuf>,
-        /// A content root with the playbooks that they name, which are looked at too (repeatable)
+        /// A content root with the playbooks that the roles name; checks these as well (repeatable)
         #[arg(long, value_name = "DIRECTORY")]
         content: Vec<PathBuf>,
     },
-    /// Make a role that can be deployed, with tests
+    /// Create a role that deploys a page, with tests
     New {
-        /// 1 to 63 characters a-z, 0-9 and _, a letter first
+        /// The role's name: 1 to 63 characters a-z, 0-9 and _, a letter first
         name: RoleName,
-        /// The directory to make it in
+        /// The directory to create it in
         #[arg(long, value_name = "DIRECTORY", default_value = ".")]
         directory: PathBuf,
     },
@@ -421,23 +422,23 @@ pub struct RunnerArguments {
 /// What `aegir runner` does.
 #[derive(Debug, Subcommand)]
 pub enum RunnerCommand {
-    /// Play dispatcherd's part for a plug-in, and say where it does not keep to the protocol
+    /// Run a plug-in as dispatcherd does, and report where it breaks the protocol
     Check(RunnerCheck),
 }
 
 /// `aegir runner check`.
 #[derive(Debug, Args)]
 pub struct RunnerCheck {
-    /// What a role's manifest would say to it
+    /// The settings that a role's manifest would give it
     #[arg(long = "with", value_name = "JSON", default_value = "{}")]
     pub settings: JsonArgument<Map<String, Value>>,
     /// The Task's variables
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub variables: JsonArgument<BTreeMap<VariableName, Value>>,
-    /// A variable that the Task lists and that has no value (repeatable)
+    /// A variable of the Task that has no value (repeatable)
     #[arg(long, value_name = "NAME")]
     pub absent: Vec<VariableName>,
-    /// The directory of the role that names it; an empty one when left out
+    /// The directory of the role that uses it [default: an empty directory]
     #[arg(long, value_name = "DIRECTORY")]
     pub role: Option<PathBuf>,
     /// The program and its first arguments
@@ -448,15 +449,15 @@ pub struct RunnerCheck {
 /// `aegir documents`.
 #[derive(Debug, Args)]
 pub struct DocumentsArguments {
-    /// As the Operations named it. The id is the name of a target that was given none
+    /// The target, as its Operations named it; a target without an id has its name as its id
     #[arg(value_name = "KIND:ID")]
     pub target: TargetArgument,
-    /// Print this one's value, as JSON
+    /// Print only the value of this document, as JSON
     pub name: Option<DocumentName>,
-    /// Ask once more for the Operation that handed it over, with the same input
+    /// Run the Operation that produced this document again, with the same input
     #[arg(long, requires = "name")]
     pub refresh: bool,
-    /// Who asks for that
+    /// Who asks for the new Operation
     #[arg(long, value_name = "NAME", requires = "refresh")]
     pub requested_by: Option<String>,
 }

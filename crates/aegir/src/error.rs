@@ -23,8 +23,8 @@ pub enum Error {
     },
     /// The API token can't be read.
     #[error(
-        "can't read relayd's API token from {}: {source}. Run this as a user who may read it, or name a copy \
-         with --token-file or AEGIR_TOKEN_FILE", path.display()
+        "can't read relayd's API token from {}: {source}. Run aegir as a user who may read this file, or name a copy \
+         of it with --token-file or AEGIR_TOKEN_FILE", path.display()
     )]
     Token {
         /// Where it should be.
@@ -36,10 +36,12 @@ pub enum Error {
     #[error("{0}{advice}", advice = advice(.0))]
     Client(#[from] ClientError),
     /// No Operation's id starts like this.
-    #[error("there is no Operation whose id starts with {0}: `aegir ls` lists them")]
+    #[error("no Operation's id starts with {0}: `aegir ls` lists the Operations")]
     NoSuchPrefix(String),
     /// No role has handed this over.
-    #[error("no role has handed over {name} about {target}: `aegir documents {target}` lists what was")]
+    #[error(
+        "there is no document {name} about {target}: `aegir documents {target}` lists those that there are"
+    )]
     NoSuchDocument {
         /// `KIND:ID`.
         target: String,
@@ -50,10 +52,10 @@ pub enum Error {
     #[error("no backend has a role {0:?}: {next}", next = next_for_role(.0))]
     NoSuchRole(String),
     /// There is no Operation at all.
-    #[error("there is no Operation yet: `aegir run` asks for one")]
+    #[error("there is no Operation yet: start one with `aegir run`")]
     NoneYet,
     /// More than one Operation's id starts like this.
-    #[error("more than one Operation's id starts with {prefix}, among them {}: give more of it", ids.join(" and "))]
+    #[error("more than one Operation's id starts with {prefix}, among them {}: give more digits", ids.join(" and "))]
     Ambiguous {
         /// What was given.
         prefix: String,
@@ -114,9 +116,9 @@ impl Error {
 fn next_for_role(typed: &str) -> String {
     match typed.split_once('.') {
         Some((role, _)) if !role.is_empty() => {
-            format!("the role of an operation stands before the dot, `aegir catalog {role}`")
+            format!("give the role alone, `aegir catalog {role}`")
         }
-        Some(_) | None => "`aegir catalog` lists what there is".to_owned(),
+        Some(_) | None => "`aegir catalog` lists the roles".to_owned(),
     }
 }
 
@@ -124,12 +126,12 @@ fn next_for_role(typed: &str) -> String {
 fn advice(error: &ClientError) -> &'static str {
     match error {
         ClientError::Unreachable { .. } => {
-            ". See whether it runs (systemctl status aegir-relayd), or say with --url or AEGIR_URL where it listens"
+            ". Check that it runs (systemctl status aegir-relayd), or give its address with --url or AEGIR_URL"
         }
         ClientError::BrokeOff(_) => {
-            ". See relayd's log; `aegir log --raw` gives a transcript as it is stored"
+            ". See relayd's log; `aegir log --raw` prints a transcript as it is stored"
         }
-        ClientError::Answer { .. } => ". Are aegir and relayd of one version?",
+        ClientError::Answer { .. } => ". Are aegir and relayd of the same version?",
         ClientError::Refused(_) | ClientError::Token | ClientError::SetUp(_) => "",
     }
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 use crate::render::Look;
 use crate::render::log::{Log, Wanted};
+use crate::render::operation::cancellation;
 use crate::terminal::{Foot, print};
 
 /// Text above this size is written even though more is there to read.
@@ -162,21 +163,21 @@ fn remark(summary: &OperationSummary) -> Option<String> {
         return None;
     }
     if summary.silent {
-        let text = "Its node has not been heard of for a while. The Operation may be running on; this goes on \
-                    as soon as the node is back. See `aegir check`.";
+        let text = "The node has sent nothing for a while. The Operation may still be running; the log resumes when \
+                    the node is back. See `aegir check`.";
         return Some(text.to_owned());
     }
     if summary.cancel_requested {
-        return Some("Canceling was asked for.".to_owned());
+        return Some(cancellation(summary).unwrap_or_else(|| "Cancellation requested".to_owned()));
     }
     if let Some(blocked) = &summary.blocked {
-        return Some(format!("The Operation is blocked on node {}: {}", blocked.node, blocked.reason));
+        return Some(format!("Blocked on node {}: {}", blocked.node, blocked.reason));
     }
     match summary.state {
         State::Waiting => {
             let why =
                 summary.reason.as_ref().map(|reason| format!(": {}", reason.message)).unwrap_or_default();
-            Some(format!("The Operation waits{why}"))
+            Some(format!("Waiting{why}"))
         }
         State::Queued
         | State::Claimed
@@ -205,16 +206,15 @@ impl FollowOutput for TextOutput {
                 self.flush()?;
                 if !std::mem::replace(&mut self.away, true) {
                     self.foot.remark(&format!(
-                        "relayd is away ({why}). The Operation is not touched by that; this goes on as soon as \
-                         relayd is back."
+                        "Connection lost ({why}). The Operation keeps running; the log resumes by itself."
                     ));
-                    self.foot.say("waiting for relayd");
+                    self.foot.say("connecting to relayd");
                 }
                 Ok(())
             }
             FollowUpdate::Back => {
                 self.away = false;
-                self.foot.remark("relayd is back.");
+                self.foot.remark("Connected again.");
                 Ok(())
             }
             FollowUpdate::CaughtUp | FollowUpdate::End(_) => self.pause(),
@@ -284,7 +284,7 @@ impl FollowOutput for JsonOutput {
             FollowUpdate::State(_) | FollowUpdate::Back => Ok(()),
             FollowUpdate::CaughtUp | FollowUpdate::End(_) => self.pause(),
             FollowUpdate::Away(why) => {
-                crate::terminal::remark(&format!("relayd is away ({why}); trying again"));
+                crate::terminal::remark(&format!("connection lost ({why}); connecting again"));
                 Ok(())
             }
         }

@@ -58,7 +58,7 @@ fn hosts(
     let mut hosts: Vec<Host> = Vec::new();
     for file in files {
         let listed: Vec<Host> = from_json(read(file)?.as_bytes(), UnknownFields::Refuse)
-            .map_err(|error| Error::file(file, format!("an array of hosts is expected: {error}")))?;
+            .map_err(|error| Error::file(file, format!("expected an array of hosts: {error}")))?;
         hosts.extend(listed);
     }
     for argument in arguments {
@@ -75,10 +75,7 @@ fn hosts(
     }
     for argument in keys {
         let host = hosts.iter_mut().find(|host| host.name == argument.host).ok_or_else(|| {
-            Error::Usage(format!(
-                "--host-key names {0}, which is not among the hosts: add --host {0}",
-                argument.host
-            ))
+            Error::Usage(format!("--host-key names the unknown host {0}: add --host {0}", argument.host))
         })?;
         host.host_keys.extend(host_keys(&argument.key, read)?);
     }
@@ -97,9 +94,7 @@ fn host_keys(source: &TextSource, read: ReadFile<'_>) -> Result<Vec<HostKey>, Er
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             let keys: Result<Vec<_>, _> = lines.map(|line| HostKey::try_from(line.to_owned())).collect();
             match keys {
-                Ok(keys) if keys.is_empty() => {
-                    Err(Error::file(path, "there is no host key in it".to_owned()))
-                }
+                Ok(keys) if keys.is_empty() => Err(Error::file(path, "the file has no host key".to_owned())),
                 Ok(keys) => Ok(keys),
                 Err(error) => Err(Error::file(path, error.to_string())),
             }
@@ -110,10 +105,7 @@ fn host_keys(source: &TextSource, read: ReadFile<'_>) -> Result<Vec<HostKey>, Er
 fn add_services(hosts: &mut [Host], services: &[ServiceArgument]) -> Result<(), Error> {
     for argument in services {
         let host = hosts.iter_mut().find(|host| host.name == argument.host).ok_or_else(|| {
-            Error::Usage(format!(
-                "--service names {0}, which is not among the hosts: add --host {0}",
-                argument.host
-            ))
+            Error::Usage(format!("--service names the unknown host {0}: add --host {0}", argument.host))
         })?;
         host.services.entry(argument.service.clone()).or_default();
     }
@@ -127,7 +119,7 @@ fn variables(run: &RunArguments, read: ReadFile<'_>) -> Result<Variables, Error>
     };
     for file in &run.variables_files {
         let listed: Variables = serde_json::from_str(&read(file)?)
-            .map_err(|error| Error::file(file, format!("{{SCOPE: {{KEY: VALUE}}}} is expected: {error}")))?;
+            .map_err(|error| Error::file(file, format!("expected {{SCOPE: {{KEY: VALUE}}}}: {error}")))?;
         for (scope, values) in listed {
             for (name, value) in values {
                 set(&VariableKey { scope: scope.clone(), name }, value);

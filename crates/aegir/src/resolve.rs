@@ -49,7 +49,7 @@ impl Prefix {
             Ok(Self(digits))
         } else {
             let message = format!(
-                "{:?} is not an Operation's id: give one, the start of one, or `latest`",
+                "{:?} is not an Operation's id: give an id, the start of one, or `latest`",
                 text.chars().take(64).collect::<String>()
             );
             Err(Error::Usage(message))

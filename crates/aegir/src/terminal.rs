@@ -70,7 +70,9 @@ pub fn print_json<T: serde::Serialize>(document: &T) -> Result<(), Error> {
 /// Without one, or where nobody can be asked.
 pub fn confirm(question: &str) -> Result<(), Error> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Error::Usage("nobody is here to be asked: give --yes if it is meant".to_owned()));
+        return Err(Error::Usage(
+            "this needs a confirmation, and there is no terminal: add --yes".to_owned(),
+        ));
     }
     let mut stderr = io::stderr().lock();
     write!(stderr, "{} [y/N] ", clean(question, false))?;
@@ -80,7 +82,7 @@ pub fn confirm(question: &str) -> Result<(), Error> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {
-        Err(Error::Usage("nothing was done".to_owned()))
+        Err(Error::Usage("not confirmed; nothing was done".to_owned()))
     }
 }
 

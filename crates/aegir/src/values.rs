@@ -23,7 +23,7 @@ impl FromStr for TargetArgument {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, name) =
-            text.split_once(':').ok_or("KIND:NAME is expected, as in site:example.test".to_owned())?;
+            text.split_once(':').ok_or("expected KIND:NAME, as in site:example.test".to_owned())?;
         Ok(Self { kind: parse(kind)?, name: parse(name)? })
     }
 }
@@ -60,7 +60,7 @@ impl FromStr for HostArgument {
 /// `192.0.2.1`, `192.0.2.1:22`, `[::1]:22`, `::1`: more than one colon outside brackets is IPv6 without a port.
 fn address_and_port(place: &str) -> Result<(&str, Option<u16>), String> {
     let port = |text: &str| match text.parse::<u16>() {
-        Ok(0) | Err(_) => Err(format!("{text:?} is not a port: 1 to 65535 is expected")),
+        Ok(0) | Err(_) => Err(format!("{text:?} is not a port: expected 1 to 65535")),
         Ok(port) => Ok(Some(port)),
     };
     if let Some(rest) = place.strip_prefix('[') {
@@ -68,7 +68,7 @@ fn address_and_port(place: &str) -> Result<(&str, Option<u16>), String> {
         return match rest.strip_prefix(':') {
             Some(number) => Ok((address, port(number)?)),
             None if rest.is_empty() => Ok((address, None)),
-            None => Err("after the bracket :PORT is expected".to_owned()),
+            None => Err("expected :PORT after the bracket".to_owned()),
         };
     }
     match place.split_once(':') {
@@ -107,7 +107,7 @@ impl FromStr for HostKeyArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, key) = text.split_once('=').ok_or("NAME=KEY or NAME=@FILE is expected".to_owned())?;
+        let (host, key) = text.split_once('=').ok_or("expected NAME=KEY or NAME=@FILE".to_owned())?;
         Ok(Self { host: parse(host)?, key: key.into() })
     }
 }
@@ -126,7 +126,7 @@ impl FromStr for ServiceArgument {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, service) =
-            text.split_once(':').ok_or("HOST:SERVICE is expected, as in web1:nginx".to_owned())?;
+            text.split_once(':').ok_or("expected HOST:SERVICE, as in web1:nginx".to_owned())?;
         Ok(Self { host: parse(host)?, service: parse(service)? })
     }
 }
@@ -147,7 +147,7 @@ impl FromStr for VariableKey {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scope, name) = text.rsplit_once('.').unwrap_or((OPERATION_SCOPE, text));
         if scope.is_empty() {
-            return Err(format!("{text:?} has an empty scope: [SCOPE.]KEY is expected"));
+            return Err(format!("{text:?} has an empty scope: expected [SCOPE.]KEY"));
         }
         let name: VariableName = parse(name)?;
         Ok(Self { scope: scope.to_owned(), name: name.as_str().to_owned() })
@@ -166,10 +166,10 @@ impl FromStr for VariableArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or("KEY=VALUE or KEY:=JSON is expected".to_owned())?;
+        let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE or KEY:=JSON".to_owned())?;
         let value = match key.strip_suffix(':') {
             Some(_) => serde_json::from_str(value)
-                .map_err(|error| format!("what stands after := is not JSON: {error}"))?,
+                .map_err(|error| format!("the text after := is not JSON: {error}"))?,
             None => Value::String(value.to_owned()),
         };
         Ok(Self { key: key.strip_suffix(':').unwrap_or(key).parse()?, value })
@@ -188,10 +188,10 @@ impl FromStr for SecretArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or("KEY=@FILE is expected".to_owned())?;
+        let (key, value) = text.split_once('=').ok_or("expected KEY=@FILE".to_owned())?;
         // The refusal must not repeat what was typed.
         let file = value.strip_prefix('@').ok_or(
-            "a secret is read from a file, because everybody on this machine sees the command line: KEY=@FILE",
+            "put the secret in a file and give KEY=@FILE: everybody on this machine can see the command line",
         )?;
         Ok(Self { key: key.parse()?, file: file.into() })
     }
@@ -211,7 +211,7 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     let number = number.parse::<u64>().ok().filter(|&number| number > 0);
     number
         .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "a time is expected, as in 90, 90s, 15m or 2h".to_owned())
+        .ok_or_else(|| "expected a time, as in 90, 90s, 15m or 2h".to_owned())
 }
 
 /// A state's word.
@@ -221,7 +221,7 @@ pub fn seconds(text: &str) -> Result<u64, String> {
 pub fn state(text: &str) -> Result<State, String> {
     State::from_word(text).ok_or_else(|| {
         let words: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
-        format!("one of {} is expected", words.join(", "))
+        format!("unknown state. Known: {}", words.join(", "))
     })
 }
 

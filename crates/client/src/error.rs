@@ -6,7 +6,7 @@ use aegir_protocol::problem::Problem;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// What is to be sent as a token can't be one.
-    #[error("this is not a token: one line of letters and digits is expected")]
+    #[error("this is not a token: expected one line of letters and digits")]
     Token,
     /// The machine does not allow for it.
     #[error("can't set up HTTP: {0}")]
@@ -22,13 +22,13 @@ pub enum ClientError {
         connected: bool,
     },
     /// An answer ended in its middle.
-    #[error("relayd's answer broke off, so this is not all of it: {0}")]
+    #[error("relayd's answer broke off and is incomplete: {0}")]
     BrokeOff(String),
     /// relayd answered, and the answer is no.
     #[error("{}", refusal(.0))]
     Refused(Box<Problem>),
     /// relayd answered with something that this version does not understand.
-    #[error("relayd's answer to {what} can't be understood: {message}")]
+    #[error("aegir does not understand relayd's answer to {what}: {message}")]
     Answer {
         /// What was asked.
         what: String,

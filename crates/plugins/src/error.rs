@@ -54,7 +54,7 @@ pub(crate) enum Error {
         problem: String,
     },
     /// The Task was called off.
-    #[error("it was called off")]
+    #[error("it was canceled")]
     Interrupted,
     /// What an operator approved is not what would be done.
     #[error(

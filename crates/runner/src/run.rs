@@ -15,6 +15,7 @@ use aegir_attempt::plan::{PLAN_SCHEMA, PlannedTask, TaskAction, TaskPlan};
 use aegir_attempt::private::PrivateDirectory;
 use aegir_protocol::code::Code;
 use aegir_protocol::message::{self, DecodeError};
+use aegir_protocol::name::HostName;
 use aegir_protocol::operation::Operation;
 use aegir_protocol::record::{ChildExit, Record, Started, TaskFinished, TaskStarted, TaskTitle};
 use aegir_protocol::state::{Outcome, Reason};
@@ -370,8 +371,7 @@ impl AttemptRun<'_> {
                 tracing::warn!(%error, "what the Task ran with can't be removed");
             }
             if outcome != Outcome::Succeeded {
-                let message = format!("task {}: {}", task.name, reason.message);
-                return Some((outcome, Reason { message, ..reason }));
+                return Some((outcome, of_attempt(task, reason)));
             }
         }
         Some(match work.stops.now() {
@@ -382,6 +382,17 @@ impl AttemptRun<'_> {
             }
         })
     }
+}
+
+/// The reason of an attempt that this Task has ended: `in "Fetch the codebase" on web1: …`.
+fn of_attempt(task: &PlannedTask, reason: Reason) -> Reason {
+    let on_host = |host: &HostName| {
+        let message = reason.message.strip_prefix(host.as_str())?.strip_prefix(": ")?;
+        Some(format!("in \"{}\" on {host}: {message}", task.title))
+    };
+    let message = task.hosts.iter().find_map(on_host);
+    let message = message.unwrap_or_else(|| format!("in \"{}\": {}", task.title, reason.message));
+    Reason { message, ..reason }
 }
 
 /// Carries a Task out. One of which nothing was started for want of room is tried again until there is some, or its

@@ -43,29 +43,29 @@ macro_rules! exits {
 
 exits! {
     /// All is well.
-    Success = 0, "success", "It did what was asked for; an Operation that was followed succeeded.";
+    Success = 0, "success", "The command succeeded; with --follow, so did the Operation.";
     /// An Operation failed.
     Failed = 1, "failed", "The Operation failed; its log says where and why.";
     /// The command line makes no sense.
-    Usage = 2, "usage", "The command line is not understood; see --help.";
+    Usage = 2, "usage", "The command line is not valid; see --help.";
     /// An Operation was called off.
     Canceled = 3, "canceled", "The Operation was canceled.";
     /// A request or an Operation was refused.
-    Rejected = 4, "rejected", "relayd or the backend refused what was asked for, and nothing ran; the message says which field.";
+    Rejected = 4, "rejected", "relayd or the backend refused the request, and nothing ran; the message names the field.";
     /// An Operation was lost.
-    Lost = 5, "lost", "What became of the Operation can't be known any more; look at its target before you try again.";
+    Lost = 5, "lost", "The outcome of the Operation is not known; look at its target before you try again.";
     /// relayd does not answer.
-    RelaydUnreachable = 10, "relayd_unreachable", "relayd can't be reached; is it running, and is the address right?";
+    RelaydUnreachable = 10, "relayd_unreachable", "aegir can't reach relayd; check that it runs and that the address is right.";
     /// relayd refuses the token.
-    TokenRefused = 11, "token_refused", "relayd refused the token; it is in the file api-token in relayd's state directory.";
+    TokenRefused = 11, "token_refused", "relayd refused the token; the right one is in the file api-token in relayd's state directory.";
     /// There is no such thing.
     NotFound = 12, "not_found", "There is no such Operation, role, document or dead letter.";
     /// A part of the way is closed.
-    Unavailable = 13, "unavailable", "A part of the way is closed, such as the store, the broker, the backend or a minion; the output names it.";
+    Unavailable = 13, "unavailable", "The store, the broker, the backend or a minion is not available; the output names it.";
     /// It does not go with what is there.
-    Conflict = 14, "conflict", "It does not go with what is there: the Operation has ended already, the idempotency key stands for another request, or a dead letter can't be replayed.";
+    Conflict = 14, "conflict", "The request conflicts with the present state: the Operation has already ended, the idempotency key belongs to another request, or a dead letter can't be replayed.";
     /// The config file is not valid.
-    ConfigInvalid = 20, "config_invalid", "The config file, or a file that it names, can't be used; the message points at what is wrong.";
+    ConfigInvalid = 20, "config_invalid", "The config file, or a file that it names, is not valid; the message says where.";
     /// Another daemon uses the state directory.
     StateDirectoryInUse = 21, "state_directory_in_use", "Another daemon uses the state directory; stop it, or configure another directory.";
     /// The state directory can't be written.
@@ -152,7 +152,7 @@ mod tests {
     fn codes_and_words_are_unique_and_below_the_signals() {
         for (index, exit) in Exit::ALL.iter().enumerate() {
             assert!(exit.code() < 126, "{exit:?}: a shell gives 126 and more a meaning of its own");
-            assert!(exit.meaning().ends_with(['.', '?']));
+            assert!(exit.meaning().ends_with('.'));
             for other in &Exit::ALL[..index] {
                 assert!(other.code() < exit.code() && other.as_str() != exit.as_str(), "{exit:?}");
             }

@@ -60,7 +60,7 @@ module.fail_json(msg='ratio is wrong', diff={'before': {'ratio': 0.5}, 'after': 
         .outputs(json!({"load": {"type": "string"}, "size": {"type": "string"}}))
         .run()
         .expect("failed", "task_failed");
-    assert_eq!(ended.reason(), "task try: web1: Module whose ratio is no number: ratio is wrong");
+    assert_eq!(ended.reason(), "in \"Do try\" on web1: Module whose ratio is no number: ratio is wrong");
     let values: Vec<_> = ended.documents().iter().map(|document| document.value.clone()).collect();
     assert_eq!(values, [json!("Infinity"), json!("1180591620717411303424")]);
     let diff = ended.step("Module whose ratio is no number").diff.clone();

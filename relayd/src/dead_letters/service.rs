@@ -68,8 +68,8 @@ impl DeadLetters {
             (0, _) => String::new(),
             (count, false) => format!("; {count} dead letters, see `aegir dead ls`"),
             (count, true) => format!(
-                "; {count} dead letters, and no more are kept: the rest waits in the queue aegir.dead until some \
-                 are replayed or dropped, see `aegir dead ls`"
+                "; {count} dead letters, the most that relayd keeps; further ones stay in the queue aegir.dead until \
+                 you replay or drop some, see `aegir dead ls`"
             ),
         })
     }

@@ -58,8 +58,8 @@ impl Diagnosis {
         if nodes.is_empty() {
             let nobody = async {
                 Err(format!(
-                    "no dispatcherd of backend {backend} was heard of within {HEARD_WITHIN:?}: is one running, with \
-                     `frontends` naming {}?",
+                    "no dispatcherd of backend {backend} sent a heartbeat within {HEARD_WITHIN:?}. Start one, and name {} \
+                     under `frontends` in its config",
                     self.operations.frontend
                 ))
             };
@@ -103,9 +103,7 @@ impl Diagnosis {
         let mut asked = asked;
         match timeout(ECHO, &mut asked.answer).await {
             Ok(Ok(echoed)) if echoed.id == id => Ok("answered".to_owned()),
-            Ok(_) | Err(_) => {
-                Err(format!("no answer within {ECHO:?}; look at the log of dispatcherd on {node}"))
-            }
+            Ok(_) | Err(_) => Err(format!("no answer within {ECHO:?}; see the log of dispatcherd on {node}")),
         }
     }
 
@@ -126,7 +124,7 @@ impl Diagnosis {
             format!("{}{reason}", heartbeat.node)
         };
         let nodes: Vec<_> = nodes.iter().map(why).collect();
-        Ok(Some(format!("no dispatcherd of backend {backend} takes anything new; {}", nodes.join("; "))))
+        Ok(Some(format!("no dispatcherd of backend {backend} accepts Operations now; {}", nodes.join("; "))))
     }
 
     async fn round_trip(&self, backend: &BackendName) -> Result<String, String> {
@@ -176,7 +174,7 @@ impl Diagnosis {
                 // It may have ended this very moment.
                 let _ = self.operations.cancel(id, Some("aegir check".to_owned())).await;
                 Err(format!(
-                    "Operation {id} was still {state} after {limit:?} and was called off; {}",
+                    "Operation {id} was canceled because it was still {state} after {limit:?}; {}",
                     advice(state)
                 ))
             }
@@ -200,7 +198,7 @@ fn paused(backend: &BackendName, pause: &Pause) -> String {
     let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     let why = pause.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     format!(
-        "backend {backend} has been paused{by} since {:.0}{why}: nothing starts there before `aegir resume {backend}`",
+        "backend {backend} has been paused{by} since {:.0}{why}; `aegir resume {backend}` ends the pause",
         pause.since
     )
 }
@@ -208,10 +206,10 @@ fn paused(backend: &BackendName, pause: &Pause) -> String {
 fn advice(state: State) -> &'static str {
     match state {
         State::Waiting => "other Operations hold its locks",
-        State::Queued => "no dispatcherd takes it: are all slots busy?",
-        State::Claimed | State::Running => "look at its log and at the load of its node",
+        State::Queued => "no dispatcherd has started it: all slots may be in use, see `aegir nodes`",
+        State::Claimed | State::Running => "see its log and the load of its node",
         State::Succeeded | State::Failed | State::Canceled | State::Rejected | State::Lost => {
-            "it has ended just now"
+            "it has just ended"
         }
     }
 }

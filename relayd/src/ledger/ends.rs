@@ -52,8 +52,8 @@ pub(super) fn declare_lost(status: &OperationStatus, by: Option<&str>) -> Result
 
 pub(super) fn canceled(by: Option<&str>, when: &str) -> Reason {
     let message = match by {
-        Some(by) => format!("{by} called it off{when}"),
-        None => format!("it was called off{when}"),
+        Some(by) => format!("canceled by {by}{when}"),
+        None => format!("canceled{when}"),
     };
     Code::CanceledByRequest.because(message)
 }

@@ -149,15 +149,18 @@ fn cancel(status: &OperationStatus, by: Option<&str>) -> Result<Transition, Refu
         Phase::Ended => Err(Refusal::AlreadyEnded(status.state)),
         // A node may have it in its journal by now. It is going to ask before it starts, and be refused.
         Phase::Open => {
-            let reason = canceled(by, " before it was started");
+            let reason = canceled(by, " before it started");
             Ok(end(status, Outcome::Canceled, &reason, FRONTEND))
         }
         Phase::Held if status.cancel.is_some() => Err(Refusal::AlreadyCanceled),
         Phase::Held => {
+            let requested = by.map(|by| format!(" by {by}")).unwrap_or_default();
             let by = by.map(str::to_owned);
+            let node = status.node.as_ref().map_or("its node", NodeName::as_str);
+            let message = format!("cancellation requested{requested}; stopping on {node}");
             let row = LedgerRow {
                 state: status.state,
-                reason: Some(canceled(by.as_deref(), "; the node is told to stop it")),
+                reason: Some(Code::CanceledByRequest.because(message)),
                 source: FRONTEND.to_owned(),
             };
             let attempt = status.attempt;

@@ -58,7 +58,7 @@ fn refused(id: OperationId, refusal: &Refusal) -> Problem {
         Refusal::AlreadyCanceled => (
             Code::AlreadyCanceled,
             format!(
-                "Operation {id} was called off before; its node is told, and it ends when the node says so"
+                "cancellation of Operation {id} was requested before; it ends when its node has stopped it"
             ),
         ),
         Refusal::NotEnded(state) => (

@@ -13,23 +13,23 @@ pub struct Dead {
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadCommand {
-    /// List them, newest first
+    /// List dead letters, newest first
     Ls(DeadLs),
-    /// Show one: why it could not be handled, where it came from, and what is in it
+    /// Show a dead letter: why nobody could handle it, where it came from, and its body
     Show(DeadShow),
-    /// Publish them again to where they came from
+    /// Publish dead letters again, to where they came from
     Replay(DeadChoice),
-    /// Remove them
+    /// Delete dead letters
     Drop(DeadDrop),
 }
 
 /// Which letters are meant.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DeadFilter {
-    /// Only those with this code, as in schema_too_new
+    /// Only letters with this code, as in schema_too_new
     #[arg(long, value_name = "CODE")]
     pub code: Option<String>,
-    /// Only those from this queue, as in aegir.requests.main
+    /// Only letters from this queue, as in aegir.requests.main
     #[arg(long, value_name = "QUEUE")]
     pub queue: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct DeadFilter {
 pub struct DeadLs {
     #[command(flatten)]
     pub filter: DeadFilter,
-    /// How many
+    /// How many to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
 }
@@ -47,9 +47,9 @@ pub struct DeadLs {
 /// `aegir dead show`.
 #[derive(Debug, Args)]
 pub struct DeadShow {
-    /// Its number, from `aegir dead ls`
+    /// The letter's number, from `aegir dead ls`
     pub id: u64,
-    /// The body, byte for byte, and nothing else
+    /// Print only the body, byte for byte
     #[arg(long)]
     pub raw: bool,
 }
@@ -57,10 +57,10 @@ pub struct DeadShow {
 /// Letters by their numbers, or all that fit a filter.
 #[derive(Debug, Args)]
 pub struct DeadChoice {
-    /// Their numbers, from `aegir dead ls`
+    /// The letters' numbers, from `aegir dead ls`
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub ids: Vec<u64>,
-    /// All of them, or all that fit --code and --queue
+    /// All letters, or all that match --code and --queue
     #[arg(long, conflicts_with = "ids")]
     pub all: bool,
     /// Which of all.
@@ -73,7 +73,7 @@ pub struct DeadChoice {
 pub struct DeadDrop {
     #[command(flatten)]
     pub choice: DeadChoice,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub yes: bool,
 }

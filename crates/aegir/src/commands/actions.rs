@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::context::Context;
 use crate::arguments::{ActionArguments, LostArguments, RetryArguments};
 use crate::error::Error;
+use crate::render::operation::cancellation;
 use crate::resolve::resolve;
 use crate::terminal::{confirm, print_json, print_text};
 
@@ -17,10 +18,10 @@ pub(super) async fn cancel(context: &Context, arguments: &ActionArguments) -> Re
     let id = resolve(&context.client, &arguments.id).await?;
     act(context, id, "cancel", arguments, |summary| match summary.state.outcome() {
         Some(_) => format!("Operation {id} is {}.\n", summary.state),
-        None => format!(
-            "Operation {id} is {}; canceling was asked for. Watch it with `aegir log -f {id}`.\n",
-            summary.state
-        ),
+        None => {
+            let canceling = cancellation(summary).unwrap_or_else(|| "Cancellation requested".to_owned());
+            format!("{canceling}. Watch Operation {id} with `aegir log -f {id}`.\n")
+        }
     })
     .await
 }
@@ -31,8 +32,8 @@ pub(super) async fn retry(context: &Context, arguments: &RetryArguments) -> Resu
     let body = RetryRequest { requested_by: requested_by.clone(), from_start: *from_start };
     ask(context, id, "retry", &body, |summary| {
         format!(
-            "Operation {id} is {} for attempt {}. Watch it with `aegir log -f {id}`.\n",
-            summary.state, summary.attempt
+            "Operation {id}: attempt {} is {}. Watch it with `aegir log -f {id}`.\n",
+            summary.attempt, summary.state
         )
     })
     .await
@@ -45,8 +46,8 @@ pub(super) async fn lost(context: &Context, arguments: &LostArguments) -> Result
         let node = detail.attempts.last().and_then(|attempt| attempt.node.as_ref());
         let node = node.map_or("its node".to_owned(), |node| format!("node {node}"));
         let question = format!(
-            "Attempt {} at {} of {} {} is on {node}. If anything of it still runs there or on its minions, a \
-             further attempt may run beside it (see `aegir lost --help`). Give it up?",
+            "Attempt {} of {} of {} {} is on {node}. If anything of it still runs there or on its minions, a \
+             new attempt may run at the same time (see `aegir lost --help`). Give the attempt up?",
             detail.summary.attempt,
             detail.summary.name,
             detail.summary.target.kind,

@@ -54,7 +54,7 @@ pub(super) async fn watch(
         summary = watching => Ok(exit_of(summary?.state).into()),
         signal = tokio::signal::ctrl_c() => {
             signal?;
-            eprintln!("\nNo longer watching. The Operation goes on: `aegir log -f {id}` watches it again, `aegir cancel {id}` calls it off.");
+            eprintln!("\nStopped watching. The Operation keeps running. Watch it again with `aegir log -f {id}`; cancel it with `aegir cancel {id}`.");
             // 128 + SIGINT, as a shell says it.
             Ok(ExitCode::from(130))
         }

@@ -72,9 +72,7 @@ async fn show(context: &Context, arguments: &DeadShow) -> Result<ExitCode, Error
 async fn chosen(context: &Context, choice: &DeadChoice) -> Result<Vec<u64>, Error> {
     if !choice.all {
         if choice.filter.code.is_some() || choice.filter.queue.is_some() {
-            return Err(Error::Usage(
-                "--code and --queue choose among --all; with numbers they say nothing".to_owned(),
-            ));
+            return Err(Error::Usage("--code and --queue go with --all, not with numbers".to_owned()));
         }
         return Ok(choice.ids.clone());
     }
@@ -120,10 +118,12 @@ fn agreed(count: usize) -> Result<bool, Error> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         let letters = if count == 1 { "a dead letter".to_owned() } else { format!("{count} dead letters") };
-        return Err(Error::Usage(format!("nobody is here to ask whether to drop {letters}: add --yes")));
+        return Err(Error::Usage(format!(
+            "dropping {letters} needs a confirmation, and there is no terminal: add --yes"
+        )));
     }
     eprint!(
-        "Drop {count} dead {}? They can't be brought back. [y/N] ",
+        "This deletes {count} dead {} for good. Continue? [y/N] ",
         if count == 1 { "letter" } else { "letters" }
     );
     io::stderr().flush()?;

@@ -158,7 +158,7 @@ fn end(mut person: TextOutput, detail: &OperationDetail, attempt: Attempt) -> Re
     }
     if summary.state.outcome().is_none() {
         person.stop()?;
-        eprintln!("The Operation is {}. Watch it with `aegir log -f {}`.", summary.state, summary.id);
+        eprintln!("The Operation is still {}. Watch it with `aegir log -f {}`.", summary.state, summary.id);
         return Ok(());
     }
     person.end(summary)

@@ -23,8 +23,8 @@ pub(super) fn role(command: &RoleCommand) -> Result<ExitCode, Error> {
                 .map_err(|error| Error::file(&directory.join(name.as_str()), error.to_string()))?;
             let shown = role.display();
             let text = format!(
-                "{shown} is a role. See what it can do in {shown}/{MANIFEST}, look at it with `aegir role check \
-                 {shown}`, and run its tests with {shown}/tests/run.\n"
+                "Created the role {shown}. Its manifest is {shown}/{MANIFEST}. Check the role with `aegir role check \
+                 {shown}`; run its tests with {shown}/tests/run.\n"
             );
             print_text(&text)?;
             Ok(Exit::Success.into())

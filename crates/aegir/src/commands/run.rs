@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_api::{ApproveRequest, CatalogList, OperationSummary};
+use aegir_api::{ApproveRequest, CatalogList, OperationDetail, OperationSummary};
 use aegir_client::follow::Start;
 use aegir_client::{Client, ClientError};
 use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
-use aegir_protocol::name::{BackendName, OperationName};
+use aegir_protocol::name::{BackendName, Kind, OperationName, TargetName};
+use aegir_protocol::operation::Host;
 use aegir_protocol::request::{Accepted, Request};
 use aegir_service::exit::Exit;
 use serde_json::json;
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<ExitCode, Error> {
     let request = request(arguments, &read_file)?;
     if !(arguments.yes || request.dry_run) {
-        let about = format!("{} {}", request.target.kind, request.target.name);
+        let about = about(&request.target.kind, &request.target.name, &request.hosts);
         ask(context, request.backend.as_ref(), &request.name, &about).await?;
     }
     // A key of our own makes it safe to send the request again when the answer did not arrive.
@@ -45,15 +46,23 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
 pub(super) async fn approve(context: &Context, arguments: &ApproveArguments) -> Result<ExitCode, Error> {
     let ApproveArguments { action: ActionArguments { id, requested_by }, plan, follow, .. } = arguments;
     let id = resolve(&context.client, id).await?;
-    let OperationSummary { name, target, backend, .. } = context.client.operation(id).await?.summary;
-    let about = format!("{} {}", target.kind, target.name);
+    let OperationDetail { summary, hosts, .. } = context.client.operation(id).await?;
+    let OperationSummary { name, target, backend, .. } = summary;
     if !arguments.yes {
-        ask(context, Some(&backend), &name, &about).await?;
+        ask(context, Some(&backend), &name, &about(&target.kind, &target.name, &hosts)).await?;
     }
     let body = ApproveRequest { requested_by: requested_by.clone(), plan: plan.clone() };
     let path = format!("/api/v1/operations/{id}/approve");
     let accepted = context.client.post(&path, &body).await?;
-    told(context, &accepted, &format!("{name} of {about}, as Operation {id} has planned it,"), *follow).await
+    let asked = format!("{name} of {} {}, as planned by Operation {id},", target.kind, target.name);
+    told(context, &accepted, &asked, *follow).await
+}
+
+/// `site example.test on web1`.
+fn about(kind: &Kind, name: &TargetName, hosts: &[Host]) -> String {
+    let hosts: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
+    let on = if hosts.is_empty() { String::new() } else { format!(" on {}", hosts.join(", ")) };
+    format!("{kind} {name}{on}")
 }
 
 /// Says what became of a request, and watches it where that was asked for.
@@ -64,7 +73,7 @@ async fn told(context: &Context, accepted: &Accepted, asked: &str, follow: bool)
     } else if follow {
         eprintln!("Operation {id}");
     } else if context.look.terminal {
-        let again = if accepted.repeated { " (asked for before, with this key)" } else { "" };
+        let again = if accepted.repeated { " (requested before with this key)" } else { "" };
         let state = accepted.state;
         let text =
             format!("Operation {id}{again}: {asked} is {state}.\nWatch it with `aegir log -f {id}`.\n");
@@ -97,7 +106,7 @@ async fn ask(
     let meant = |catalog: &&Arc<Catalog>| backend.is_none_or(|backend| *backend == catalog.backend);
     let operations = list.catalogs.iter().filter(meant).filter_map(|catalog| catalog.find(name).ok());
     match operations.filter_map(|(_, operation)| operation.confirm.as_deref()).next() {
-        Some(question) => confirm(&format!("{about}: {question}")),
+        Some(question) => confirm(&format!("{name} of {about}: {question}")),
         None => Ok(()),
     }
 }

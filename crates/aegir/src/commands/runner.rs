@@ -75,15 +75,15 @@ impl Plugin<'_> {
         [
             ("plan", self.goes_well(Verb::Plan)),
             ("apply", self.goes_well(Verb::Apply)),
-            ("apply, once more", self.goes_well(Verb::Apply)),
-            ("plan of what is there", self.goes_well(Verb::Plan)),
+            ("apply again", self.goes_well(Verb::Apply)),
+            ("plan after apply", self.goes_well(Verb::Plan)),
             ("apply of a plan", self.heeds_its_plan()),
             ("apply, interrupted", self.ends_when_interrupted()),
             ("cancel", self.goes_well(Verb::Cancel)),
             ("delete", self.goes_well(Verb::Delete)),
-            ("delete, once more", self.goes_well(Verb::Delete)),
-            ("a version that it can't know", self.refuses("aegir.runner/999", Verb::Plan.as_str())),
-            ("a verb that there is not", self.refuses(PROTOCOL, "wish")),
+            ("delete again", self.goes_well(Verb::Delete)),
+            ("an unknown version", self.refuses("aegir.runner/999", Verb::Plan.as_str())),
+            ("an unknown verb", self.refuses(PROTOCOL, "wish")),
         ]
     }
 
@@ -178,7 +178,7 @@ impl Plugin<'_> {
                 let _ = child.wait();
                 let after = if interrupt { "of SIGINT" } else { "of its start" };
                 let within = if interrupt { INTERRUPT_GRACE } else { PATIENCE };
-                return Err(format!("it did not end within {within:?} {after}"));
+                return Err(format!("the plug-in did not end within {within:?} {after}"));
             }
             sleep(LOOK_AGAIN);
         };
@@ -196,10 +196,10 @@ impl Plugin<'_> {
     fn says(&self, verb: Verb, approved: Option<&PlanHash>) -> Result<Vec<Line>, String> {
         let ran = self.run(PROTOCOL, verb.as_str(), approved, false)?;
         if !ran.status.success() {
-            return Err(format!("it ended with {}: {}", shown(ran.status), ran.errors.trim()));
+            return Err(format!("the plug-in ended with {}: {}", shown(ran.status), ran.errors.trim()));
         }
         let lines = keeps_to_the_protocol(&ran.lines)?;
-        if ran.left_behind { Err("it left a process behind".to_owned()) } else { Ok(lines) }
+        if ran.left_behind { Err("the plug-in left a process behind".to_owned()) } else { Ok(lines) }
     }
 
     /// Whether it carries its own plan out, and refuses another; good as well when it makes none.
@@ -212,7 +212,7 @@ impl Plugin<'_> {
         let other = "another-plan".parse().map_err(|error| format!("{error}"))?;
         if self.run(PROTOCOL, Verb::Apply.as_str(), Some(&other), false)?.status.success() {
             return Err(
-                "it carries out what `approved` says is another plan: it must fail with plan_changed"
+                "the plug-in applies although `approved` names another plan: it must fail with plan_changed"
                     .to_owned(),
             );
         }
@@ -226,10 +226,10 @@ impl Plugin<'_> {
     fn refuses(&self, protocol: &str, verb: &str) -> Result<(), String> {
         let ran = self.run(protocol, verb, None, false)?;
         if ran.status.success() {
-            return Err("it ended with exit code 0: it must end with another".to_owned());
+            return Err("the plug-in ended with exit code 0: it must end with another".to_owned());
         }
         if ran.errors.trim().is_empty() {
-            Err("it does not say why on standard error".to_owned())
+            Err("the plug-in does not say why on standard error".to_owned())
         } else {
             Ok(())
         }
@@ -240,7 +240,7 @@ fn shown(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "nothing known".to_owned(),
+        (None, None) => "an unknown status".to_owned(),
     }
 }
 
@@ -250,21 +250,21 @@ fn keeps_to_the_protocol(text: &[u8]) -> Result<Vec<Line>, String> {
     for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
         let said = Line::read(line).map_err(|error| {
             format!(
-                "line {number} on descriptor 3 is none of the protocol: {error}: {}",
+                "line {number} on descriptor 3 does not follow the protocol: {error}: {}",
                 String::from_utf8_lossy(line)
             )
         })?;
         match &said {
             Line::Greeting { protocol, .. } if protocol == PROTOCOL => greeted = true,
             Line::Greeting { protocol, .. } => {
-                return Err(format!("it speaks {protocol:?}, not {PROTOCOL:?}"));
+                return Err(format!("the plug-in speaks {protocol:?}, not {PROTOCOL:?}"));
             }
-            _ if !greeted => return Err(format!("line {number} on descriptor 3 comes before its greeting")),
+            _ if !greeted => return Err(format!("line {number} on descriptor 3 comes before the greeting")),
             Line::Step { .. } | Line::Document { .. } | Line::Plan { .. } | Line::Progress { .. } => {}
         }
         lines.push(said);
     }
-    if greeted { Ok(lines) } else { Err("it does not greet on descriptor 3".to_owned()) }
+    if greeted { Ok(lines) } else { Err("the plug-in sends no greeting on descriptor 3".to_owned()) }
 }
 
 #[cfg(test)]
@@ -303,23 +303,23 @@ mod tests {
     #[test]
     fn what_does_not_is_told_so() {
         let greets = r#"echo '{"event":"greeting","protocol":"aegir.runner/0","version":"1"}' >&3"#;
-        assert_eq!(said(&["true"])["apply"], "it does not greet on descriptor 3");
+        assert_eq!(said(&["true"])["apply"], "the plug-in sends no greeting on descriptor 3");
         let sloppy = format!("{greets}; echo '{{}}' >&3");
         let found = said(&["sh", "-c", &sloppy]);
-        assert!(found["apply"].starts_with("line 2 on descriptor 3 is none"), "{found:?}");
-        let (version, verb) = (&found["a version that it can't know"], &found["a verb that there is not"]);
-        assert!(version.starts_with("it ended with exit code 0") && verb == version, "{found:?}");
+        assert!(found["apply"].starts_with("line 2 on descriptor 3 does not follow"), "{found:?}");
+        let (version, verb) = (&found["an unknown version"], &found["an unknown verb"]);
+        assert!(version.starts_with("the plug-in ended with exit code 0") && verb == version, "{found:?}");
         let found =
             said(&["sh", "-c", &format!("{greets}; sleep 100 2>&1 >/dev/null & echo no >&2; exit 4")]);
-        assert_eq!(found["apply"], "it ended with exit code 4: no");
-        assert_eq!(found["a version that it can't know"], "");
+        assert_eq!(found["apply"], "the plug-in ended with exit code 4: no");
+        assert_eq!(found["an unknown version"], "");
         let plans = format!(r#"{greets}; echo '{{"event":"plan","hash":"1"}}' >&3"#);
         let found = said(&["sh", "-c", &plans]);
-        assert!(found["apply of a plan"].starts_with("it carries out what `approved` says is another plan"));
+        assert!(found["apply of a plan"].starts_with("the plug-in applies although `approved`"));
         let no_cancel = format!("{greets}; [ $1 != cancel ] || exit 3");
         let found = said(&["sh", "-c", &no_cancel, "plugin"]);
         assert!(
-            found["cancel"].starts_with("it ended with exit code 3") && found["plan"].is_empty(),
+            found["cancel"].starts_with("the plug-in ended with exit code 3") && found["plan"].is_empty(),
             "{found:?}"
         );
     }

@@ -57,13 +57,15 @@ pub(super) async fn sign_in(context: &Context) -> Result<ExitCode, Error> {
     let url = match context.client.address() {
         address @ RelaydAddress::Http(_) => address.url(&link.path),
         RelaydAddress::Unix(_) => {
-            eprintln!("Put the address of relayd's page before this path: a socket has none.");
+            eprintln!(
+                "Put the address of relayd's page before this path; a Unix socket has no such address."
+            );
             link.path.clone()
         }
     };
     print_text(&format!("{url}\n"))?;
     if context.look.terminal {
-        eprintln!("Works once, until {}.", context.look.time(link.expires_at));
+        eprintln!("The link works once, until {}.", context.look.time(link.expires_at));
     }
     Ok(Exit::Success.into())
 }

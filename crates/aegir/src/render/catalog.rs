@@ -14,7 +14,7 @@ use super::{Look, bytes};
 #[must_use]
 pub fn catalogs(look: &Look, catalogs: &[Arc<Catalog>]) -> String {
     if catalogs.is_empty() && look.terminal {
-        return "No backend has sent its catalog yet: start a dispatcherd, then see `aegir check`.\n"
+        return "No backend has sent its catalog yet. Start a dispatcherd, then run `aegir check`.\n"
             .to_owned();
     }
     let mut rows = Vec::new();
@@ -30,7 +30,11 @@ pub fn catalogs(look: &Look, catalogs: &[Arc<Catalog>]) -> String {
     let mut text = table(look, &["BACKEND", "OPERATION", "TARGETS", "TASKS", "TITLE"], &rows);
     for catalog in catalogs {
         for (role, reasons) in &catalog.left_out {
-            text.push_str(&format!("Left out on {}: {role}: {}\n", catalog.backend, reasons.join("; ")));
+            text.push_str(&format!(
+                "Backend {} leaves out {role}: {}\n",
+                catalog.backend,
+                reasons.join("; ")
+            ));
         }
     }
     text
@@ -95,8 +99,8 @@ fn describe(variable: &VariableManifest) -> [String; 4] {
     }
     let default = match variable.default() {
         Some(value) => value.to_string(),
-        None if variable.optional() => "(may be left out)".to_owned(),
-        None => "(needed)".to_owned(),
+        None if variable.optional() => "(optional)".to_owned(),
+        None => "(required)".to_owned(),
     };
     let about = text("description").or_else(|| text("title")).unwrap_or_default();
     [variable.scope().unwrap_or_default().to_owned(), kind, default, about.to_owned()]
@@ -106,7 +110,7 @@ fn describe(variable: &VariableManifest) -> [String; 4] {
 #[must_use]
 pub fn backends(look: &Look, backends: &[BackendDetail]) -> String {
     if backends.is_empty() && look.terminal {
-        return "No backend has sent its catalog yet: start a dispatcherd, then see `aegir check`.\n"
+        return "No backend has sent its catalog yet. Start a dispatcherd, then run `aegir check`.\n"
             .to_owned();
     }
     let rows: Vec<_> = backends
@@ -126,14 +130,14 @@ pub fn backends(look: &Look, backends: &[BackendDetail]) -> String {
             cells.map(Cell::from).to_vec()
         })
         .collect();
-    table(look, &["BACKEND", "STATE", "NODES ALIVE", "SINCE", "BY", "WHY"], &rows)
+    table(look, &["BACKEND", "STATE", "NODES ALIVE", "SINCE", "BY", "REASON"], &rows)
 }
 
 /// `aegir nodes`.
 #[must_use]
 pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
     if nodes.is_empty() && look.terminal {
-        return "No node has been heard of since relayd started: start a dispatcherd, then see `aegir check`.\n"
+        return "relayd has not heard from any node since it started. Start a dispatcherd, then run `aegir check`.\n"
             .to_owned();
     }
     let rows: Vec<_> = nodes
@@ -142,9 +146,9 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
             let heartbeat = &node.heartbeat;
             let state = match (node.silent, heartbeat.accepting, &heartbeat.closed) {
                 (true, _, _) => "silent".to_owned(),
-                (false, true, _) => "takes Operations".to_owned(),
-                (false, false, None) => "takes nothing new".to_owned(),
-                (false, false, Some(reason)) => format!("takes nothing new ({})", reason.code),
+                (false, true, _) => "accepting".to_owned(),
+                (false, false, None) => "not accepting".to_owned(),
+                (false, false, Some(reason)) => format!("not accepting ({})", reason.code),
             };
             let blocked = match heartbeat.blocked.len() {
                 0 => String::new(),
@@ -163,7 +167,7 @@ pub fn nodes(look: &Look, nodes: &[NodeDetail]) -> String {
             cells.map(Cell::from).to_vec()
         })
         .collect();
-    let header = ["NODE", "BACKEND", "STATE", "RUNNING", "WAITING", "SPOOL", "VERSION", "HEARD AT"];
+    let header = ["NODE", "BACKEND", "STATE", "RUNNING", "WAITING", "SPOOL", "VERSION", "LAST HEARD"];
     table(look, &header, &rows)
 }
 

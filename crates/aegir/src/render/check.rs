@@ -13,7 +13,7 @@ pub fn report(look: &Look, report: &CheckReport) -> String {
         .hops
         .iter()
         .map(|hop| {
-            let (word, colour) = if hop.ok { ("open", AnsiColor::Green) } else { ("CLOSED", AnsiColor::Red) };
+            let (word, colour) = if hop.ok { ("ok", AnsiColor::Green) } else { ("FAILED", AnsiColor::Red) };
             let verdict = Cell::styled(Style::new().fg_color(Some(colour.into())), word);
             let time = if hop.milliseconds < 1000 {
                 format!("{} ms", hop.milliseconds)
@@ -23,14 +23,14 @@ pub fn report(look: &Look, report: &CheckReport) -> String {
             vec![hop.name.as_str().into(), verdict, time.into(), hop.message.as_str().into()]
         })
         .collect();
-    let mut text = table(look, &["HOP", "VERDICT", "TIME", "SEEN"], &rows);
+    let mut text = table(look, &["HOP", "VERDICT", "TIME", "MESSAGE"], &rows);
     if look.terminal {
-        let closed: Vec<_> = report.hops.iter().filter(|hop| !hop.ok).map(|hop| hop.name.as_str()).collect();
+        let failed: Vec<_> = report.hops.iter().filter(|hop| !hop.ok).map(|hop| hop.name.as_str()).collect();
         text.push('\n');
-        text.push_str(&match closed.as_slice() {
-            [] if report.ok => "Every hop is open.\n".to_owned(),
-            [] => "The way is not open.\n".to_owned(),
-            closed => format!("Closed: {}. What lies behind was not tried.\n", closed.join(", ")),
+        text.push_str(&match failed.as_slice() {
+            [] if report.ok => "Every hop works.\n".to_owned(),
+            [] => "The check failed.\n".to_owned(),
+            failed => format!("Failed at: {}. Later checks were not tried.\n", failed.join(", ")),
         });
     }
     text
@@ -65,6 +65,6 @@ mod tests {
             report(&Look::plain(), &CheckReport { ok: false, hops: hops.clone() })
         );
         let open = report(&look, &CheckReport { ok: true, hops: hops[..2].to_vec() });
-        assert!(open.ends_with("\nEvery hop is open.\n"), "{open}");
+        assert!(open.ends_with("\nEvery hop works.\n"), "{open}");
     }
 }

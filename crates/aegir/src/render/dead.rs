@@ -17,17 +17,18 @@ const SHOWN: usize = 16 * 1024;
 pub fn list(look: &Look, list: &DeadLetterList) -> String {
     let mut text = String::new();
     if list.letters.is_empty() && look.terminal {
-        text.push_str("There is no such dead letter.\n");
+        text.push_str("No dead letters found.\n");
     } else {
         let rows: Vec<_> = list.letters.iter().map(|letter| row(look, letter)).collect();
         text.push_str(&table(look, &["ID", "CODE", "QUEUE", "SIZE", "TIME", "REPLAYS", "REASON"], &rows));
     }
     if look.terminal && list.kept.count > list.letters.len() as u64 {
-        let _ = write!(text, "\n{} are kept, {} in all.\n", list.kept.count, bytes(list.kept.bytes));
+        let _ =
+            write!(text, "\nrelayd keeps {} dead letters, {}.\n", list.kept.count, bytes(list.kept.bytes));
     }
     if look.terminal && list.kept.full {
         text.push_str(
-            "That is as much as relayd keeps: the rest waits in the queue aegir.dead. Make room with `aegir dead \
+            "relayd keeps no more than that; further ones stay in the queue aegir.dead. Make room with `aegir dead \
              replay` or `aegir dead drop`.\n",
         );
     }
@@ -59,7 +60,7 @@ pub fn detail(look: &Look, letter: &DeadLetter, body: &[u8]) -> String {
     ];
     fields.extend(letter.content_type.clone().map(|kind| ("Type", kind)));
     fields.extend(letter.message_id.clone().map(|id| ("Message", id)));
-    fields.extend(letter.buried_at.map(|at| ("Buried", look.time(at))));
+    fields.extend(letter.buried_at.map(|at| ("Closed", look.time(at))));
     fields.push(("Received", look.time(letter.received_at)));
     fields.push(("Replays", letter.replays.to_string()));
     if letter.headers_dropped {
@@ -73,9 +74,10 @@ pub fn detail(look: &Look, letter: &DeadLetter, body: &[u8]) -> String {
     text.push('\n');
     text.push_str(match letter.body {
         KeptBody::Whole => "",
-        KeptBody::Redacted => "Its secrets came in the clear and were removed. It can't be replayed.\n\n",
+        KeptBody::Redacted => "Secrets in the clear were removed from the body, so it can't be replayed.\n\n",
         KeptBody::Removed => {
-            return text + "The body was not kept: it is no JSON, and nothing says what in it is a secret.\n";
+            return text
+                + "The body was not kept: it is not JSON, so nothing tells which parts of it are secrets.\n";
         }
     });
     text + &shown(body)
@@ -101,7 +103,7 @@ fn shown(body: &[u8]) -> String {
         text.push('\n');
     }
     if cut {
-        text.push_str("… cut here; --raw prints all of it.\n");
+        text.push_str("… cut here; --raw prints the whole body.\n");
     }
     text
 }
@@ -164,16 +166,16 @@ mod tests {
             detail(&look, &letter, b"\0\xff\x1b]0;title\x07 and more than one line")
         );
         let redacted = DeadLetter { body: KeptBody::Redacted, ..letter.clone() };
-        assert!(detail(&look, &redacted, b"{}").contains("secrets came in the clear"));
+        assert!(detail(&look, &redacted, b"{}").contains("Secrets in the clear were removed"));
         let removed = DeadLetter { body: KeptBody::Removed, ..letter };
-        assert!(detail(&look, &removed, b"").ends_with("nothing says what in it is a secret.\n"));
+        assert!(detail(&look, &removed, b"").ends_with("nothing tells which parts of it are secrets.\n"));
     }
 
     #[test]
     fn what_is_long_is_cut_and_what_a_terminal_obeys_is_left_out() {
         let long = shown("é".repeat(SHOWN).as_bytes());
-        assert!(long.ends_with("… cut here; --raw prints all of it.\n") && long.len() < SHOWN + 100);
-        assert!(shown(&[0xff; SHOWN]).ends_with("cut here; --raw prints all of it.\n"));
+        assert!(long.ends_with("… cut here; --raw prints the whole body.\n") && long.len() < SHOWN + 100);
+        assert!(shown(&[0xff; SHOWN]).ends_with("cut here; --raw prints the whole body.\n"));
         assert_eq!(shown(b"a\x1b]0;title\x07b"), "ab\n");
         assert_eq!(shown(b""), "The body is empty.\n");
     }

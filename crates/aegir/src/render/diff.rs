@@ -15,7 +15,7 @@ pub fn lines(diff: &Value) -> Vec<String> {
     if lines.len() > MAX_LINES {
         let more = lines.len() - MAX_LINES;
         lines.truncate(MAX_LINES);
-        lines.push(format!("… {more} more lines of this change are in the transcript (aegir log --raw)"));
+        lines.push(format!("… {more} more lines of this change; `aegir log --raw` shows them"));
     }
     lines
 }

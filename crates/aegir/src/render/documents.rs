@@ -13,7 +13,7 @@ const SHOWN: usize = 60;
 #[must_use]
 pub fn list(look: &Look, documents: &[DocumentDetail]) -> String {
     if documents.is_empty() && look.terminal {
-        return "No role has handed anything over about this target.\n".to_owned();
+        return "No documents about this target.\n".to_owned();
     }
     let rows: Vec<_> = documents
         .iter()
@@ -37,7 +37,7 @@ pub fn list(look: &Look, documents: &[DocumentDetail]) -> String {
             cells.map(Cell::from).to_vec()
         })
         .collect();
-    table(look, &["DOCUMENT", "VALUE", "SAID AT", "BY", "OPERATION"], &rows)
+    table(look, &["DOCUMENT", "VALUE", "TIME", "BY", "OPERATION"], &rows)
 }
 
 #[cfg(test)]
@@ -55,7 +55,7 @@ mod tests {
         }))
         .unwrap();
         let text = list(&Look::plain(), &[document]);
-        assert!(text.starts_with("DOCUMENT\tVALUE\tSAID AT\tBY\tOPERATION\nbackup\t{\"path\":"), "{text:?}");
+        assert!(text.starts_with("DOCUMENT\tVALUE\tTIME\tBY\tOPERATION\nbackup\t{\"path\":"), "{text:?}");
         assert!(text.contains('…') && !text.contains('\u{1b}'), "{text:?}");
     }
 }

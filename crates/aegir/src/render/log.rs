@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use self::shown_errors::ShownErrors;
 use super::operation::carry_out;
-use super::{Look, bytes, diff, duration, milliseconds, outcome_style, state_style, step_style};
+use super::{Look, bytes, capitalized, diff, duration, milliseconds, outcome_style, state_style, step_style};
 use aegir_service::terminal::{clean, one_line};
 
 /// How much of a text that is not shown is kept, in bytes, in case that it turns out to be needed.
@@ -61,6 +61,8 @@ pub struct Log {
     ended: Option<Timestamp>,
     /// How it ended, until it is known whether the Operation has ended by that.
     unshown: Option<Finished>,
+    /// Why its last Task failed; not shown yet.
+    task_failure: Option<Reason>,
 }
 
 impl Log {
@@ -84,6 +86,7 @@ impl Log {
             shown_errors: ShownErrors::default(),
             ended: None,
             unshown: None,
+            task_failure: None,
         }
     }
 
@@ -124,8 +127,10 @@ impl Log {
         };
         match header.record() {
             Ok(Some(record)) => text.push_str(&self.known(header.at, &record)),
-            // A kind that a newer runner writes: said, so that nobody thinks that nothing happened.
-            Ok(None) => text.push_str(&self.note(&format!("({}: shown by a newer aegir only)", header.kind))),
+            // A kind that a newer runner writes is named, so that nobody thinks that nothing happened.
+            Ok(None) => {
+                text.push_str(&self.note(&format!("({}: only a newer aegir shows this)", header.kind)))
+            }
             Err(error) => text.push_str(&self.note(&error.to_string())),
         }
         text
@@ -140,14 +145,19 @@ impl Log {
     /// How the attempt ended, if its last record is here and that was not said yet.
     pub fn attempt_end(&mut self) -> String {
         let Some(Finished { outcome, reason, .. }) = self.unshown.take() else { return String::new() };
-        self.end_text(&format!("Attempt {}", self.attempt.unwrap_or(1)), outcome.into(), Some(&reason))
+        self.attempt_text(self.attempt.unwrap_or(1), outcome, Some(&reason))
     }
 
     /// How an attempt ended that a later one has followed.
     pub fn over(&mut self, attempt: &AttemptDetail) -> String {
         let Some(outcome) = attempt.outcome else { return self.close() };
         self.unshown = None;
-        self.end_text(&format!("Attempt {}", attempt.attempt), outcome.into(), attempt.reason.as_ref())
+        self.attempt_text(attempt.attempt.get(), outcome, attempt.reason.as_ref())
+    }
+
+    fn attempt_text(&mut self, attempt: u32, outcome: Outcome, why: Option<&Reason>) -> String {
+        let end = format!("Attempt {attempt} {}", self.look.paint(outcome_style(outcome), outcome.as_str()));
+        self.end_text(&end, outcome.into(), why)
     }
 
     /// How the Operation ended.
@@ -158,26 +168,35 @@ impl Log {
             (self.started, self.ended) = (None, None);
         }
         self.unshown = None;
-        let what = match number {
-            1 => "The Operation has ended".to_owned(),
-            number => format!("The Operation has ended at attempt {number}"),
+        let state = self.look.paint(state_style(summary.state), &capitalized(summary.state.as_str()));
+        let end = match number {
+            1 => state,
+            number => format!("{state} at attempt {number}"),
         };
-        text.push_str(&self.end_text(&what, summary.state, summary.reason.as_ref()));
+        text.push_str(&self.end_text(&end, summary.state, summary.reason.as_ref()));
         if summary.is_dry_run() && summary.state == State::Succeeded {
             text.push_str(&format!("{}\n", carry_out(summary.id)));
         }
         text
     }
 
-    fn end_text(&mut self, what: &str, state: State, why: Option<&Reason>) -> String {
+    fn end_text(&mut self, end: &str, state: State, why: Option<&Reason>) -> String {
         self.status = None;
-        let before = if self.attempt.is_some() { "\n" } else { "" };
-        let state = self.look.paint(state_style(state), state.as_str());
-        let mut text = format!("{}{before}{what}: {state}", self.close());
+        let mut text = self.close();
+        // The reason of a Task is that of its attempt, unless the attempt has ended otherwise.
+        if let Some(reason) = self.task_failure.take().filter(|_| self.ended.is_none()) {
+            text.push_str(&format!("The Task failed{}\n", self.shown_errors.reason(&reason)));
+        }
+        text.push_str(if self.attempt.is_some() { "\n" } else { "" });
+        text.push_str(end);
         if let (Some(from), Some(to)) = (self.started, self.ended) {
             text.push_str(&format!(" after {}", duration(milliseconds(from, to))));
         }
-        text.push_str(&why.map(|why| self.shown_errors.reason(why)).unwrap_or_default());
+        text.push_str(&match why {
+            None => String::new(),
+            Some(why) if state == State::Succeeded => remarks(why),
+            Some(why) => self.shown_errors.reason(why),
+        });
         text.push('\n');
         if self.started.is_some() && self.ended.is_none() {
             text.push_str("The transcript is incomplete: it ends here without its last record.\n");
@@ -220,7 +239,7 @@ impl Log {
     fn started_text(&mut self, at: Timestamp, started: &Started) -> String {
         self.tasks = started.tasks.len();
         self.started = Some(at);
-        let kind = if started.is_dry_run() { " (dry run: nothing is changed)" } else { "" };
+        let kind = if started.is_dry_run() { " (dry run: changes nothing)" } else { "" };
         let tasks = match self.tasks {
             0 => "nothing to do".to_owned(),
             1 => "one Task".to_owned(),
@@ -228,7 +247,7 @@ impl Log {
         };
         let done = match started.tasks.iter().filter(|task| task.done_in.is_some()).count() {
             0 => String::new(),
-            done => format!(", {done} done before"),
+            done => format!(", {done} already done"),
         };
         let text = format!(
             "{} of {} {} on node {}: {tasks}{done}{kind}",
@@ -362,7 +381,7 @@ impl Log {
             }
         }
         let outcome = self.look.paint(outcome_style(task.outcome), task.outcome.as_str());
-        text.push_str(&format!("{}: {outcome}", self.of_tasks(task.task)));
+        text.push_str(&format!("{} {outcome}", self.of_tasks(task.task)));
         match self.task_started.take() {
             Some((number, from)) if number == task.task => {
                 text.push_str(&format!(" after {}", duration(milliseconds(from, at))));
@@ -370,7 +389,7 @@ impl Log {
             Some(_) | None => {}
         }
         if task.outcome != Outcome::Succeeded {
-            text.push_str(&self.shown_errors.reason(&task.reason));
+            self.task_failure = Some(task.reason.clone());
             match (task.exit.code, task.exit.signal) {
                 (Some(code), _) => text.push_str(&format!("; exit code {code}")),
                 (None, Some(signal)) => text.push_str(&format!("; ended by signal {signal}")),
@@ -437,11 +456,19 @@ fn step_word(status: StepStatus) -> &'static str {
     }
 }
 
+/// What the reason of a success adds to `every Task did what it should`.
+fn remarks(reason: &Reason) -> String {
+    let remarks = reason.message.split_once("; ").map(|(_, remarks)| format!("; {}", clean(remarks, false)));
+    remarks.unwrap_or_default()
+}
+
 fn remains(place: &str, remains: Remains) -> String {
     match remains {
         Remains::Gone => String::new(),
-        Remains::Left => format!("  Something that it started {place} is still running.\n"),
-        Remains::Unknown => format!("  Whether something that it started {place} still runs is not known.\n"),
+        Remains::Left => format!("  A process that it started {place} still runs.\n"),
+        Remains::Unknown => {
+            format!("  It is not known whether processes that it started {place} still run.\n")
+        }
     }
 }
 

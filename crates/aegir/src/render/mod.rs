@@ -113,6 +113,13 @@ pub fn step_style(status: StepStatus) -> Style {
     }
 }
 
+/// A text that begins a sentence.
+#[must_use]
+pub fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// A duration as people say it: `0.4 s`, `12.3 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
 pub fn duration(milliseconds: u64) -> String {

@@ -2,6 +2,7 @@
 
 use aegir_api::{AttemptDetail, OperationDetail, OperationSummary};
 use aegir_protocol::catalog::{Catalog, Resolved};
+use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};
 use aegir_protocol::state::State;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::table::{Cell, cut_table, table};
-use super::{Look, bytes, duration, milliseconds, outcome_style, state_style};
+use super::{Look, bytes, capitalized, duration, milliseconds, outcome_style, state_style};
 
 /// `aegir ls` for a person at a terminal: a line each, as wide as it is.
 #[must_use]
@@ -18,7 +19,7 @@ pub fn list(look: &Look, operations: &[OperationSummary], now: Timestamp) -> Str
         return long_list(look, operations);
     }
     if operations.is_empty() {
-        return "There is no such Operation. `aegir run` asks for one.\n".to_owned();
+        return "No Operations found. Start one with `aegir run`.\n".to_owned();
     }
     let ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
     let length = short_length(&ids);
@@ -119,7 +120,7 @@ pub fn detail(look: &Look, detail: &OperationDetail) -> String {
     }
     fields.extend(detail.plan.iter().map(|plan| ("Plan", plan.to_string())));
     fields.extend(
-        detail.approves.iter().map(|dry_run| ("Approved", format!("what Operation {dry_run} has planned"))),
+        detail.approves.iter().map(|dry_run| ("Approves", format!("the plan of Operation {dry_run}"))),
     );
     let by = summary.requested_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     fields.push(("Requested", format!("{}{by}", look.time(summary.requested_at))));
@@ -162,19 +163,21 @@ fn next_step(detail: &OperationDetail) -> Option<String> {
         let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
         let why = pause.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         let backend = &detail.summary.backend;
-        return Some(format!("Backend {backend} is paused{by}{why}. Go on with `aegir resume {backend}`."));
+        return Some(format!(
+            "Backend {backend} is paused{by}{why}. End the pause with `aegir resume {backend}`."
+        ));
     }
     match detail.summary.state {
         State::Queued if !detail.published => {
             Some(
-                "It waits for a slot that is about to be free, behind what is more urgent or was there before. If nothing \
+                "It waits for a free slot; Operations of a higher priority and older ones go first. If nothing \
                  moves, see `aegir nodes` and `aegir check`."
                     .to_owned(),
             )
         }
         State::Claimed | State::Running if detail.summary.silent => Some(
-            "Its node has not been heard of for a while. It may be running on: see `aegir check`, and if the \
-             node is gone for good `aegir lost --help`."
+            "Its node has sent nothing for a while. The Operation may still be running: see `aegir check`. If the \
+             node is gone for good, see `aegir lost --help`."
                 .to_owned(),
         ),
         State::Running => Some(format!("Watch it with `aegir log -f {id}`.")),
@@ -191,10 +194,17 @@ fn next_step(detail: &OperationDetail) -> Option<String> {
     }
 }
 
+/// Who has asked to cancel an Operation that has not ended, and where it is stopped, as far as relayd says it.
+#[must_use]
+pub fn cancellation(summary: &OperationSummary) -> Option<String> {
+    let reason = summary.reason.as_ref()?;
+    (reason.code == Code::CanceledByRequest.as_str()).then(|| capitalized(&reason.message))
+}
+
 /// What to do with a plan.
 #[must_use]
 pub fn carry_out(id: OperationId) -> String {
-    format!("Carry out what it has planned: `aegir approve {id}`.")
+    format!("Carry out this plan with `aegir approve {id}`.")
 }
 
 fn host(host: &Host) -> String {
@@ -247,7 +257,7 @@ fn ledger(look: &Look, detail: &OperationDetail) -> String {
             ]
         })
         .collect();
-    table(look, &["REVISION", "AT", "STATE", "SAID BY", "REASON"], &rows)
+    table(look, &["REVISION", "TIME", "STATE", "SOURCE", "REASON"], &rows)
 }
 
 /// `aegir show --variables`: what each Task gets, and the scope that it comes from. Without the backend's
@@ -256,7 +266,7 @@ fn ledger(look: &Look, detail: &OperationDetail) -> String {
 pub fn variables(look: &Look, detail: &OperationDetail, catalog: Option<&Catalog>) -> String {
     let found = catalog.and_then(|catalog| catalog.find(&detail.summary.name).ok());
     let Some((role, operation)) = found else {
-        let note = "The backend's catalog is not known, so these are the values as they were sent:\n";
+        let note = "The backend's catalog is not known. These are the values as they were sent:\n";
         return format!("{note}{}", sent(look, &detail.variables));
     };
     let mut rows = Vec::new();
@@ -280,7 +290,7 @@ pub fn variables(look: &Look, detail: &OperationDetail, catalog: Option<&Catalog
     if role_has_changed(detail, catalog) {
         let role = &detail.summary.name.role;
         return format!(
-            "Role {role} has changed since it ran. With what was sent, its Tasks would get now:\n{table}"
+            "Role {role} has changed since it ran. The same request would now give its Tasks:\n{table}"
         );
     }
     table
@@ -448,6 +458,9 @@ mod tests {
         let told = variables(&terminal(), &ran, Some(&catalog));
         insta::assert_snapshot!(told);
         ran.attempts[0].digest = Some("old".to_owned());
-        assert!(variables(&terminal(), &ran, Some(&catalog)).ends_with(&format!("would get now:\n{told}")));
+        assert!(
+            variables(&terminal(), &ran, Some(&catalog))
+                .ends_with(&format!("would now give its Tasks:\n{told}"))
+        );
     }
 }

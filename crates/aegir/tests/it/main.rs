@@ -44,7 +44,7 @@ fn nobody_there_is_told_apart_from_a_wrong_command_line() {
 
     let (code, stdout, _) = aegir(&[&away[..4], &["check"]].concat());
     assert_eq!(code, 10);
-    assert!(stdout.starts_with("HOP\tVERDICT\tTIME\tSEEN\nrelayd API\tCLOSED\t"), "{stdout}");
+    assert!(stdout.starts_with("HOP\tVERDICT\tTIME\tMESSAGE\nrelayd API\tFAILED\t"), "{stdout}");
 
     let (code, _, stderr) = aegir(&["--url", "unix:/nonexistent/api.sock", "--token-file", token, "ls"]);
     assert_eq!(code, 10, "{stderr}");

@@ -266,7 +266,7 @@ fn the_real_program_ends_in_good_order_when_it_is_canceled() {
     let mut runner = runner(&program, states.path());
     runner.variables["seconds"] = json!(60);
     let ran = runner.run_until("apply", |printed| printed.contains("name: Provisioning"), Signal::INT);
-    assert!(ran.failure().contains("called off"), "{ran:#?}");
+    assert!(ran.failure().contains("canceled"), "{ran:#?}");
     // It has written down what it made, and holds nothing locked.
     assert!(
         ran.stdout.contains("Interrupt received") || ran.stderr.contains("Interrupt received"),

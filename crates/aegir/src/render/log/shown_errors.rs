@@ -1,4 +1,4 @@
-//! What was said already, so that no error is told twice.
+//! Which errors a log has shown, so that its last line does not repeat one.
 
 use aegir_protocol::record::Step;
 use aegir_protocol::state::Reason;
@@ -8,12 +8,11 @@ use aegir_service::terminal::{clean, one_line};
 /// As many failed steps are remembered.
 const STEPS: usize = 100;
 
-/// What was said of what went wrong.
+/// The steps of the Task that have failed and whose message was shown.
 #[derive(Debug, Default)]
 pub(super) struct ShownErrors {
-    /// `HOST: STEP` of the Task's steps that have failed and said why.
+    /// `HOST: STEP: `, as the reason of the Task begins with it.
     steps: Vec<String>,
-    reason: Option<Reason>,
 }
 
 impl ShownErrors {
@@ -26,33 +25,26 @@ impl ShownErrors {
     pub(super) fn step(&mut self, step: &Step) {
         if self.steps.len() < STEPS {
             let host = if step.host.is_empty() { String::new() } else { format!("{}: ", step.host) };
-            self.steps.push(format!("{host}{}", step.name));
+            self.steps.push(format!("{host}{}: ", step.name));
         }
     }
 
-    /// What is left to say of a reason, as it goes on after `failed`: all of it; where it was, if a step has said why;
-    /// or little more than its code, if it was said before.
-    pub(super) fn reason(&mut self, reason: &Reason) -> String {
-        let code = one_line(&reason.code);
+    /// A reason, as it follows `failed after 3.9 s`. Of a step whose message was shown it names only the place.
+    pub(super) fn reason(&self, reason: &Reason) -> String {
         let message = &reason.message;
-        // An Operation's reason is that of its Task, after the Task's name.
-        let before = self.reason.as_ref().filter(|told| told.code == reason.code && !told.message.is_empty());
-        if let Some(place) = before.and_then(|told| message.strip_suffix(told.message.as_str())) {
-            let place = place.trim_end_matches(": ");
-            return if place.is_empty() {
-                format!(" ({code})")
-            } else {
-                format!(". {} ({code})", one_line(place))
-            };
-        }
-        self.reason = Some(reason.clone());
-        let said = |step: &String| {
-            let rest = message.strip_prefix(step.as_str())?.strip_prefix(": ")?;
-            Some((step.clone(), more(rest)))
-        };
-        match self.steps.iter().find_map(said) {
-            Some((step, more)) => format!(". {}{more} ({code})", one_line(&step)),
-            None => format!(". {}", clean(&reason.to_string(), false)),
+        let shown = self.steps.iter().find_map(|step| {
+            let (task, rest) = message.split_once(step)?;
+            let place = step.trim_end_matches(": ");
+            (task.is_empty() || task.starts_with("in \""))
+                .then(|| one_line(&format!("{task}{place}{}", more(rest))))
+        });
+        let message = shown.unwrap_or_else(|| clean(message, false));
+        let code = one_line(&reason.code);
+        // `Failed after 3.9 s in "Fetch the codebase"`, `Canceled after 3.9 s by kim`.
+        match message.strip_prefix("canceled") {
+            Some(rest) => format!("{rest} ({code})"),
+            None if message.starts_with("in \"") => format!(" {message} ({code})"),
+            None => format!(": {message} ({code})"),
         }
     }
 }

@@ -199,7 +199,7 @@ fn the_status_is_the_task_that_runs() {
 fn what_is_not_known_is_said() {
     let mut log = Log::new(look(false), Wanted::default());
     let newer = br#"{"seq":1,"at":"2026-01-01T00:00:00Z","kind":"weather","body":{}}"#;
-    assert_eq!(log.record(1, newer), "  (weather: shown by a newer aegir only)\n");
+    assert_eq!(log.record(1, newer), "  (weather: only a newer aegir shows this)\n");
     assert!(log.record(1, b"nonsense").starts_with("not a record"));
 }
 
@@ -210,7 +210,7 @@ fn a_new_attempt_starts_afresh() {
     let line = started(true).to_line(1, Timestamp::UNIX_EPOCH);
     insta::assert_snapshot!(log.record(2, &line), @r"
     Attempt 2
-    static_site.deploy of site example.test on node node1: 2 Tasks, 1 done before (dry run: nothing is changed)
+    static_site.deploy of site example.test on node node1: 2 Tasks, 1 already done (dry run: changes nothing)
     ");
 }
 
@@ -222,13 +222,13 @@ fn an_end_without_the_last_record_is_told_from_the_ledger() {
     insta::assert_snapshot!(log.end(&lost), @r"
 
 
-    The Operation has ended: lost. Its runner ended. (runner_gone)
+    Lost: Its runner ended. (runner_gone)
     The transcript is incomplete: it ends here without its last record.
     ");
     let rejected = summary(State::Rejected, reason("unknown_role", "There is no such role."));
     insta::assert_snapshot!(
         Log::new(look(false), Wanted::default()).end(&rejected),
-        @"The Operation has ended: rejected. There is no such role. (unknown_role)"
+        @"Rejected: There is no such role. (unknown_role)"
     );
 }
 
@@ -237,7 +237,7 @@ fn an_attempt_that_another_follows_is_not_the_end() {
     let failed = finished(Outcome::Failed, reason("task_failed", "Task 2 failed."));
     let first = [started(false), failed];
     let second = |log: &mut Log| log.record(2, &started(false).to_line(1, Timestamp::UNIX_EPOCH));
-    let said = "\nAttempt 1: failed after 1.0 s. Task 2 failed. (task_failed)\n";
+    let said = "\nAttempt 1 failed after 1.0 s: Task 2 failed. (task_failed)\n";
     let log = || Log::new(look(false), Wanted::default());
 
     // It is known before the last record, after it, or only from the first record of the next one.
@@ -254,15 +254,15 @@ fn an_attempt_that_another_follows_is_not_the_end() {
         assert!(second(log).starts_with("Attempt 2\n"));
     }
 
-    let mut canceled = summary(State::Canceled, reason("canceled_by_request", "It was called off."));
+    let mut canceled = summary(State::Canceled, reason("canceled_by_request", "canceled by kim"));
     canceled.attempt = Attempt::FIRST.next();
     let mut log = log();
     text(&mut log, &first);
     insta::assert_snapshot!(log.end(&canceled), @r"
 
-    Attempt 1: failed after 1.0 s. Task 2 failed. (task_failed)
+    Attempt 1 failed after 1.0 s: Task 2 failed. (task_failed)
 
-    The Operation has ended at attempt 2: canceled. It was called off. (canceled_by_request)
+    Canceled at attempt 2 by kim (canceled_by_request)
     ");
 }
 
@@ -284,22 +284,48 @@ fn an_error_is_told_once() {
             task_finished(2, Outcome::Failed, reason.clone(), Some(2), Remains::Gone),
             finished(Outcome::Failed, reason.clone()),
         ];
-        let whole = Reason { message: format!("task vhost: {}", reason.message), ..reason };
+        let on = reason.message.replacen("web1: ", " on web1: ", 1);
+        let whole = Reason { message: format!("in \"Write\"{on}"), ..reason };
         text(&mut log, &records) + &log.end(&summary(State::Failed, whole))
     };
     let told = end("Reload Nginx", of_step(message));
     assert!(!told.contains("RECAP") && told.matches(message).count() == 1, "{told}");
-    insta::assert_snapshot!(told.split_once("Task 2 of 2: f").unwrap().1, @r"
-    ailed after 3.0 s. web1: Reload Nginx (task_failed); exit code 2
+    insta::assert_snapshot!(told.split_once("Task 2 of 2 f").unwrap().1, @r#"
+    ailed after 3.0 s; exit code 2
 
-    The Operation has ended: failed after 5.0 s. task vhost (task_failed)
-    ");
+    Failed after 5.0 s in "Write" on web1: Reload Nginx (task_failed)
+    "#);
     let several = end("Reload Nginx", of_step("no route to host; 2 more failed"));
-    assert!(several.contains("after 3.0 s. web1: Reload Nginx; 2 more failed (task_failed)"), "{several}");
-    // What no step has said is told by the Task, and then by its code alone.
+    assert!(several.ends_with("on web1: Reload Nginx; 2 more failed (task_failed)\n"), "{several}");
+    // What no step has said stands in the last line.
     let other = end("Another step", of_step("it is full"));
     assert_eq!(other.matches("it is full").count(), 1, "{other}");
-    assert!(other.ends_with("ended: failed after 5.0 s. task vhost (task_failed)\n"), "{other}");
+    assert!(other.ends_with("on web1: Reload Nginx: it is full (task_failed)\n"), "{other}");
+}
+
+#[test]
+fn a_task_that_failed_before_its_transcript_broke_off_says_why() {
+    let mut log = Log::new(look(false), Wanted::default());
+    let failed = task_finished(2, Outcome::Failed, of_step("it is full"), Some(2), Remains::Gone);
+    text(&mut log, &[started(false), task_started(2, "vhost", "Write", "ansible", &["web1"]), failed]);
+    let end = log.end(&summary(State::Lost, reason("runner_gone", "its runner has ended")));
+    assert!(
+        end.starts_with("The Task failed: web1: Reload Nginx: it is full (task_failed)\n\nLost: its runner"),
+        "{end}"
+    );
+}
+
+#[test]
+fn a_success_says_only_what_is_special() {
+    let end = |message: &str| {
+        let mut log = Log::new(look(false), Wanted::default());
+        let completed = reason("completed", message);
+        text(&mut log, &[started(false), finished(Outcome::Succeeded, completed.clone())]);
+        log.end(&summary(State::Succeeded, completed))
+    };
+    assert_eq!(end("every Task did what it should"), "\nSucceeded after 1.0 s\n");
+    let left = end("every Task did what it should; task run: what it has started runs on");
+    assert_eq!(left, "\nSucceeded after 1.0 s; task run: what it has started runs on\n");
 }
 
 #[test]
@@ -313,7 +339,7 @@ fn the_end_alone_does_not_show_what_ansible_prints_itself() {
         log.joins(1, &first, ansible.iter().copied().collect());
         text(&mut log, &records)
     };
-    let shown = "Task 2 of 2: failed. web1: Reload Nginx: no route to host (task_failed); exit code 2\n";
+    let shown = "Task 2 of 2 failed; exit code 2\n";
     assert_eq!(end(&[2], false), shown);
     assert_eq!(end(&[1], false), format!("  PLAY RECAP ****\n{shown}"));
     assert_eq!(end(&[2], true), format!("  PLAY RECAP ****\n{shown}"));
@@ -339,7 +365,7 @@ fn ansible_speaks_for_itself_only_where_no_step_does() {
     let records =
         [start.clone(), says(&[b"x\n".repeat(HELD), b"no such module\n".to_vec()].concat()), failed.clone()];
     let loud = text(false, &records);
-    assert!(loud.contains("\n  no such module\nTask 2: failed"), "{loud}");
+    assert!(loud.contains("\n  no such module\nTask 2 failed"), "{loud}");
     assert!(loud.len() < 3 * HELD);
     assert!(text(true, &records).len() > 3 * HELD);
     let told = step(StepStatus::Failed, "Reload Nginx", Some("because"));
