@@ -129,7 +129,7 @@ impl Log {
             Ok(Some(record)) => text.push_str(&self.known(header.at, &record)),
             // A kind that a newer runner writes is named, so that nobody thinks that nothing happened.
             Ok(None) => {
-                text.push_str(&self.note(&format!("({}: only a newer aegir shows this)", header.kind)))
+                text.push_str(&self.note(&format!("({}: only a newer aegir shows this)", header.kind)));
             }
             Err(error) => text.push_str(&self.note(&error.to_string())),
         }
