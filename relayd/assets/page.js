@@ -72,6 +72,15 @@ export function blockedText({ blocked }) {
   return `Blocked on node ${blocked.node} since ${new Date(blocked.since).toLocaleString()}: ${message} (${code})`;
 }
 
+/** A reason, as it follows `failed after 3.9 s`. A success says only what its reason adds to "every Task did …". */
+export function why(outcome, reason) {
+  if (!reason) return "";
+  const { message, code } = reason;
+  if (outcome === "succeeded") return message.includes("; ") ? message.slice(message.indexOf("; ")) : "";
+  if (message.startsWith("canceled")) return `${message.slice("canceled".length)} (${code})`;
+  return message.startsWith('in "') ? ` ${message} (${code})` : `: ${message} (${code})`;
+}
+
 export function ended(state) {
   return ["succeeded", "failed", "canceled", "rejected", "lost"].includes(state);
 }
@@ -93,14 +102,14 @@ function localTimes(root) {
   }
 }
 
-/** Says whether relayd is there. EventSource comes back by itself, behind the last event that it got. */
+/** Says when the connection is lost. EventSource connects again by itself and resumes after its last event. */
 function connection(source, after) {
   const line = document.getElementById("connection");
   source.addEventListener("open", () => { line.textContent = ""; });
   source.addEventListener("error", () => {
     line.textContent = source.readyState === EventSource.CLOSED
-      ? "relayd refuses the connection: reload the page, and sign in again if it asks for that."
-      : `relayd is away. ${after}`;
+      ? "relayd refuses the connection. Reload the page; sign in again if it asks you to."
+      : `Connection lost. ${after}`;
   });
 }
 
@@ -157,7 +166,7 @@ class Log {
   }
 
   output(body, isAnsible) {
-    // ansible-playbook's own text says once more what the steps say; a switch shows it.
+    // Ansible's raw output repeats what the steps say; a switch shows it.
     const look = isAnsible && body.stream === "stdout" && !body.host ? "stdout own" : body.stream;
     const source = `${body.task} ${body.stream} ${body.host ?? ""}`;
     const lines = printed(body).split(/\r\n|\n|\r/);
@@ -170,7 +179,7 @@ class Log {
         if (held.drawn) held.drawn.replaceChildren(...this.inside(body, held.text));
       } else {
         const held = { source, text: line.slice(0, MAX_LINE), drawn: null };
-        if (line.length > MAX_LINE) held.text += " … (the rest of this line is in the raw transcript)";
+        if (line.length > MAX_LINE) held.text += " … (cut here; the raw transcript has the whole line)";
         this.open = held;
         this.add(() => {
           held.drawn = element("div", look);
@@ -248,7 +257,7 @@ class Tasks {
     if (from) row.took.textContent = duration(at - from);
   }
 
-  /** What has not begun by the end will not, and of what has not ended nobody knows the outcome. */
+  /** At the end: a Task that has not begun did not run, and the outcome of one that has not ended is unknown. */
   end() {
     for (const row of this.rows) {
       if (row.outcome.textContent === "to do") this.set(row, "not run");
@@ -288,12 +297,13 @@ function operationPage(main) {
   const timer = setInterval(elapsed, 1000);
 
   const end = (what, outcome, reason) => {
-    const why = reason ? `. ${reason.message} (${reason.code})` : "";
-    log.text(`task ${OUTCOME_LOOK[outcome] ?? ""}`, `${what}: ${outcome}${why}`);
-    announce.textContent = `${what}: ${outcome}.`;
+    const after = startedAt && endedAt ? ` after ${duration(endedAt - startedAt)}` : "";
+    const text = `${what}${after}`;
+    log.text(`task ${OUTCOME_LOOK[outcome] ?? ""}`, `${text}${why(outcome, reason)}`);
+    announce.textContent = `${text}.`;
   };
   const attemptEnd = () => {
-    if (untold) end(`Attempt ${attempt}`, untold.outcome, untold.reason);
+    if (untold) end(`Attempt ${attempt} ${untold.outcome}`, untold.outcome, untold.reason);
     untold = null;
   };
 
@@ -330,7 +340,7 @@ function operationPage(main) {
       startedAt = at;
       count = body.tasks.length;
       tasks.plan(body.tasks);
-      log.text("task", `${body.name} of ${body.target.kind} ${body.target.name} on node ${body.node}${body.dry_run || body.check ? " (dry run)" : ""}`);
+      log.text("task", `${body.name} of ${body.target.kind} ${body.target.name} on node ${body.node}${body.dry_run || body.check ? " (dry run: changes nothing)" : ""}`);
     },
     task_started(body, at) {
       tasks.start(body.task, at);
@@ -371,8 +381,9 @@ function operationPage(main) {
     },
     task_finished(body, at) {
       tasks.finish(body.task, body.outcome, at);
-      const why = body.outcome === "succeeded" ? "" : `. ${body.reason.message} (${body.reason.code})`;
-      log.text(OUTCOME_LOOK[body.outcome], `Task ${body.task}: ${body.outcome}${why}`);
+      const from = tasks.startedAt.get(body.task);
+      const after = from ? ` after ${duration(at - from)}` : "";
+      log.text(OUTCOME_LOOK[body.outcome], `Task ${body.task}${count ? ` of ${count}` : ""} ${body.outcome}${after}${why(body.outcome, body.reason)}`);
     },
     finished(body, at) {
       endedAt = at;
@@ -397,7 +408,7 @@ function operationPage(main) {
 
   const follow = () => {
     const source = new EventSource(`/api/v1/operations/${id}/events?from=${main.dataset.from}`);
-    connection(source, "The Operation is not touched by that; this goes on as soon as relayd is back.");
+    connection(source, "The Operation keeps running; the log resumes by itself.");
     source.addEventListener("state", (event) => state(JSON.parse(event.data)));
     source.addEventListener("record", (event) => record(event.data, Number(event.lastEventId.split("-")[0])));
     source.addEventListener("end", () => {
@@ -405,7 +416,8 @@ function operationPage(main) {
       clearInterval(timer);
       elapsed();
       tasks.end();
-      end("The Operation has ended", latest.state, latest.reason);
+      const word = latest.state.charAt(0).toUpperCase() + latest.state.slice(1);
+      end(latest.attempt > 1 ? `${word} at attempt ${latest.attempt}` : word, latest.state, latest.reason);
     });
   };
 
@@ -441,7 +453,7 @@ function listPage(main) {
     return made;
   };
   const source = new EventSource("/events");
-  connection(source, "The list goes on as soon as it is back.");
+  connection(source, "The list resumes by itself.");
   source.addEventListener("state", (event) => {
     const summary = JSON.parse(event.data);
     let shown = body.querySelector(`tr[data-id="${CSS.escape(summary.id)}"]`);

@@ -145,20 +145,20 @@ const summary = {
     "stdout|<i>one</i>",
     "stdout|two is one line",
     "stderr|oh no",
-    "good|Task 2: succeeded",
+    "good|Task 2 of 3 succeeded after 0.0 s",
     "task|Task 3 of 3: Do",
     "stdout own|PLAY [all]",
     "step|failed web1  Copy 0.4 s\n      disk full",
     'note|plan 3f0c\n{\n  "path": "/<b>"\n}',
     "note|40 % ",
-    "bad|Task 3: failed. It failed. (task_failed)",
+    "bad|Task 3 of 3 failed after 0.0 s: It failed. (task_failed)",
   ]);
   assert.equal(page.log.children[4].children[1].className, "sgr-31");
   assert.deepEqual(page.tasks.children.map((task) => task.textContent), ["Ask done in attempt 1 ", "Say succeeded 0.0 s", "Do failed 0.0 s"]);
   // The manifest tries it again, so that was the end of an attempt.
   const again = { code: "tried_again", message: "attempt 2 begins in 10 s at the earliest" };
   source.send("state", { ...summary, state: "waiting", attempt: 2, reason: again, revision: 5 });
-  assert.equal(lines().at(-1), "task bad|Attempt 1: failed. It failed. (task_failed)");
+  assert.equal(lines().at(-1), "task bad|Attempt 1 failed after 0.0 s: It failed. (task_failed)");
   assert.ok(page.reason.textContent.startsWith("attempt 2 begins in 10 s"));
   const body = { name: "example.print", target: summary.target, node: "n1", dry_run: false, tasks: [{ title: "Say" }] };
   source.send("record", { seq: 1, at, kind: "started", body }, "2-1");
@@ -168,7 +168,7 @@ const summary = {
   assert.deepEqual(lines().slice(-3), [
     "task|Attempt 2",
     "task|example.print of site <b>x</b> on node n1",
-    "task bad|The Operation has ended: failed. It failed. (task_failed)",
+    "task bad|Failed at attempt 2 after 0.0 s: It failed. (task_failed)",
   ]);
   assert.ok(source.closed && page.cancel.hidden && page.approve.hidden);
   // Only of a dry run that has succeeded there is a plan to carry out.
@@ -176,7 +176,7 @@ const summary = {
   assert.ok(page.approve.hidden);
   source.send("state", { ...summary, state: "succeeded", dry_run: true, revision: 8 });
   assert.ok(!page.approve.hidden);
-  assert.equal(page.announce.textContent, "The Operation has ended: failed.");
+  assert.equal(page.announce.textContent, "Failed at attempt 2 after 0.0 s.");
 
   // A long log does not fill the memory.
   source.send("record", { seq, at, kind: "output", body: { task: 1, stream: "stdout", line: 9, text: "x\n".repeat(100_000) } }, "1-99");

@@ -10,7 +10,8 @@ use crate::world::World;
 const AT_THE_END: &str = "(box => box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 2)\
                           (document.getElementById('log'))";
 /// Whether all of the Operation was shown.
-const ENDED: &str = "document.getElementById('announce').textContent.startsWith('The Operation has ended')";
+const ENDED: &str =
+    "/^(Succeeded|Failed|Canceled|Rejected|Lost)/.test(document.getElementById('announce').textContent)";
 
 /// A person who came in by a link.
 struct Visitor {
@@ -88,7 +89,7 @@ async fn an_operation_is_seen_line_by_line_to_its_end() -> Result<()> {
     let task = browser.script("return document.querySelector('#tasks li').innerText").await?;
     ensure!(task.as_str().is_some_and(|text| text.starts_with("Sleep succeeded")), "{task}");
     let last = "document.querySelector('#log > div:last-child').textContent";
-    browser.until(&format!("{last}.startsWith('The Operation has ended: succeeded')")).await?;
+    browser.until(&format!("{last}.startsWith('Succeeded after ')")).await?;
     browser.until(AT_THE_END).await?;
     visitor.browser.close().await?;
     world.stop().await

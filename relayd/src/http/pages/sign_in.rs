@@ -37,7 +37,7 @@ pub(super) async fn redeem(
             (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
         }
         Ok(None) => {
-            let trouble = "This link was used before, or is older than ten minutes.";
+            let trouble = "This link has been used, or is older than ten minutes.";
             html(StatusCode::UNAUTHORIZED, &SignInPage { frame: Frame::signed_out(), trouble: Some(trouble) })
         }
         Err(problem) => refused(&problem),
