@@ -452,13 +452,15 @@ function listPage(main) {
     localTimes(made);
     return made;
   };
-  const source = new EventSource("/events");
+  const source = new EventSource(`/events${location.search}`);
   connection(source, "The list resumes by itself.");
   source.addEventListener("state", (event) => {
     const summary = JSON.parse(event.data);
     let shown = body.querySelector(`tr[data-id="${CSS.escape(summary.id)}"]`);
     if (!shown) {
-      if (main.dataset.live !== "true") return;
+      // What is older than all rows stands on a later page.
+      const last = body.children[body.children.length - 1];
+      if (main.dataset.live !== "true" || (last && summary.id < last.dataset.id)) return;
       shown = row(summary);
       // Ids sort by time; the newest is first.
       const before = [...body.children].find((other) => other.dataset.id < summary.id);

@@ -80,6 +80,7 @@ Object.assign(globalThis, {
   requestAnimationFrame: (frame) => frames.push(frame),
   setInterval: () => 0,
   clearInterval: () => {},
+  location: { search: "?limit=2" },
 });
 const draw = () => { while (frames.length) frames.shift()(); };
 
@@ -192,8 +193,11 @@ const summary = {
 {
   const page = await open(["operations", "connection", "empty"], { page: "list", live: "true" });
   const source = FakeSource.last;
+  assert.equal(source.url, "/events?limit=2");
   source.send("state", summary);
   source.send("state", { ...summary, id: "c", state: "queued" });
+  // An older one than the last row is on a later page.
+  source.send("state", { ...summary, id: "a" });
   source.send("state", { ...summary, state: "succeeded" });
   const rows = page.operations.querySelector("tbody").children;
   assert.deepEqual(rows.map((row) => `${row.dataset.id} ${row.querySelector(".state").textContent}`), ["c queued", "b succeeded"]);

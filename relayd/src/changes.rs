@@ -7,15 +7,17 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use aegir_protocol::id::OperationId;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// How many entries may be there before those that nobody watches are looked for.
 const PRUNE_AT: usize = 64;
+/// How many changes one who watches all may be behind. Who is further behind looks at everything again.
+const BEHIND: usize = 4096;
 
 /// Who watches what.
 pub struct ChangeNotifier {
     one: Mutex<Entries>,
-    all: watch::Sender<u64>,
+    all: broadcast::Sender<OperationId>,
 }
 
 struct Entries {
@@ -26,7 +28,7 @@ struct Entries {
 impl Default for ChangeNotifier {
     fn default() -> Self {
         let one = Mutex::new(Entries { by_id: HashMap::new(), prune_at: PRUNE_AT });
-        Self { one, all: watch::Sender::new(0) }
+        Self { one, all: broadcast::Sender::new(BEHIND) }
     }
 }
 
@@ -42,18 +44,18 @@ impl ChangeNotifier {
         entries.by_id.entry(id).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
-    /// Changes whenever anything about any Operation was committed.
+    /// Each Operation of which anything was committed.
     #[must_use]
-    pub fn watch_all(&self) -> watch::Receiver<u64> {
+    pub fn watch_all(&self) -> broadcast::Receiver<OperationId> {
         self.all.subscribe()
     }
 
     /// Wakes whoever watches one of these.
     pub fn notify<'a>(&self, changed: impl IntoIterator<Item = &'a OperationId>) {
-        let mut any = false;
         let mut entries = self.lock();
         for id in changed {
-            any = true;
+            // Nobody may be watching.
+            let _ = self.all.send(*id);
             if let Some(sender) = entries.by_id.get(id) {
                 if sender.receiver_count() == 0 {
                     entries.by_id.remove(id);
@@ -61,10 +63,6 @@ impl ChangeNotifier {
                     sender.send_modify(|count| *count = count.wrapping_add(1));
                 }
             }
-        }
-        drop(entries);
-        if any {
-            self.all.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 

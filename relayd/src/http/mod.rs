@@ -12,6 +12,7 @@ mod connection;
 mod cookie;
 mod extract;
 mod health;
+mod list_query;
 mod listen;
 mod live;
 mod pages;

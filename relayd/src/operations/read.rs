@@ -5,7 +5,7 @@ use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, AttemptId, OperationId};
 use aegir_protocol::name::NodeName;
 use aegir_protocol::problem::Problem;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::service::{Operations, no_such_operation};
 use crate::store::{OperationFilter, TranscriptPiece};
@@ -80,9 +80,9 @@ impl Operations {
         self.changes.watch(id)
     }
 
-    /// Changes whenever anything about any Operation was committed.
+    /// Each Operation of which anything was committed.
     #[must_use]
-    pub fn watch_all(&self) -> watch::Receiver<u64> {
+    pub fn watch_all(&self) -> broadcast::Receiver<OperationId> {
         self.changes.watch_all()
     }
 }

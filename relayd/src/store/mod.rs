@@ -25,6 +25,7 @@ pub use effects::{AfterCommit, CommitEffects};
 pub use error::StoreError;
 pub use handle::Store;
 pub use open::OpenError;
+pub(crate) use read::MAX_PAGE;
 #[cfg(test)]
 pub(crate) use read::is_full;
 pub use read::{DeadLetterFilter, Dispatched, DryRunPlan, OperationFilter, TargetFilter, TranscriptPiece};

@@ -11,8 +11,6 @@ use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 
-pub(super) use operations::OperationListQuery;
-
 use super::state::HttpState;
 use super::{live, query};
 

@@ -6,16 +6,15 @@ use aegir_api::{
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::request::{Accepted, Request};
-use aegir_protocol::state::State as OperationState;
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 
 use crate::http::answer::{Answer, ProblemResponse};
 use crate::http::extract::{Id, Json, OptionalJson};
-use crate::http::query::{FromQuery, PAGE_SAYS, Parameters, QueryParameters};
+use crate::http::list_query::OperationListQuery;
+use crate::http::query::{FromQuery, Parameters, QueryParameters};
 use crate::http::state::HttpState;
-use crate::store::{OperationFilter, TargetFilter};
 
 /// `POST /operations`: 201 once it is committed, 200 when the idempotency key stands for it already.
 pub(super) async fn submit(
@@ -49,42 +48,6 @@ impl FromQuery for NoQuery {
     fn read(_: &QueryParameters) -> Answer<Self> {
         Ok(Self)
     }
-}
-
-/// The query of `GET /operations`.
-pub(crate) struct OperationListQuery(pub(crate) OperationFilter);
-
-impl FromQuery for OperationListQuery {
-    const PARAMETERS: &'static [(&'static str, &'static str)] = &[
-        (
-            "state",
-            "one or more, with commas between, of waiting, queued, claimed, running, succeeded, failed, canceled, \
-             rejected and lost",
-        ),
-        ("target", "KIND or KIND:NAME, as in site:example.test,"),
-        ("name", "ROLE.OPERATION, as in static_site.deploy,"),
-        ("limit", PAGE_SAYS),
-        ("before", "the id of an Operation"),
-    ];
-
-    fn read(given: &QueryParameters) -> Answer<Self> {
-        Ok(Self(OperationFilter {
-            states: given.list("state", OperationState::from_word)?.unwrap_or_default(),
-            target: given.get("target", target)?,
-            name: given.parsed("name")?,
-            limit: given.limit()?,
-            before: given.parsed("before")?,
-        }))
-    }
-}
-
-/// `KIND`, or `KIND:NAME`.
-fn target(text: &str) -> Option<TargetFilter> {
-    let (kind, name) = match text.split_once(':') {
-        Some((kind, name)) => (kind, Some(name)),
-        None => (text, None),
-    };
-    Some(TargetFilter { kind: kind.parse().ok()?, name: name.map(str::parse).transpose().ok()? })
 }
 
 /// `GET /operations`.

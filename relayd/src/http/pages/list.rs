@@ -10,7 +10,7 @@ use axum::response::Response;
 
 use super::frame::{Frame, beside, html, refused};
 use crate::http::answer::ProblemResponse;
-use crate::http::api::OperationListQuery;
+use crate::http::list_query::OperationListQuery;
 use crate::http::query::FormParameters;
 use crate::http::state::HttpState;
 

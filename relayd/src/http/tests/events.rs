@@ -151,6 +151,32 @@ async fn streams_end_without_an_end_when_relayd_stops() {
 }
 
 #[tokio::test]
+async fn the_list_tells_what_changes_beyond_the_newest_hundred_and_beyond_its_query() {
+    let site = HttpState::new().await;
+    let first = site.submit().await;
+    let newer = futures_util::future::join_all((0..110).map(|_| site.submit())).await;
+    let bearer = format!("Bearer {}", site.token);
+    let headers = [("authorization", bearer.as_str())];
+    for (query, rows, changes) in [("", 50, first), ("?limit=3&state=waiting,queued", 3, newer[5])] {
+        let path = format!("/events{query}");
+        let mut events = Events::of(site.send("GET", &path, &headers, Body::empty()).await);
+        for _ in 0..rows {
+            let (_, _, data) = events.next().await.unwrap();
+            assert!(!data.contains(&changes.to_string()));
+        }
+        site.services.operations.cancel(changes, None).await.unwrap();
+        loop {
+            let (_, _, data) = events.next().await.unwrap();
+            if data.contains(&changes.to_string()) && data.contains(r#""state":"canceled""#) {
+                break;
+            }
+        }
+    }
+    let refused = site.send("GET", "/events?sate=x", &headers, Body::empty()).await;
+    assert_eq!(refused.status(), 400);
+}
+
+#[tokio::test]
 async fn the_list_tells_each_change() {
     let site = HttpState::new().await;
     let first = site.submit().await.to_string();

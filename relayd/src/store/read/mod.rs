@@ -13,6 +13,7 @@ mod transcript;
 pub use dead::DeadLetterFilter;
 #[cfg(test)]
 pub(crate) use dead::is_full;
+pub(crate) use operations::MAX_PAGE;
 pub use operations::{OperationFilter, TargetFilter};
 pub use outbox::Dispatched;
 #[cfg(test)]

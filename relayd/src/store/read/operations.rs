@@ -18,7 +18,7 @@ use crate::store::handle::Store;
 use crate::store::rows;
 
 /// The most Operations on a page of the list.
-const MAX_PAGE: u32 = 500;
+pub(crate) const MAX_PAGE: u32 = 500;
 /// How many there are on a page when nobody says.
 const PAGE: u32 = 50;
 
@@ -35,6 +35,8 @@ pub struct OperationFilter {
     pub limit: Option<u32>,
     /// Only those submitted before this one.
     pub before: Option<OperationId>,
+    /// Only these; all when empty.
+    pub ids: Vec<OperationId>,
 }
 
 /// Which targets' Operations to list.
@@ -107,6 +109,14 @@ impl Store {
         }
         if let Some(name) = &filter.name {
             query.push(" AND name = ").push_bind(name.to_string());
+        }
+        if !filter.ids.is_empty() {
+            query.push(" AND id IN (");
+            let mut ids = query.separated(", ");
+            for id in &filter.ids {
+                ids.push_bind(id.to_string());
+            }
+            query.push(")");
         }
         if let Some(before) = filter.before {
             query.push(" AND number < coalesce((SELECT number FROM operations WHERE id = ");
