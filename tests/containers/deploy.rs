@@ -2,19 +2,19 @@
 
 use std::process::Command;
 
+use aegir_client::address::RelaydAddress;
+use aegir_client::{Client, Method};
 use anyhow::{Context as _, Result, ensure};
-use reqwest::header::HOST;
-use reqwest::redirect::Policy;
 use tokio::runtime::Runtime;
 
 use crate::hosting::Hosting;
 use crate::localdev::{Localdev, docker, root};
 
 pub(crate) fn get(url: &str, host: &str) -> Result<(u16, String)> {
-    let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build()?;
+    let client = Client::new(RelaydAddress::Http(url.to_owned()), None)?;
     Runtime::new()?.block_on(async {
-        let answer = client.get(url).header(HOST, host).send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        let answer = client.answer(client.request(Method::GET, "").header("host", host)).await?;
+        Ok((answer.status.as_u16(), String::from_utf8(answer.body.to_vec())?))
     })
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use aegir_client::address::RelaydAddress;
+use aegir_client::{Client, Method};
 use aegir_testkit::Process;
 use aegir_testkit::port::free_port;
 use anyhow::{Context as _, Result, bail};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -21,9 +22,9 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A window of a browser of its own. Dropping it ends the browser: it is in chromedriver's process group.
 pub(crate) struct Browser {
-    http: reqwest::Client,
-    /// Of the session, below chromedriver's address.
-    url: String,
+    http: Client,
+    /// Of the session.
+    path: String,
     _driver: Process,
 }
 
@@ -34,10 +35,9 @@ impl Browser {
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}"));
         let mut driver = Process::spawn("chromedriver", command, &directory.join("chromedriver.log"))?;
-        let http = reqwest::Client::builder().timeout(DEADLINE).no_proxy().build()?;
-        let address = format!("http://127.0.0.1:{port}");
-        let status = format!("{address}/status");
-        driver.until("an answer", START, async || http.get(&status).send().await.ok()).await?;
+        let address = RelaydAddress::Http(format!("http://127.0.0.1:{port}"));
+        let http = Client::new(address, None)?.timeout(DEADLINE);
+        driver.until("an answer", START, async || http.bytes("/status").await.ok()).await?;
         let arguments = [
             "--headless=new",
             // Chromium refuses its sandbox to root, and containers have no room for it.
@@ -51,13 +51,13 @@ impl Browser {
         let capabilities = json!({
             "capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}},
         });
-        let session = send(&http, Method::POST, &format!("{address}/session"), &capabilities).await?;
+        let session = send(&http, Method::POST, "/session", &capabilities).await?;
         let id = session["sessionId"].as_str().context("a session without an id")?;
-        Ok(Self { url: format!("{address}/session/{id}"), http, _driver: driver })
+        Ok(Self { path: format!("/session/{id}"), http, _driver: driver })
     }
 
     async fn command(&self, path: &str, body: &Value) -> Result<Value> {
-        send(&self.http, Method::POST, &format!("{}/{path}", self.url), body).await
+        send(&self.http, Method::POST, &format!("{}/{path}", self.path), body).await
     }
 
     /// Opens a page and waits until it has loaded.
@@ -103,14 +103,15 @@ impl Browser {
 
     /// Closes window and browser.
     pub(crate) async fn close(self) -> Result<()> {
-        send(&self.http, Method::DELETE, &self.url, &json!({})).await.map(drop)
+        send(&self.http, Method::DELETE, &self.path, &json!({})).await.map(drop)
     }
 }
 
-async fn send(http: &reqwest::Client, method: Method, url: &str, body: &Value) -> Result<Value> {
-    let answer = http.request(method, url).json(body).send().await.context("chromedriver does not answer")?;
-    let failed = !answer.status().is_success();
-    let mut answer: Value = answer.json().await.context("chromedriver's answer is not JSON")?;
+async fn send(http: &Client, method: Method, path: &str, body: &Value) -> Result<Value> {
+    let request = http.request(method, path).json(body);
+    let answer = http.answer(request).await.context("chromedriver does not answer")?;
+    let failed = !answer.status.is_success();
+    let mut answer: Value = answer.json().context("chromedriver's answer is not JSON")?;
     let value = answer["value"].take();
     if failed {
         bail!("{}: {}", value["error"].as_str().unwrap_or("?"), value["message"].as_str().unwrap_or("?"));

@@ -1,62 +1,56 @@
-//! relayd's API, as a frontend would use it: plain HTTP and JSON, none of our own types for requests.
+//! relayd's API, as a frontend would use it: requests are JSON, none of our own types.
 
 use std::time::Duration;
 
 use aegir_api::OperationDetail;
+use aegir_client::Method;
+use aegir_client::client::WholeAnswer;
 use aegir_protocol::state::State;
 use anyhow::{Context as _, Result, bail, ensure};
-use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// How long an Operation of these tests may take before something is wrong.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// How long an answer may take, on a machine that does much else.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A frontend.
 #[derive(Clone)]
-pub(crate) struct Client {
-    url: String,
-    token: String,
-    http: reqwest::Client,
-}
+pub(crate) struct Client(aegir_client::Client);
 
 impl Client {
-    pub(crate) fn new(url: &str, token: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
+    pub(crate) fn new(client: &aegir_client::Client) -> Self {
+        Self(client.clone().timeout(TIMEOUT))
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Response> {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
-        request.send().await.with_context(|| format!("GET {path}"))
+    pub(crate) async fn get(&self, path: &str) -> Result<WholeAnswer> {
+        let request = self.0.request(Method::GET, path);
+        self.0.answer(request).await.with_context(|| format!("GET {path}"))
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Response> {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
-        request.send().await.with_context(|| format!("POST {path}"))
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<WholeAnswer> {
+        let request = self.0.request(Method::POST, path).json(body);
+        self.0.answer(request).await.with_context(|| format!("POST {path}"))
     }
 
     /// Submits, and gives the new Operation's id.
     pub(crate) async fn submit(&self, request: &Value) -> Result<String> {
-        let response = self.post("/api/v1/operations", request).await?;
-        let status = response.status();
-        let body: Value = response.json().await?;
-        ensure!(status == StatusCode::CREATED, "{status}: {body:#}");
-        Ok(body["id"].as_str().context("no id")?.to_owned())
+        let accepted = self.0.submit(request, None).await?;
+        ensure!(!accepted.repeated, "there was {} before", accepted.id);
+        Ok(accepted.id.to_string())
     }
 
     /// Submits what must be refused, and gives status and problem.
     pub(crate) async fn refused(&self, request: &Value) -> Result<(u16, Value)> {
-        let response = self.post("/api/v1/operations", request).await?;
-        let status = response.status().as_u16();
-        let body: Value = response.json().await?;
-        ensure!(status >= 400, "it was accepted: {body:#}");
-        Ok((status, body))
+        let answer = self.post("/api/v1/operations", request).await?;
+        let body: Value = answer.json()?;
+        ensure!(answer.status.as_u16() >= 400, "it was accepted: {body:#}");
+        Ok((answer.status.as_u16(), body))
     }
 
     pub(crate) async fn operation(&self, id: &str) -> Result<OperationDetail> {
-        let response = self.get(&format!("/api/v1/operations/{id}")).await?.error_for_status()?;
-        Ok(response.json().await?)
+        Ok(self.0.operation(id.parse()?).await?)
     }
 
     /// Waits until the Operation is as wanted.
@@ -113,9 +107,8 @@ impl Client {
 
     /// Asks something of an Operation that must be granted.
     pub(crate) async fn ask(&self, id: &str, action: &str) -> Result<()> {
-        let response = self.post(&format!("/api/v1/operations/{id}/{action}"), &json!({})).await?;
-        let status = response.status();
-        ensure!(status == StatusCode::ACCEPTED, "{action}: {status}: {}", response.text().await?);
+        let answer = self.post(&format!("/api/v1/operations/{id}/{action}"), &json!({})).await?;
+        ensure!(answer.status == 202, "{action}: {answer:?}");
         Ok(())
     }
 
@@ -127,8 +120,7 @@ impl Client {
     /// The same of any attempt.
     pub(crate) async fn raw_of(&self, id: &str, attempt: Option<u32>) -> Result<Vec<u8>> {
         let attempt = attempt.map(|attempt| format!("?attempt={attempt}")).unwrap_or_default();
-        let path = format!("/api/v1/operations/{id}/transcript/raw{attempt}");
-        Ok(self.get(&path).await?.error_for_status()?.bytes().await?.to_vec())
+        Ok(self.0.bytes(&format!("/api/v1/operations/{id}/transcript/raw{attempt}")).await?.into())
     }
 
     pub(crate) async fn text(&self, id: &str) -> Result<String> {
@@ -138,6 +130,6 @@ impl Client {
     /// What a child printed, rebuilt by relayd.
     pub(crate) async fn output(&self, id: &str, task: u32, stream: &str) -> Result<Vec<u8>> {
         let path = format!("/api/v1/operations/{id}/output?task={task}&stream={stream}");
-        Ok(self.get(&path).await?.error_for_status()?.bytes().await?.to_vec())
+        Ok(self.0.bytes(&path).await?.into())
     }
 }

@@ -99,12 +99,12 @@ async fn a_source_outside_the_content_roots_is_refused() -> Result<()> {
         request["variables"]["site"]["source_kind"] = json!(kind);
         request["variables"]["site"]["ref"] = json!(reference);
         let response = world.client.post("/api/v1/operations", &request).await?;
-        if response.status() == 422 {
-            let problem: Value = response.json().await?;
+        if response.status == 422 {
+            let problem: Value = response.json()?;
             ensure!(problem["code"] == "variable_invalid", "{source}: {problem}");
             continue;
         }
-        let accepted: Value = response.json().await?;
+        let accepted: Value = response.json()?;
         let id = accepted["id"].as_str().unwrap_or_default();
         let detail = world.client.ended(id).await?;
         let code = detail.summary.reason.map(|reason| reason.code).unwrap_or_default();
@@ -186,7 +186,7 @@ async fn cancel_stops_the_remote_side_too() -> Result<()> {
     });
     let id = world.client.submit(&request).await?;
     world.client.until(&id, |_| crate::world::runs("sleep\u{0}98765\u{0}")).await?;
-    ensure!(world.client.post(&format!("/api/v1/operations/{id}/cancel"), &json!({})).await?.status() == 202);
+    ensure!(world.client.post(&format!("/api/v1/operations/{id}/cancel"), &json!({})).await?.status == 202);
     let detail = world.client.ended(&id).await?;
     ensure!(detail.summary.state.as_str() == "canceled", "{detail:#?}");
     ensure!(!crate::world::runs("sleep\u{0}98765\u{0}"), "the remote side still runs");

@@ -24,7 +24,7 @@ fn request(world: &World, text: &str, dry_run: bool) -> Value {
 async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> {
     let world = World::start().await?;
     let path = "/api/v1/targets/site/42/documents";
-    let kept = async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"].clone());
+    let kept = async || anyhow::Ok(world.client.get(path).await?.json::<Value>()?["documents"].clone());
     ensure!(kept().await? == json!([]));
     for text in ["first", "{{ not a template }}"] {
         let id = world.client.succeeds(&request(&world, text, false)).await?;
@@ -39,7 +39,7 @@ async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> 
     ensure!(value == json!({"text": "{{ not a template }}"}), "{said:?}");
 
     let nothing = world.client.get("/api/v1/targets/site/..%2f/documents").await?;
-    ensure!(nothing.status() == 404, "{nothing:?}");
+    ensure!(nothing.status == 404, "{nothing:?}");
     world.stop().await
 }
 
@@ -47,8 +47,7 @@ async fn a_value_is_kept_for_the_target_until_a_later_one_comes() -> Result<()> 
 async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
     let world = World::start().await?;
     let path = "/api/v1/targets/site/42/documents";
-    let kept =
-        async || anyhow::Ok(world.client.get(path).await?.json::<Value>().await?["documents"][1].clone());
+    let kept = async || anyhow::Ok(world.client.get(path).await?.json::<Value>()?["documents"][1].clone());
     let first = world.client.succeeds(&request(&world, "hello", false)).await?;
     let wait = async {
         loop {
@@ -62,8 +61,8 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
     let shown = timeout(Duration::from_secs(30), wait).await??;
     ensure!(shown["name"] == "stale" && shown["operation"] == json!(first), "{shown:#}");
     let asked = world.client.post(&format!("{path}/stale/refresh"), &json!({"requested_by": "kim"})).await?;
-    ensure!(asked.status() == 201, "{asked:?}");
-    let again = asked.json::<Value>().await?["id"].as_str().unwrap_or_default().to_owned();
+    ensure!(asked.status == 201, "{asked:?}");
+    let again = asked.json::<Value>()?["id"].as_str().unwrap_or_default().to_owned();
     world.client.ended(&again).await?;
     let shown = kept().await?;
     ensure!(again != first && shown["operation"] == json!(again), "{shown:#}");
@@ -88,7 +87,7 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
         ("/api/v1/targets/bundle/b7/documents", "label", "{{ shops }}", hashes[0]),
         (other, "labeled_by", "shops", hashes[1]),
     ] {
-        let kept: DocumentList = world.client.get(path).await?.json().await?;
+        let kept: DocumentList = world.client.get(path).await?.json()?;
         let [document] = &kept.documents[..] else { bail!("{kept:#?}") };
         ensure!(document.name.as_str() == name && document.value == json!(value), "{document:#?}");
         ensure!(document.operation.to_string() == id && document.attempt.get() == 1, "{document:#?}");
@@ -105,11 +104,11 @@ async fn a_stale_value_is_shown_so_and_asked_for_again() -> Result<()> {
         [(format!("{other}/labeled_by"), "fresh_seconds"), (format!("{path}/said"), "probe.tell_over")]
     {
         let refused = world.client.post(&format!("{of}/refresh"), &json!({})).await?;
-        let (status, problem) = (refused.status(), refused.json::<Value>().await?);
+        let (status, problem) = (refused.status, refused.json::<Value>()?);
         ensure!(status == 409 && problem["code"] == "not_refreshable", "{problem}");
         ensure!(problem["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{problem}");
     }
     let nothing = world.client.post(&format!("{path}/other/refresh"), &json!({})).await?;
-    ensure!(nothing.status() == 404, "{nothing:?}");
+    ensure!(nothing.status == 404, "{nothing:?}");
     world.stop().await
 }

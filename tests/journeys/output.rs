@@ -128,16 +128,16 @@ async fn cancel_reaches_a_waiting_a_queued_and_a_running_operation() -> Result<(
 
     let cancel = |id: &str| format!("/api/v1/operations/{id}/cancel");
     let by = json!({"requested_by": "a test"});
-    ensure!(world.client.post(&cancel(&waiting), &by).await?.status() == 202);
+    ensure!(world.client.post(&cancel(&waiting), &by).await?.status == 202);
     let ended = world.client.ended(&waiting).await?;
     ensure!(ended.summary.state == State::Canceled && ended.attempts.iter().all(|a| a.node.is_none()));
 
-    ensure!(world.client.post(&cancel(&running), &by).await?.status() == 202);
+    ensure!(world.client.post(&cancel(&running), &by).await?.status == 202);
     let ended = world.client.ended(&running).await?;
     ensure!(ended.summary.state == State::Canceled, "{ended:?}");
     let transcript = world.client.text(&running).await?;
     ensure!(transcript.contains(r#""local":"gone""#), "{transcript}");
-    let again: Value = world.client.post(&cancel(&running), &by).await?.json().await?;
+    let again: Value = world.client.post(&cancel(&running), &by).await?.json()?;
     ensure!(again["code"] == "already_ended", "{again}");
     world.copies_are_equal(&running).await?;
     world.stop().await

@@ -23,7 +23,7 @@ impl Visitor {
     async fn sign_in(world: &World) -> Result<Self> {
         let browser = Browser::start(world.directory()).await?;
         let relayd = world.cluster.relayd.url();
-        let link: Value = world.client.post("/api/v1/sign-in-links", &json!({})).await?.json().await?;
+        let link: Value = world.client.post("/api/v1/sign-in-links", &json!({})).await?.json()?;
         let path = link["path"].as_str().context("a link without a path")?;
         browser.open(&format!("{relayd}{path}")).await?;
         browser

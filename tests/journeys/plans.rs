@@ -87,7 +87,7 @@ impl Keeper {
 
     async fn approve(&self, id: &str, body: &Value) -> Result<(u16, Value)> {
         let answer = self.world.client.post(&format!("/api/v1/operations/{id}/approve"), body).await?;
-        Ok((answer.status().as_u16(), answer.json().await?))
+        Ok((answer.status.as_u16(), answer.json()?))
     }
 
     /// Approves, and gives the end of what that asked for.
@@ -177,7 +177,7 @@ async fn what_has_changed_since_it_was_planned_is_not_carried_out() -> Result<()
     // The role.
     let id = keeper.plan().await?;
     let digest = async || {
-        let list = keeper.world.client.get("/api/v1/catalog").await?.json::<Value>().await?;
+        let list = keeper.world.client.get("/api/v1/catalog").await?.json::<Value>()?;
         anyhow::Ok(list["catalogs"][0]["roles"]["keeper"]["digest"].clone())
     };
     let before = digest().await?;

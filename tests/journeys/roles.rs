@@ -23,7 +23,7 @@ async fn output(mut command: Command) -> Result<Output> {
 async fn told(world: &World, role: &str) -> Result<Value> {
     let look = async {
         loop {
-            let list = world.client.get("/api/v1/catalog").await?.json::<Value>().await?;
+            let list = world.client.get("/api/v1/catalog").await?.json::<Value>()?;
             let catalog = &list["catalogs"][0];
             if let Some(found) =
                 [&catalog["roles"][role], &catalog["left_out"][role]].into_iter().find(|told| !told.is_null())
@@ -71,8 +71,7 @@ async fn a_new_role_checks_is_tested_and_deploys() -> Result<()> {
     world.client.succeeds(&request("deploy")).await?;
     let page = root.join("shop.test/index.html");
     ensure!(std::fs::read_to_string(&page)?.contains("<p>{{ Hello }}"));
-    let documents =
-        world.client.get("/api/v1/targets/site/shop.test/documents").await?.json::<Value>().await?;
+    let documents = world.client.get("/api/v1/targets/site/shop.test/documents").await?.json::<Value>()?;
     ensure!(documents["documents"][0]["value"]["path"] == json!(page), "{documents:#}");
     world.client.succeeds(&request("delete")).await?;
     ensure!(!root.join("shop.test").exists());

@@ -49,7 +49,8 @@ async fn a_secret_is_sealed_at_rest_and_masked_in_the_transcript() -> Result<()>
     }
     // The last line has the secret across the cut between two records.
     ensure!(output.lines().nth(3).is_some_and(|line| line.ends_with("***")), "not masked across the cut");
-    let detail = world.client.get(&format!("/api/v1/operations/{id}")).await?.text().await?;
+    let detail = world.client.get(&format!("/api/v1/operations/{id}")).await?.body;
+    let detail = std::str::from_utf8(&detail)?;
     ensure!(detail.contains("sealed"), "{detail}");
     ensure!(!detail.contains("s3cr3t"), "{detail}");
     world.copies_are_equal(&id).await?;

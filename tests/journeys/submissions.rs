@@ -42,7 +42,7 @@ async fn world() -> Result<World> {
 async fn ran_once(world: &World, id: &str, file: &Path) -> Result<()> {
     let detail = world.client.ended(id).await?;
     ensure!(detail.summary.state == State::Succeeded && detail.attempts.len() == 1, "{detail:#?}");
-    let list: Value = world.client.get("/api/v1/operations?name=noisy.mark").await?.json().await?;
+    let list: Value = world.client.get("/api/v1/operations?name=noisy.mark").await?.json()?;
     let ids: Vec<_> =
         list["operations"].as_array().context("no list")?.iter().map(|one| &one["id"]).collect();
     ensure!(ids == [id], "{ids:?} and not only {id}");
@@ -60,8 +60,8 @@ async fn everyone(client: &Client, request: &Value, times: usize) -> Result<Vec<
             let mut answers = Vec::new();
             for _ in 0..times {
                 let response = client.post("/api/v1/operations", &request).await?;
-                let status = response.status().as_u16();
-                let answer: Value = response.json().await?;
+                let status = response.status.as_u16();
+                let answer: Value = response.json()?;
                 ensure!(answer["repeated"] == (status == 200), "{status}: {answer}");
                 answers.push((status, answer["id"].as_str().context("no id")?.to_owned()));
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aegir_amqp::{BrokerSession, Outgoing, Topology};
 use aegir_api::DeadLetterDetail;
+use aegir_client::Method;
 use aegir_testkit::Cluster;
 use aegir_testkit::cluster::ClusterBuilder;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -61,7 +62,7 @@ impl World {
             })
             .start()
             .await?;
-        let client = Client::new(&cluster.relayd.url(), &cluster.relayd.token()?)?;
+        let client = Client::new(cluster.relayd.client());
         let tap = Tap::start(cluster.broker.url()).await?;
         Ok(Self { client, cluster, tap })
     }
@@ -135,9 +136,10 @@ impl World {
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: String) -> Result<(u16, Value)> {
-        let request = self.cluster.relayd.request(reqwest::Method::POST, path)?;
-        let response = request.header("content-type", "application/json").body(body).send().await?;
-        Ok((response.status().as_u16(), response.json().await?))
+        let client = self.cluster.relayd.client();
+        let request = client.request(Method::POST, path).header("content-type", "application/json");
+        let answer = client.answer(request.body(body)).await?;
+        Ok((answer.status.as_u16(), answer.json()?))
     }
 
     /// Every queue that a stranger could write to.
@@ -173,8 +175,7 @@ impl World {
         let (_, detail) = self.cluster.relayd.get(&path).await?;
         let detail: DeadLetterDetail = serde_json::from_value(detail)?;
         ensure!(!detail.letter.reason.is_empty(), "no reason");
-        let dropped = self.cluster.relayd.request(reqwest::Method::DELETE, &path)?.send().await?;
-        ensure!(dropped.status() == 204, "{}", dropped.status());
+        self.cluster.relayd.client().delete(&path).await?;
         let body = detail.bytes()?;
         Ok((detail.letter.code, body))
     }

@@ -11,6 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use crate::address::RelaydAddress;
 use crate::error::{ClientError, chain};
@@ -19,6 +20,8 @@ use crate::error::{ClientError, chain};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take unless said otherwise.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause between two times that a patient client asks.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A relayd, and the right to ask it.
 #[derive(Clone, Debug)]
@@ -26,6 +29,7 @@ pub struct Client {
     http: reqwest::Client,
     address: RelaydAddress,
     timeout: Duration,
+    patience: Duration,
 }
 
 /// An answer that is read to its end.
@@ -39,17 +43,22 @@ pub struct WholeAnswer {
 }
 
 impl Client {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. Without a token it asks as anybody may.
     ///
     /// # Errors
     /// When this can't be a token.
-    pub fn new(address: RelaydAddress, token: &str) -> Result<Self, ClientError> {
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
-        value.set_sensitive(true);
+    pub fn new(address: RelaydAddress, token: Option<&str>) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value =
+                HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("aegir/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+            .default_headers(headers)
             // The token goes to the relayd that was named, and to nobody else.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
@@ -61,13 +70,19 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| ClientError::SetUp(chain(&error)))?;
-        Ok(Self { http, address, timeout: ANSWER_TIMEOUT })
+        Ok(Self { http, address, timeout: ANSWER_TIMEOUT, patience: Duration::ZERO })
     }
 
     /// Waits so long for an answer that is no stream.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Asks again for so long while relayd is away or not ready, where an answer is no stream.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Where relayd is.
@@ -77,7 +92,7 @@ impl Client {
     }
 
     /// A request, not sent yet. `path` starts with a slash and may have a query.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.address.url(path))
     }
 
@@ -94,10 +109,20 @@ impl Client {
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<WholeAnswer, ClientError> {
-        let response =
-            request.timeout(self.timeout).send().await.map_err(|error| self.unreachable(&error))?;
-        self.whole(response).await
+    pub async fn answer(&self, request: RequestBuilder) -> Result<WholeAnswer, ClientError> {
+        let request = request.timeout(self.timeout);
+        let end = Instant::now() + self.patience;
+        loop {
+            let sent = request.try_clone().expect("no body is a stream").send().await;
+            let answer = match sent {
+                Ok(response) => self.whole(response).await,
+                Err(error) => Err(self.unreachable(&error)),
+            };
+            if answer.as_ref().is_ok_and(|answer| !answer.status.is_server_error()) || Instant::now() >= end {
+                return answer;
+            }
+            sleep(INTERVAL).await;
+        }
     }
 
     async fn whole(&self, response: Response) -> Result<WholeAnswer, ClientError> {
@@ -124,6 +149,14 @@ impl Client {
         self.answer(self.request(Method::GET, path)).await?.accepted()?.json()
     }
 
+    /// Asks for bytes that the memory has room for.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is a refusal.
+    pub async fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        Ok(self.answer(self.request(Method::GET, path)).await?.accepted()?.body)
+    }
+
     /// Sends a JSON document and reads one.
     ///
     /// # Errors
@@ -144,13 +177,16 @@ impl Client {
         self.answer(self.request(Method::DELETE, path)).await?.accepted().map(drop)
     }
 
-    /// Asks for an Operation. It is one, however often this is sent with the same key.
+    /// Asks for an Operation. With a key it is one, however often this is sent.
     ///
     /// # Errors
     /// As for [`Self::get`].
-    pub async fn submit(&self, request: &impl Serialize, key: &str) -> Result<Accepted, ClientError> {
-        let http = self.request(Method::POST, "/api/v1/operations").json(request);
-        self.answer(http.header("Idempotency-Key", key)).await?.accepted()?.json()
+    pub async fn submit(&self, request: &impl Serialize, key: Option<&str>) -> Result<Accepted, ClientError> {
+        let mut http = self.request(Method::POST, "/api/v1/operations").json(request);
+        if let Some(key) = key {
+            http = http.header("Idempotency-Key", key);
+        }
+        self.answer(http).await?.accepted()?.json()
     }
 
     /// An Operation with all that is known of it.
@@ -164,10 +200,7 @@ impl Client {
 
 impl WholeAnswer {
     /// The same, unless it is a refusal.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub(crate) fn accepted(self) -> Result<Self, ClientError> {
+    fn accepted(self) -> Result<Self, ClientError> {
         if self.status.is_success() { Ok(self) } else { Err(self.refusal()) }
     }
 
@@ -175,7 +208,7 @@ impl WholeAnswer {
     ///
     /// # Errors
     /// When it is not such a document.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let query = self.url.query().map(|query| format!("?{query}")).unwrap_or_default();
             let what = format!("{}{query}", self.url.path());

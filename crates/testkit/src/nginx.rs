@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use aegir_client::address::RelaydAddress;
+use aegir_client::{Client, Method};
 use anyhow::{Context as _, bail};
 use tokio::net::TcpStream;
 
@@ -89,10 +91,10 @@ impl Nginx {
     ///
     /// If nobody answers.
     pub async fn fetch(&self, site: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let client = reqwest::Client::builder().timeout(START).no_proxy().build()?;
-        let answer = client.get(url).header("host", site).send().await.context("nginx does not answer")?;
-        Ok((answer.status().as_u16(), answer.bytes().await?.to_vec()))
+        let client = Client::new(RelaydAddress::Http(format!("http://127.0.0.1:{}", self.port)), None)?;
+        let request = client.request(Method::GET, path).header("host", site);
+        let answer = client.answer(request).await.context("nginx does not answer")?;
+        Ok((answer.status.as_u16(), answer.body.to_vec()))
     }
 }
 

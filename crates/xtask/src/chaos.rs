@@ -10,7 +10,6 @@ mod clock;
 mod disk;
 mod evidence;
 mod fault;
-mod frontend;
 mod gather;
 mod inject;
 mod load;
@@ -203,7 +202,7 @@ async fn attempt(
 ) -> anyhow::Result<(Vec<Violation>, usize)> {
     clear(directory)?;
     let mut system = ChaosSystem::start(directory, disks).await?;
-    let (frontend, host, program) = (system.frontend()?, system.host(), system::program());
+    let (frontend, host, program) = (system.frontend(), system.host(), system::program());
     let requests: Vec<_> = schedule
         .orders
         .iter()

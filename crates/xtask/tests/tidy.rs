@@ -80,6 +80,7 @@ fn each_dangerous_dependency_has_one_owner() {
     for (dependency, package, place) in [
         ("lapin", "aegir-amqp", "crates/amqp"),
         ("openssh", "aegir-minions", "crates/minions"),
+        ("reqwest", "aegir-client", "crates/client"),
         ("sqlx", "relayd", "relayd/src/store"),
     ] {
         for (name, kinds) in &packages {

@@ -65,8 +65,8 @@ impl World {
         match place {
             Where::Relayd => {
                 let answer = self.client.get("/readyz").await?;
-                let ready = answer.status().is_success();
-                let text = answer.text().await?;
+                let ready = answer.status.is_success();
+                let text = String::from_utf8(answer.body.into())?;
                 Ok(if ready { String::new() } else { text })
             }
             Where::Dispatcherd => {
@@ -156,7 +156,7 @@ impl World {
 
     /// A figure that relayd counts.
     async fn metric(&self, name: &str) -> Result<Option<f64>> {
-        let text = self.client.get("/metrics").await?.text().await?;
+        let text = String::from_utf8(self.client.get("/metrics").await?.body.into())?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.and_then(|value| value.parse().ok()))
     }

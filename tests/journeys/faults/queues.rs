@@ -55,7 +55,7 @@ async fn connections_that_are_closed_by_hand_come_back() -> Result<()> {
     // relayd hears afterwards what kept the node away: by a heartbeat, of which the first may be too early for it.
     let begin = Instant::now();
     loop {
-        let nodes: Value = world.client.get("/api/v1/nodes").await?.json().await?;
+        let nodes: Value = world.client.get("/api/v1/nodes").await?.json()?;
         let told = nodes["nodes"][0]["heartbeat"]["last_outage"].as_str().unwrap_or_default();
         if told.contains("because of a test") {
             break;

@@ -63,7 +63,7 @@ fn client(connection: &Connection) -> Result<Client, Error> {
     let path = &connection.token_file;
     let token =
         std::fs::read_to_string(path).map_err(|source| Error::Token { path: path.clone(), source })?;
-    Client::new(connection.url.clone(), token.trim()).map_err(|error| match error {
+    Client::new(connection.url.clone(), Some(token.trim())).map_err(|error| match error {
         ClientError::Token => Error::file(path, error.to_string()),
         error => error.into(),
     })

@@ -115,7 +115,7 @@ async fn submit(client: &Client, request: &Request, key: &str) -> Result<Accepte
     let mut left = TRIES;
     loop {
         left -= 1;
-        match client.submit(request, key).await {
+        match client.submit(request, Some(key)).await {
             // Nobody there is an answer; a connection that broke on the way is none.
             Err(ClientError::Unreachable { connected: true, .. }) if left > 0 => {
                 tokio::time::sleep(PAUSE).await;

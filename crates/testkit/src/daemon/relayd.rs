@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use aegir_client::address::RelaydAddress;
+use aegir_client::client::WholeAnswer;
+use aegir_client::{Client, Method};
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -18,7 +21,6 @@ use crate::process::Process;
 /// How long it may take to become ready; far more than it takes, for machines that do much else.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
-const REQUEST: Duration = Duration::from_secs(30);
 
 /// A relayd. Dropping it kills it.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Relayd {
     environment: Vec<(String, String)>,
     process: Option<Process>,
     notifications: Option<Notifications>,
-    client: reqwest::Client,
+    client: Client,
 }
 
 /// How to start one; every setting has a default.
@@ -125,7 +127,7 @@ impl RelaydBuilder {
             self.sections,
         );
         fs::write(directory.join("relayd.toml"), text).context("cannot write relayd.toml")?;
-        let client = reqwest::Client::builder().timeout(REQUEST).no_proxy().build()?;
+        let client = Client::new(address(port), None)?;
         Ok(Relayd {
             directory,
             port,
@@ -201,13 +203,11 @@ impl Relayd {
         command.env("NOTIFY_SOCKET", notifications.path()).env("WATCHDOG_USEC", WATCHDOG_MICROSECONDS);
         command.args(["serve", "--config"]).arg(self.config());
         let mut process = Process::spawn("relayd", command, &self.directory.join("relayd.log"))?;
-        let url = format!("{}/{probe}", self.url());
-        let client = self.client.clone();
-        let ready = async || {
-            let answer = client.get(&url).timeout(Duration::from_secs(5)).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        };
+        let path = format!("/{probe}");
+        let client = self.client.clone().timeout(Duration::from_secs(5));
+        let ready = async || client.bytes(&path).await.ok();
         process.until(probe, START, ready).await?;
+        self.client = Client::new(address(self.port), Some(&self.token()?))?;
         self.process = Some(process);
         self.notifications = Some(notifications);
         Ok(())
@@ -236,7 +236,7 @@ impl Relayd {
     /// Where its API is, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        address(self.port).url("")
     }
 
     /// Its config file.
@@ -330,13 +330,10 @@ impl Relayd {
         self.start_again().await
     }
 
-    /// A request with the token, to be described further: `path` starts with a slash.
-    ///
-    /// # Errors
-    ///
-    /// If it has made no token yet.
-    pub fn request(&self, method: reqwest::Method, path: &str) -> anyhow::Result<reqwest::RequestBuilder> {
-        Ok(self.client.request(method, format!("{}{path}", self.url())).bearer_auth(self.token()?))
+    /// Its API, with its token since it first was ready.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The status and the JSON that a path answers with; JSON null where the body is none.
@@ -345,7 +342,7 @@ impl Relayd {
     ///
     /// If it does not answer.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
-        answer(self.request(reqwest::Method::GET, path)?).await
+        Ok(parts(&self.client.answer(self.client.request(Method::GET, path)).await?))
     }
 
     /// The same for a body that is sent.
@@ -354,13 +351,14 @@ impl Relayd {
     ///
     /// If it does not answer.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
-        answer(self.request(reqwest::Method::POST, path)?.json(body)).await
+        Ok(parts(&self.client.answer(self.client.request(Method::POST, path).json(body)).await?))
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<(u16, Value)> {
-    let answer = request.send().await.context("relayd does not answer")?;
-    let status = answer.status().as_u16();
-    let body = answer.bytes().await.context("relayd's answer ends early")?;
-    Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+fn address(port: u16) -> RelaydAddress {
+    RelaydAddress::Http(format!("http://127.0.0.1:{port}"))
+}
+
+fn parts(answer: &WholeAnswer) -> (u16, Value) {
+    (answer.status.as_u16(), answer.json().unwrap_or_default())
 }

@@ -72,9 +72,9 @@ async fn here(directory: &Path) -> anyhow::Result<Verdict> {
     kill_and_restart(&mut system.broker).await?;
     system.succeeded(&id).await?;
     let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
-    let printed = system.relayd.request(reqwest::Method::GET, &path)?.send().await?.error_for_status()?;
+    let printed = system.relayd.client().bytes(&path).await?;
     let numbers: Option<Vec<u64>> =
-        printed.text().await?.lines().map(|line| line.split_once(' ')?.0.parse().ok()).collect();
+        std::str::from_utf8(&printed)?.lines().map(|line| line.split_once(' ')?.0.parse().ok()).collect();
     system.stop().await?;
     Ok(Verdict::of(STREAM.count, numbers.context("a line arrived torn")?))
 }

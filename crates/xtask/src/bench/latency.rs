@@ -1,8 +1,9 @@
 //! How long a line takes from the child's write until a client of the SSE stream has it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, ensure};
+use aegir_client::follow::{FollowUpdate, Start};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
 use super::figure::Figure;
@@ -46,16 +47,18 @@ pub(super) async fn measure(system: &BenchSystem, seconds: u64) -> anyhow::Resul
 /// Runs the program and listens until its end.
 pub(super) async fn of(system: &BenchSystem, site: &str, ticks: Ticks) -> anyhow::Result<Latencies> {
     let id = system.submit("ticks", site, &ticks.variables()).await?;
-    let path = format!("/api/v1/operations/{id}/events");
-    let request = system.relayd.request(reqwest::Method::GET, &path)?;
-    let mut answer = request.timeout(Duration::from_secs(600)).send().await?.error_for_status()?;
-    let (mut buffer, mut taken) = (Vec::new(), Vec::new());
-    while let Some(piece) = answer.chunk().await? {
+    let mut events = system.relayd.client().follow(id.parse()?, Start::default()).await?;
+    let mut taken = Vec::new();
+    loop {
+        let update = events.next().await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        buffer.extend_from_slice(&piece);
-        while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
-            taken.extend(times(&line).map(|time| now.as_nanos() as f64 - time));
+        match update {
+            FollowUpdate::Record { line, .. } => {
+                taken.extend(times(&line).into_iter().map(|time| now.as_nanos() as f64 - time));
+            }
+            FollowUpdate::Away(why) => bail!("the stream broke: {why}"),
+            FollowUpdate::End(_) => break,
+            FollowUpdate::State(_) | FollowUpdate::CaughtUp | FollowUpdate::Back => {}
         }
     }
     ensure!(taken.len() as u64 == ticks.count, "{} of {} lines arrived", taken.len(), ticks.count);
@@ -63,12 +66,10 @@ pub(super) async fn of(system: &BenchSystem, site: &str, ticks: Ticks) -> anyhow
     Ok(Latencies(taken))
 }
 
-/// The times that a line of the stream carries, if it is the data of an `output` record.
-fn times(line: &[u8]) -> impl Iterator<Item = f64> {
-    let record: Option<Value> =
-        line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
+/// The times that a record carries, if it is `output`.
+fn times(record: &[u8]) -> Vec<f64> {
+    let record: Option<Value> = serde_json::from_slice(record).ok();
     let text = record.filter(|record| record["kind"] == "output");
     let text = text.and_then(|record| Some(record["body"]["text"].as_str()?.to_owned())).unwrap_or_default();
-    let time = |line: &str| line.split_once(' ')?.1.parse().ok();
-    text.lines().filter_map(time).collect::<Vec<f64>>().into_iter()
+    text.lines().filter_map(|line| line.split_once(' ')?.1.parse().ok()).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use aegir_client::download::Bytes;
 use anyhow::ensure;
 use serde_json::json;
 
@@ -41,12 +42,12 @@ async fn run(system: &BenchSystem, lines: u64, site: &str) -> anyhow::Result<f64
     system.succeeded(&id).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let path = format!("/api/v1/operations/{id}/output?task=1&stream=stdout");
-    let request = system.relayd.request(reqwest::Method::GET, &path)?;
-    let mut answer = request.timeout(std::time::Duration::from_secs(600)).send().await?.error_for_status()?;
     let mut bytes = 0;
-    while let Some(piece) = answer.chunk().await? {
+    let count = |piece: &[u8]| {
         bytes += piece.len() as u64;
-    }
+        anyhow::Ok(())
+    };
+    system.relayd.client().download(&mut Bytes::new(path, count)).await?;
     ensure!(bytes == lines * LINE, "{bytes} bytes arrived of {}", lines * LINE);
     Ok(seconds)
 }

@@ -4,22 +4,24 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use aegir_api::OperationDetail;
+use aegir_api::{OperationDetail, OperationList};
+use aegir_client::Client;
 use aegir_protocol::record::Stream;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Time;
 use super::evidence::{Evidence, Mark, OrderEvidence, Stored, Try};
-use super::frontend::Frontend;
 use super::inject::InjectionLog;
-use super::load::Placed;
+use super::load::{ALL, Placed};
 use super::order::{LoadKind, Order};
 use super::schedule::Schedule;
 use super::system::ChaosSystem;
 
 /// How long the last bytes may be under way after the last end.
 const SHIPPING: Duration = Duration::from_secs(90);
+/// How long an answer may take: the machine may have much else to do.
+const REQUEST: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn gather(
@@ -29,7 +31,8 @@ pub(super) async fn gather(
     injected: InjectionLog,
     system: &ChaosSystem,
 ) -> anyhow::Result<Evidence> {
-    let frontend = system.frontend()?.after_all_faults();
+    // It is to be there now, and is asked once.
+    let frontend = system.relayd.client().clone().timeout(REQUEST);
     let mut evidence = Evidence {
         seed: schedule.seed,
         time,
@@ -38,7 +41,7 @@ pub(super) async fn gather(
         unseen: injected.errors,
         ..Evidence::default()
     };
-    let all = frontend.operations().await?;
+    let all = frontend.get::<OperationList>(ALL).await?.operations;
     let deadline = Instant::now() + SHIPPING;
     for (order, placed) in schedule.orders.iter().zip(placed) {
         evidence.unseen.extend(placed.trouble);
@@ -71,13 +74,13 @@ pub(super) async fn gather(
 
 /// Waits until relayd has all that the nodes have of an Operation, or until the deadline: then the checker sees it.
 async fn shipped(
-    frontend: &Frontend,
+    frontend: &Client,
     id: &str,
     system: &ChaosSystem,
     deadline: Instant,
 ) -> anyhow::Result<OperationDetail> {
     loop {
-        let detail = frontend.operation(id).await?;
+        let detail = frontend.operation(id.parse()?).await?;
         let all_here = detail.attempts.iter().all(|attempt| {
             let at_a_node = system.nodes.iter().map(|node| {
                 let path = node.attempt(id, attempt.attempt.get()).join("transcript");
@@ -93,14 +96,15 @@ async fn shipped(
 }
 
 async fn look_at(
-    frontend: &Frontend,
+    frontend: &Client,
     order: &Order,
     id: &str,
     attempt: u32,
     system: &ChaosSystem,
     unseen: &mut Vec<String>,
 ) -> anyhow::Result<Try> {
-    let mut seen = Try { attempt, raw: frontend.raw(id, attempt).await?, ..Try::default() };
+    let path = format!("/api/v1/operations/{id}/transcript/raw?attempt={attempt}");
+    let mut seen = Try { attempt, raw: frontend.bytes(&path).await?.into(), ..Try::default() };
     for node in &system.nodes {
         let path = node.attempt(id, attempt).join("transcript");
         let bytes = match fs::read(&path) {
@@ -112,9 +116,10 @@ async fn look_at(
     if order.work != LoadKind::Play {
         for task in (1..).take(order.work.tasks().len()) {
             for stream in [Stream::Stdout, Stream::Stderr] {
-                match frontend.output(id, attempt, task, stream.as_str()).await {
-                    Ok(bytes) => drop(seen.outputs.insert((task, stream), bytes)),
-                    Err(error) => unseen.push(format!("{}: {error:#}", order.key())),
+                let query = format!("attempt={attempt}&task={task}&stream={}", stream.as_str());
+                match frontend.bytes(&format!("/api/v1/operations/{id}/output?{query}")).await {
+                    Ok(bytes) => drop(seen.outputs.insert((task, stream), bytes.into())),
+                    Err(error) => unseen.push(format!("{}: {error}", order.key())),
                 }
             }
         }

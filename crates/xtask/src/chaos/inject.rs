@@ -4,6 +4,7 @@ mod injection_log;
 mod runners;
 mod select;
 
+use aegir_client::Client;
 use aegir_testkit::proxy::{Direction, Mode, Side};
 use aegir_testkit::{Proxy, Relayd};
 use anyhow::Context as _;
@@ -12,7 +13,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clock::Jump;
 use super::fault::{Fault, FaultKind};
-use super::frontend::Frontend;
 use super::schedule::Schedule;
 use super::system::{ChaosNode, ChaosSystem};
 pub(super) use injection_log::InjectionLog;
@@ -24,7 +24,7 @@ pub(super) async fn inject_faults(
     system: &mut ChaosSystem,
     begin: Instant,
 ) -> anyhow::Result<InjectionLog> {
-    let frontend = system.frontend()?;
+    let frontend = system.frontend();
     let mut injected = InjectionLog::default();
     for fault in &schedule.faults {
         sleep_until(begin + fault.at).await;
@@ -40,7 +40,7 @@ pub(super) async fn inject_faults(
 async fn inject(
     fault: &Fault,
     system: &mut ChaosSystem,
-    frontend: &Frontend,
+    frontend: &Client,
     injected: &mut InjectionLog,
     begin: Instant,
 ) -> anyhow::Result<()> {

@@ -3,18 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aegir_api::{OperationList, OperationSummary};
+use aegir_client::{Client, ClientError};
+use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
+use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::frontend::Frontend;
 use super::order::{Order, SubmitBy};
 use super::post::Post;
 
 /// How long an Operation may take to end, waiting for others and for the end of all faults included.
 const PATIENCE: Duration = Duration::from_secs(240);
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Every Operation.
+pub(super) const ALL: &str = "/api/v1/operations?limit=500";
 
 /// What became of an order as its frontend saw it.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ pub(super) struct Placed {
 pub(super) async fn place(
     order: &Order,
     request: &Value,
-    frontend: &Frontend,
+    frontend: &Client,
     post: &Post,
     begin: Instant,
 ) -> Placed {
@@ -49,12 +54,12 @@ pub(super) async fn place(
 async fn submit(
     order: &Order,
     request: &Value,
-    frontend: &Frontend,
+    frontend: &Client,
     post: &Post,
 ) -> anyhow::Result<BTreeSet<String>> {
     let key = order.key();
     match order.way {
-        SubmitBy::Http => try_join_all((0..=order.repeats).map(|_| frontend.submit(&key, request)))
+        SubmitBy::Http => try_join_all((0..=order.repeats).map(|_| submit_once(frontend, request, &key)))
             .await
             .map(|ids| ids.into_iter().collect()),
         SubmitBy::Amqp => {
@@ -64,12 +69,17 @@ async fn submit(
     }
 }
 
+async fn submit_once(frontend: &Client, request: &Value, key: &str) -> anyhow::Result<String> {
+    let accepted = frontend.submit(request, Some(key)).await;
+    accepted.map(|accepted| accepted.id.to_string()).with_context(|| format!("submitting {key}"))
+}
+
 /// What relayd has made of a confirmed request.
-async fn arrived(key: &str, frontend: &Frontend) -> anyhow::Result<BTreeSet<String>> {
+async fn arrived(key: &str, frontend: &Client) -> anyhow::Result<BTreeSet<String>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let all = frontend.operations().await?;
-        let ours = all.into_iter().filter(|summary| summary.requested_by.as_deref() == Some(key));
+        let all: OperationList = frontend.get(ALL).await?;
+        let ours = all.operations.into_iter().filter(|summary| summary.requested_by.as_deref() == Some(key));
         let ids: BTreeSet<String> = ours.map(|summary| summary.id.to_string()).collect();
         if !ids.is_empty() {
             return Ok(ids);
@@ -83,24 +93,34 @@ async fn arrived(key: &str, frontend: &Frontend) -> anyhow::Result<BTreeSet<Stri
     }
 }
 
-async fn play(order: &Order, frontend: &Frontend, placed: &mut Placed) -> anyhow::Result<()> {
-    let Some(id) = placed.ids.first().cloned() else { return Ok(()) };
+async fn play(order: &Order, frontend: &Client, placed: &mut Placed) -> anyhow::Result<()> {
+    let Some(id) = placed.ids.first() else { return Ok(()) };
+    let id = id.parse()?;
     if let Some(after) = order.cancel_after {
         sleep(after).await;
         // Whatever the answer is: that of the first asking may have been lost, and a later one says that it is known.
         placed.canceled = true;
-        frontend.ask(&id, "cancel").await?;
+        ask(frontend, id, "cancel").await?;
     }
-    if order.retry && ended(frontend, &id).await? != State::Succeeded {
+    if order.retry && ended(frontend, id).await? != State::Succeeded {
         // It may have been begun by the manifest meanwhile.
-        frontend.ask(&id, "retry").await?;
+        ask(frontend, id, "retry").await?;
     }
-    ended(frontend, &id).await?;
+    ended(frontend, id).await?;
     Ok(())
 }
 
+/// Asks something of an Operation; it may have been done, or be no longer possible.
+async fn ask(frontend: &Client, id: OperationId, action: &str) -> anyhow::Result<()> {
+    let path = format!("/api/v1/operations/{id}/{action}");
+    match frontend.post::<OperationSummary>(&path, &json!({})).await {
+        Err(ClientError::Refused(problem)) if problem.status == 409 => Ok(()),
+        answer => answer.map(drop).with_context(|| format!("{action} {id}")),
+    }
+}
+
 /// Waits for the end of the latest attempt.
-async fn ended(frontend: &Frontend, id: &str) -> anyhow::Result<State> {
+async fn ended(frontend: &Client, id: OperationId) -> anyhow::Result<State> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let state = frontend.operation(id).await?.summary.state;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aegir_client::Client;
 use aegir_testkit::proxy::Mode;
 use aegir_testkit::{Broker, Dispatcherd, Proxy, Relayd, TestMinion};
 use anyhow::{Context as _, bail};
@@ -14,9 +15,12 @@ use tokio::time::{Instant, sleep};
 
 use super::clock::{self, Clock};
 use super::disk::Disk;
-use super::frontend::Frontend;
 
 const HEARTBEAT: &str = "heartbeat_seconds = 2";
+/// How long relayd may be away altogether, while there are faults.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long one answer may take; a frozen relayd takes the request and says nothing.
+const REQUEST: Duration = Duration::from_secs(5);
 const CATALOG: Duration = Duration::from_secs(60);
 
 /// The order of the fields is the order in which it ends.
@@ -108,8 +112,9 @@ impl ChaosSystem {
         bail!("no catalog reached relayd within {CATALOG:?}")
     }
 
-    pub(super) fn frontend(&self) -> anyhow::Result<Frontend> {
-        Frontend::new(self.relayd.url(), self.relayd.token()?)
+    /// One that knows that relayd may be away: it asks again.
+    pub(super) fn frontend(&self) -> Client {
+        self.relayd.client().clone().timeout(REQUEST).patience(PATIENCE)
     }
 
     /// The minion as a request names it.

@@ -5,12 +5,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use aegir_api::OperationList;
+use aegir_client::Client;
 use aegir_protocol::state::State;
 use aegir_testkit::proxy::{Direction, Mode};
 use tokio::time::{Instant, sleep};
 
 use super::super::fault::{Fault, FaultKind, OperationPhase};
-use super::super::frontend::Frontend;
 use super::super::system::ChaosSystem;
 
 /// How long a fault waits for its phase. It strikes then, whatever there is.
@@ -73,7 +74,7 @@ impl Selection {
     }
 }
 
-pub(super) async fn select(fault: &Fault, system: &ChaosSystem, frontend: &Frontend) -> Selection {
+pub(super) async fn select(fault: &Fault, system: &ChaosSystem, frontend: &Client) -> Selection {
     if fault.phase == OperationPhase::Shipping {
         // Between a runner's end and the arrival of its last record are milliseconds; the network stretches them.
         for node in &system.nodes {
@@ -97,9 +98,11 @@ pub(super) async fn select(fault: &Fault, system: &ChaosSystem, frontend: &Front
 }
 
 /// Where every Operation is that has not ended; none while relayd does not answer.
-async fn targets(system: &ChaosSystem, frontend: &Frontend) -> Vec<LiveOperation> {
-    let under_way = frontend.under_way().await.unwrap_or_default();
-    let targets = under_way.into_iter().filter_map(|summary| {
+async fn targets(system: &ChaosSystem, frontend: &Client) -> Vec<LiveOperation> {
+    let path = "/api/v1/operations?state=waiting,queued,claimed,running&limit=500";
+    let asked_once = frontend.clone().patience(Duration::ZERO);
+    let under_way = asked_once.get::<OperationList>(path).await.map(|list| list.operations);
+    let targets = under_way.unwrap_or_default().into_iter().filter_map(|summary| {
         let (id, attempt) = (summary.id.to_string(), summary.attempt.get());
         let (mut phase, claimed) = match summary.state {
             State::Waiting => (OperationPhase::Waiting, false),
