@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// relayd's answer, or its absence.
-    #[error("{0}{advice}", advice = advice(.0))]
+    #[error("{0}{advice}", advice = meaning(.0).1)]
     Client(#[from] ClientError),
     /// No Operation's id starts like this.
     #[error("no Operation's id starts with {0}: `aegir ls` lists the Operations")]
@@ -84,13 +84,7 @@ impl Error {
                 Exit::NotFound
             }
             Self::Output(_) => Exit::Internal,
-            Self::Client(error) => match error {
-                ClientError::Token | ClientError::SetUp(_) => Exit::Usage,
-                ClientError::Unreachable { .. } => Exit::RelaydUnreachable,
-                ClientError::BrokeOff(_) => Exit::Unavailable,
-                ClientError::Answer { .. } => Exit::Internal,
-                ClientError::Refused(problem) => Exit::from_status(problem.status),
-            },
+            Self::Client(error) => meaning(error).0,
         }
     }
 
@@ -122,17 +116,19 @@ fn next_for_role(typed: &str) -> String {
     }
 }
 
-/// What to do about it.
-fn advice(error: &ClientError) -> &'static str {
+/// The exit code, and what to do about it.
+fn meaning(error: &ClientError) -> (Exit, &'static str) {
     match error {
-        ClientError::Unreachable { .. } => {
-            ". Check that it runs (systemctl status aegir-relayd), or give its address with --url or AEGIR_URL"
-        }
+        ClientError::Token | ClientError::SetUp(_) => (Exit::Usage, ""),
+        ClientError::Unreachable { .. } => (
+            Exit::RelaydUnreachable,
+            ". Check that it runs (systemctl status aegir-relayd), or give its address with --url or AEGIR_URL",
+        ),
         ClientError::BrokeOff(_) => {
-            ". See relayd's log; `aegir log --raw` prints a transcript as it is stored"
+            (Exit::Unavailable, ". See relayd's log; `aegir log --raw` prints a transcript as it is stored")
         }
-        ClientError::Answer { .. } => ". Are aegir and relayd of the same version?",
-        ClientError::Refused(_) | ClientError::Token | ClientError::SetUp(_) => "",
+        ClientError::Refused(problem) => (Exit::from_status(problem.status), ""),
+        ClientError::Answer { .. } => (Exit::Internal, ". Are aegir and relayd of the same version?"),
     }
 }
 

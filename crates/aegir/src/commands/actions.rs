@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use aegir_api::{ActionRequest, OperationSummary, RetryRequest};
 use aegir_protocol::id::OperationId;
-use aegir_service::exit::Exit;
 use serde::Serialize;
 
 use super::context::Context;
@@ -12,7 +11,7 @@ use crate::arguments::{ActionArguments, LostArguments, RetryArguments};
 use crate::error::Error;
 use crate::render::operation::cancellation;
 use crate::resolve::resolve;
-use crate::terminal::{confirm, print_json, print_text};
+use crate::terminal::confirm;
 
 pub(super) async fn cancel(context: &Context, arguments: &ActionArguments) -> Result<ExitCode, Error> {
     let id = resolve(&context.client, &arguments.id).await?;
@@ -81,10 +80,5 @@ async fn ask(
 ) -> Result<ExitCode, Error> {
     let path = format!("/api/v1/operations/{id}/{action}");
     let summary: OperationSummary = context.client.post(&path, body).await?;
-    if context.json {
-        print_json(&summary)?;
-    } else {
-        print_text(&text(&summary))?;
-    }
-    Ok(Exit::Success.into())
+    context.show(&summary, || text(&summary))
 }

@@ -4,14 +4,12 @@ use std::process::ExitCode;
 
 use aegir_api::{BackendList, PauseRequest};
 use aegir_protocol::name::BackendName;
-use aegir_service::exit::Exit;
 use serde_json::json;
 
 use super::context::Context;
 use crate::arguments::PauseArguments;
 use crate::error::Error;
 use crate::render::catalog;
-use crate::terminal::{print_json, print_text};
 
 pub(super) async fn list(context: &Context) -> Result<ExitCode, Error> {
     let list = context.client.get("/api/v1/backends").await?;
@@ -33,10 +31,5 @@ pub(super) async fn resume(context: &Context, backend: &BackendName) -> Result<E
 }
 
 fn show(context: &Context, list: &BackendList) -> Result<ExitCode, Error> {
-    if context.json {
-        print_json(list)?;
-    } else {
-        print_text(&catalog::backends(&context.look, &list.backends))?;
-    }
-    Ok(Exit::Success.into())
+    context.show(list, || catalog::backends(&context.look, &list.backends))
 }

@@ -11,7 +11,6 @@ use crate::arguments::CheckArguments;
 use crate::error::Error;
 use crate::render::check::report;
 use crate::request::hosts_to_check;
-use crate::terminal::{print_json, print_text};
 
 /// A closed hop is found out by waiting, and there are a few of them one after the other.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -47,5 +46,5 @@ fn api_hop(context: &Context, first: &Result<OperationList, Error>, milliseconds
 }
 
 fn show(context: &Context, whole: &CheckReport) -> Result<(), Error> {
-    if context.json { print_json(whole) } else { print_text(&report(&context.look, whole)) }
+    context.show(whole, || report(&context.look, whole)).map(drop)
 }

@@ -8,16 +8,34 @@ use aegir_client::follow::Start;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::state::State;
 use aegir_service::exit::Exit;
+use serde::Serialize;
 
 use crate::error::Error;
 use crate::follow_output::{JsonOutput, TextOutput, follow};
 use crate::render::Look;
+use crate::terminal::{print_json, print_text};
 
 /// What every command has.
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) look: Look,
     pub(super) json: bool,
+}
+
+impl Context {
+    /// Prints what relayd has said: as it came, or as a text.
+    pub(super) fn show(
+        &self,
+        said: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<ExitCode, Error> {
+        if self.json {
+            print_json(said)?;
+        } else {
+            print_text(&text())?;
+        }
+        Ok(Exit::Success.into())
+    }
 }
 
 /// What a program sees of an Operation that it follows.

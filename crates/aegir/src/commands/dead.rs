@@ -29,12 +29,7 @@ pub(super) async fn dead(context: &Context, command: &DeadCommand) -> Result<Exi
 
 async fn list(context: &Context, arguments: &DeadLs) -> Result<ExitCode, Error> {
     let list = page(context, &arguments.filter, arguments.limit, None).await?;
-    if context.json {
-        print_json(&list)?;
-    } else {
-        print_text(&dead::list(&context.look, &list))?;
-    }
-    Ok(Exit::Success.into())
+    context.show(&list, || dead::list(&context.look, &list))
 }
 
 async fn page(

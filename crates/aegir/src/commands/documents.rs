@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::arguments::DocumentsArguments;
 use crate::error::Error;
 use crate::render::documents;
-use crate::terminal::{print_json, print_text};
+use crate::terminal::print_json;
 
 pub(super) async fn documents(context: &Context, arguments: &DocumentsArguments) -> Result<ExitCode, Error> {
     let target = &arguments.target;
@@ -19,14 +19,9 @@ pub(super) async fn documents(context: &Context, arguments: &DocumentsArguments)
         let body = ActionRequest { requested_by: arguments.requested_by.clone() };
         let path = format!("{path}/{name}/refresh");
         let accepted: Accepted = context.client.post(&path, &body).await?;
-        if context.json {
-            print_json(&accepted)?;
-        } else {
-            let Accepted { id, state, .. } = accepted;
-            let text = format!("Operation {id} is {state}.\nWatch it with `aegir log -f {id}`.\n");
-            print_text(&text)?;
-        }
-        return Ok(Exit::Success.into());
+        let Accepted { id, state, .. } = &accepted;
+        return context
+            .show(&accepted, || format!("Operation {id} is {state}.\nWatch it with `aegir log -f {id}`.\n"));
     }
     let list: DocumentList = context.client.get(&path).await?;
     match &arguments.name {
@@ -37,9 +32,8 @@ pub(super) async fn documents(context: &Context, arguments: &DocumentsArguments)
                 name: name.clone(),
             })?;
             print_json(&found.value)?;
+            Ok(Exit::Success.into())
         }
-        None if context.json => print_json(&list)?,
-        None => print_text(&documents::list(&context.look, &list.documents))?,
+        None => context.show(&list, || documents::list(&context.look, &list.documents)),
     }
-    Ok(Exit::Success.into())
 }

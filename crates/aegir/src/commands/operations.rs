@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use aegir_api::{CatalogList, OperationDetail, OperationList};
 use aegir_protocol::catalog::Catalog;
-use aegir_service::exit::Exit;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -15,21 +14,16 @@ use crate::arguments::{LsArguments, ShowArguments};
 use crate::error::Error;
 use crate::render::operation;
 use crate::resolve::resolve;
-use crate::terminal::{print_json, print_text};
 
 pub(super) async fn list(context: &Context, arguments: &LsArguments) -> Result<ExitCode, Error> {
     let list: OperationList = context.client.get(&list_path(arguments)).await?;
-    if context.json {
-        print_json(&list)?;
-    } else {
-        let text = if arguments.long {
+    context.show(&list, || {
+        if arguments.long {
             operation::long_list(&context.look, &list.operations)
         } else {
             operation::list(&context.look, &list.operations, Timestamp::now())
-        };
-        print_text(&text)?;
-    }
-    Ok(Exit::Success.into())
+        }
+    })
 }
 
 /// Every value is of a type whose characters mean nothing in a URL.
@@ -51,26 +45,15 @@ pub(super) async fn show(context: &Context, arguments: &ShowArguments) -> Result
     let id = resolve(&context.client, &arguments.id).await?;
     let detail = context.client.operation(id).await?;
     if !arguments.variables {
-        if context.json {
-            print_json(&detail)?;
-        } else {
-            print_text(&operation::detail(&context.look, &detail))?;
-        }
-        return Ok(Exit::Success.into());
+        return context.show(&detail, || operation::detail(&context.look, &detail));
     }
     let list: CatalogList = context.client.get("/api/v1/catalog").await?;
     let catalog =
         list.catalogs.iter().map(Arc::as_ref).find(|catalog| catalog.backend == detail.summary.backend);
-    if context.json {
-        let (tasks, hosts) = resolved(&detail, catalog).unzip();
-        let changed = operation::role_has_changed(&detail, catalog);
-        print_json(&json!({
-            "sent": detail.variables, "tasks": tasks, "hosts": hosts, "role_has_changed": changed,
-        }))?;
-    } else {
-        print_text(&operation::variables(&context.look, &detail, catalog))?;
-    }
-    Ok(Exit::Success.into())
+    let (tasks, hosts) = resolved(&detail, catalog).unzip();
+    let changed = operation::role_has_changed(&detail, catalog);
+    let said = json!({"sent": detail.variables, "tasks": tasks, "hosts": hosts, "role_has_changed": changed});
+    context.show(&said, || operation::variables(&context.look, &detail, catalog))
 }
 
 /// By Task: its variables, and those of which each of its hosts has its own. Nothing where the catalog is not known.

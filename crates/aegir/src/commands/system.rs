@@ -26,26 +26,15 @@ pub(super) async fn catalog(context: &Context, arguments: &CatalogArguments) -> 
             return Err(Error::NoSuchRole(wanted.clone()));
         }
     }
-    if context.json {
-        print_json(&list)?;
-        return Ok(Exit::Success.into());
-    }
-    let text = match &arguments.role {
+    context.show(&list, || match &arguments.role {
         None => catalog::catalogs(&context.look, &list.catalogs),
         Some(_) => catalog::roles(&context.look, &list.catalogs),
-    };
-    print_text(&text)?;
-    Ok(Exit::Success.into())
+    })
 }
 
 pub(super) async fn nodes(context: &Context) -> Result<ExitCode, Error> {
     let list: NodeList = context.client.get("/api/v1/nodes").await?;
-    if context.json {
-        print_json(&list)?;
-    } else {
-        print_text(&catalog::nodes(&context.look, &list.nodes))?;
-    }
-    Ok(Exit::Success.into())
+    context.show(&list, || catalog::nodes(&context.look, &list.nodes))
 }
 
 pub(super) async fn sign_in(context: &Context) -> Result<ExitCode, Error> {
