@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,7 +18,6 @@ use crate::proxy::Proxy;
 
 /// How long a catalog may take from dispatcherd to relayd.
 const CATALOG: Duration = Duration::from_secs(60);
-const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Everything on one machine. The order of the fields is the order in which it ends.
 #[derive(Debug)]
@@ -230,24 +229,8 @@ impl Cluster {
     ///
     /// If it does not within a minute; the message shows the ends of both logs.
     pub async fn wait_for_catalog(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + CATALOG;
-        loop {
-            let answer = self.relayd.get("/api/v1/catalog").await;
-            if let Ok((200, answer)) = &answer
-                && answer["catalogs"].as_array().is_some_and(|catalogs| !catalogs.is_empty())
-            {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                bail!(
-                    "no catalog reached relayd within {CATALOG:?}: {answer:?}\nrelayd's log ends:\n{}\n\
-                     dispatcherd's log ends:\n{}",
-                    self.relayd.log_tail(),
-                    self.dispatcherd.log_tail()
-                );
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
+        let arrived = self.relayd.wait_for_catalog(CATALOG).await;
+        arrived.with_context(|| format!("dispatcherd's log ends:\n{}", self.dispatcherd.log_tail()))
     }
 }
 

@@ -336,6 +336,28 @@ impl Relayd {
         &self.client
     }
 
+    /// Waits until it knows what a backend can do.
+    ///
+    /// # Errors
+    ///
+    /// If it does not so soon; the message shows the end of its log.
+    pub async fn wait_for_catalog(&self, patience: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + patience;
+        loop {
+            let answer = self.get("/api/v1/catalog").await;
+            if let Ok((200, list)) = &answer
+                && list["catalogs"].as_array().is_some_and(|catalogs| !catalogs.is_empty())
+            {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let log = self.log_tail();
+                bail!("no catalog reached relayd within {patience:?}: {answer:?}\nits log ends:\n{log}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The status and the JSON that a path answers with; JSON null where the body is none.
     ///
     /// # Errors

@@ -41,20 +41,8 @@ impl BenchSystem {
         dispatcherd.start_again().await?;
         let dispatcherd_ready = begin.elapsed();
         let system = Self { dispatcherd, relayd, broker, relayd_ready, dispatcherd_ready };
-        system.catalog_arrives().await?;
+        system.relayd.wait_for_catalog(Duration::from_secs(30)).await?;
         Ok(system)
-    }
-
-    async fn catalog_arrives(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < end {
-            let (_, catalogs) = self.relayd.get("/api/v1/catalog").await?;
-            if catalogs["catalogs"].as_array().is_some_and(|list| !list.is_empty()) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        bail!("no catalog arrived")
     }
 
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {

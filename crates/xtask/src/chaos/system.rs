@@ -11,7 +11,6 @@ use aegir_testkit::{Broker, Dispatcherd, Proxy, Relayd, TestMinion};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 
 use super::clock::{self, Clock};
 use super::disk::Disk;
@@ -94,22 +93,10 @@ impl ChaosSystem {
             _sockets: sockets,
             broker,
         };
-        system.catalog_arrives().await?;
+        system.relayd.wait_for_catalog(CATALOG).await?;
         // RabbitMQ 3.10 forgets a quorum queue that is only seconds old when it is killed.
         system.broker.sync().await?;
         Ok(system)
-    }
-
-    async fn catalog_arrives(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + CATALOG;
-        while Instant::now() < end {
-            let (_, catalogs) = self.relayd.get("/api/v1/catalog").await?;
-            if catalogs["catalogs"].as_array().is_some_and(|list| !list.is_empty()) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        bail!("no catalog reached relayd within {CATALOG:?}")
     }
 
     /// One that knows that relayd may be away: it asks again.

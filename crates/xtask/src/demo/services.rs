@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aegir_testkit::demo::{self, SITE};
 use aegir_testkit::{Broker, Dispatcherd, Nginx, Relayd, TestMinion};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::demo::leftovers::DemoDirectory;
 use crate::demo::ports::Ports;
@@ -76,26 +76,9 @@ impl DemoServices {
             stage.note("dispatcherd", process.id())?;
         }
         let services = Self { dispatcherd, relayd, nginx, minion, broker, directory };
-        services.wait_for_catalog().await?;
+        let arrived = services.relayd.wait_for_catalog(PATIENCE).await;
+        arrived.with_context(|| format!("dispatcherd's log ends:\n{}", services.dispatcherd.log_tail()))?;
         Ok(services)
-    }
-
-    async fn wait_for_catalog(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (_, answer) = self.relayd.get("/api/v1/catalog").await?;
-            let arrived = answer["catalogs"].as_array().is_some_and(|catalogs| !catalogs.is_empty());
-            if arrived {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                bail!(
-                    "relayd has not heard of the backend within {PATIENCE:?}; dispatcherd's log ends:\n{}",
-                    self.dispatcherd.log_tail()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// The page that is to be served.
