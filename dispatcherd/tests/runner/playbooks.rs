@@ -40,8 +40,10 @@ const SITE: &str = r#"
     - name: A variable of this name
       ansible.builtin.set_fact: {now: today}
     - name: Marked
-      ansible.builtin.command: printenv AEGIR_ATTEMPT OWN_WORD
+      ansible.builtin.command: printenv AEGIR_ATTEMPT OWN_WORD SSH_CONNECTION
       changed_when: false
+    - name: Add
+      ansible.builtin.add_host: {name: web3, groups: [task, added], ansible_connection: local}
 - name: Beside dispatcherd
   hosts: localhost
   gather_facts: false
@@ -57,7 +59,8 @@ const SITE: &str = r#"
 - name: All
   hosts: all
   gather_facts: false
-  vars: {ansible_ssh_port: 1}
+  vars: {ansible_ssh_port: 1, ansible_password: none}
+  vars_files: [over.yml]
   tasks:
     - name: Each
       ansible.builtin.command: printenv SSH_CONNECTION
@@ -70,6 +73,27 @@ const SITE: &str = r#"
     - name: Connection
       ansible.builtin.command: /bin/sh -c 'test -z "$SSH_CONNECTION"'
       changed_when: false
+- name: Over the connection that its variables name, as an inventory does
+  hosts: "{{ groups['all'] }}"
+  vars: {ansible_connection: local}
+  gather_facts: false
+  tasks:
+    - name: Variable
+      ansible.builtin.command: /bin/sh -c 'test -z "$SSH_CONNECTION"'
+      changed_when: false
+- name: What a template makes of a group
+  hosts: "{{ groups['webservers'] | join(',') }}"
+  gather_facts: false
+  tasks:
+    - name: Joined
+      ansible.builtin.command: printenv SSH_CONNECTION
+      changed_when: false
+- name: A host that a step has added
+  hosts: added
+  gather_facts: false
+  tasks:
+    - name: Added
+      ansible.builtin.ping:
 "#;
 
 /// Nothing of this leads anywhere else than the Operation's host entry.
@@ -98,6 +122,14 @@ ask_vault_pass = True
 enable_plugins = ini
 [ssh_connection]
 ssh_args = -o NoSuchOption=yes
+ssh_common_args = -o NoSuchOption=yes
+ssh_extra_args = -o NoSuchOption=yes
+sftp_extra_args = -o NoSuchOption=yes
+scp_extra_args = -o NoSuchOption=yes
+ssh_executable = /bin/false
+sftp_executable = /bin/false
+scp_executable = /bin/false
+pipelining = False
 ";
 
 #[tokio::test]
@@ -117,6 +149,9 @@ async fn a_playbook_that_runs_bare_runs_here() {
             ("project/plays/host_vars/web1.yml", "ansible_port: 1\nansible_ssh_host: 192.0.2.3\n"),
             ("project/plays/site.yml", SITE),
             ("project/plays/roles/near/tasks/main.yml", &debug("near")),
+            ("project/plays/roles/near/defaults/main.yml", "ansible_connection: local\n"),
+            ("project/plays/over.yml", "ansible_connection: local\n"),
+            ("project/far_roles/far/vars/main.yml", "ansible_connection: local\nansible_ssh_pass: none\n"),
             ("project/far_roles/far/tasks/main.yml", &debug("far")),
             (
                 "project/plays/collections/ansible_collections/our/tools/roles/packed/tasks/main.yml",
@@ -141,12 +176,47 @@ async fn a_playbook_that_runs_bare_runs_here() {
     assert_eq!([said("near"), said("far"), said("packed")], ["near", "far", "packed"]);
     assert_eq!([said("Local"), said("Here")], ["3", "web1 is at 127.0.0.1"]);
     // The other hosts of the inventory are none of the Task's, and `all` is not dispatcherd's own host.
-    for step in ["Say", "Each", "Connection"] {
-        assert_eq!(ended.steps().into_iter().filter(|other| other.name == step).count(), 1, "{step}");
+    for (step, times) in
+        [("Say", 1), ("Each", 1), ("Connection", 1), ("Variable", 1), ("Joined", 1), ("Added", 0)]
+    {
+        assert_eq!(ended.steps().into_iter().filter(|other| other.name == step).count(), times, "{step}");
     }
     assert!(ended.text(Stream::Stdout).contains("their callback"));
     assert!(!ended.transcript().contains(PASSWORD));
     assert!(!root.join("project/ansible.log").exists());
+}
+
+#[tokio::test]
+async fn a_playbook_without_an_inventory_stays_with_the_operations_hosts() {
+    let (case, _minion) = one().await;
+    let root = case.path("roots");
+    let site = "
+- hosts: task
+  gather_facts: false
+  tasks:
+    - name: Add
+      ansible.builtin.add_host: {name: web9, groups: [task], ansible_connection: local}
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Each
+      ansible.builtin.command: printenv SSH_CONNECTION
+      changed_when: false
+    - name: In a loop
+      ansible.builtin.command: printenv SSH_CONNECTION
+      loop: [192.0.2.1]
+      loop_control: {loop_var: ansible_host}
+";
+    write(&root, &[("site.yml", site)]);
+    let playbook = root.canonicalize().unwrap().join("site.yml");
+    let ended = case.task("site", TaskAction::Playbook(playbook), &[]).run();
+    assert_eq!(ended.finished().outcome, Outcome::Failed, "{}", ended.transcript());
+    assert_eq!(ended.steps().into_iter().filter(|step| step.name == "Each").count(), 1);
+    assert!(
+        ended.text(Stream::Stderr).contains("ansible_host is no name for the variable of a loop"),
+        "{}",
+        ended.transcript()
+    );
 }
 
 #[tokio::test]

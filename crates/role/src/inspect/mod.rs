@@ -28,6 +28,7 @@ pub(crate) fn inspect(subject: InspectedRole<'_>, content: &[PathBuf]) -> RoleFi
     report.problems.extend(roles::check(subject, &steps));
     report.problems.extend(exposed::check(subject, &steps, &variables));
     report.problems.extend(facts::check(subject.path, &steps, &variables));
+    report.problems.extend(reach::loops(&steps));
     for (task, declared) in &subject.manifest.tasks {
         let playbook = declared.ansible.as_ref().and_then(|ansible| ansible.playbook.as_deref());
         if let Some(playbook) = playbook {

@@ -22,8 +22,12 @@ const HELD: [(&[ConfigKey], &[&str], &str); 8] = [
     (&[("defaults", "keep_remote_files")], &["false", "no", "off", "0"], "nothing is kept on minions"),
     (&[("defaults", "ask_pass"), ("defaults", "ask_vault_pass")], &["false", "no", "off", "0"], ASKED),
     (&[("privilege_escalation", "become_ask_pass")], &["false", "no", "off", "0"], ASKED),
-    (&[("defaults", "remote_user"), ("defaults", "private_key_file")], &[], LOGIN),
-    (&[("ssh_connection", "ssh_args")], &[], LOGIN),
+    (
+        &[("defaults", "transport")],
+        &["ssh", "smart"],
+        "it is ssh, unless a play or a step names a connection",
+    ),
+    (&reach::CONFIG, &[], LOGIN),
 ];
 const ASKED: &str = "nobody is there to answer";
 /// Looks at the playbook of a task.
@@ -52,6 +56,7 @@ pub(super) fn inspect(
         Err(why) => report.notes.push(why.to_string()),
     }
     report.problems.extend(exposed::check(subject, &steps, &variables));
+    report.problems.extend(reach::loops(&steps));
     report.notes.extend(steps.iter().flat_map(different));
     let config = ProjectConfig::of(&found, content);
     report.notes.extend(reach::notes(directory, &steps, &config));

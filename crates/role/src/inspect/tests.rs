@@ -235,7 +235,8 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
     write("ops/plays/more.yml", "- name: More\n  ansible.builtin.ping:\n  when: x ==\n");
     write(
         "ops/ansible.cfg",
-        "[defaults]\nhost_key_checking = False\nno_target_syslog=yes\nlog_path=x\nforks=3\n",
+        "[defaults]\nhost_key_checking = False\nno_target_syslog=yes\nlog_path=x\nforks=3\n[ssh_connection]\n\
+         ssh_common_args = -J jump\nssh_executable = ./my\n",
     );
     let manifest = MANIFEST.replace("load: {", "load: {ansible: {playbook: ops/plays/site.yml}, ");
     let manifest: Manifest = yaml_serde::from_str(&manifest).unwrap();
@@ -261,6 +262,8 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
             "site.yml: a step with debug: lookup('env') finds nothing",
             "ops/ansible.cfg: host_key_checking = False does not count here: host keys are always checked",
             "ops/ansible.cfg: log_path = x does not count here",
+            "ops/ansible.cfg: ssh_common_args = -J jump does not count here: the Operation's host entry",
+            "ops/ansible.cfg: ssh_executable = ./my does not count here: the Operation's host entry",
         ],
     );
     write(
@@ -298,6 +301,43 @@ fn a_playbook_is_looked_at_with_its_ansible_cfg() {
             "ops/hosts.yml:3: `hosts: all` does not mean this inventory's localhost",
             "ops/hosts.yml:6: ansible_connection does not count",
             "ops/hosts/more.json:1: ansible_ssh_host does not count",
+        ],
+    );
+    let loops = "- ansible.builtin.ping:\n  loop: [a]\n  loop_control: {loop_var: ansible_host, index_var: ansible_ssh_user}\n";
+    write(
+        "ops/plays/site.yml",
+        "- name: Play\n  hosts: all\n  vars_files: [over.yml]\n  roles: [near, {role: far, vars: {ansible_connection: local}}]\n  tasks:\n\
+         \x20   - ansible.builtin.include_vars: more.yml\n    - ansible.builtin.set_fact: {ansible_user: x}\n\
+         \x20   - ansible.builtin.import_tasks: loops.yml\n",
+    );
+    write("ops/plays/loops.yml", loops);
+    write("ops/plays/over.yml", "ansible_connection: local\n");
+    write("ops/plays/vars/more.yml", "x: 1\nansible_ssh_pass: x\n");
+    write("ops/plays/roles/near/defaults/main.yml", "ansible_connection: local\n");
+    write(
+        "ops/plays/roles/near/tasks/main.yml",
+        "- ansible.builtin.ping:\n  vars: {ansible_port: 1, ansible_connection: x}\n",
+    );
+    write("ops/far/far/vars/main.yml", "ansible_private_key: x\n");
+    write("ops/ansible.cfg", "[defaults]\nroles_path = far\n");
+    let RoleFindings { problems, notes } = inspect(subject, &[root.path().to_owned()]);
+    begin(
+        &problems,
+        &[
+            "ops/plays/loops.yml: a step with ping: loop_var is ansible_host: give the variable another name",
+            "ops/plays/loops.yml: a step with ping: index_var is ansible_ssh_user: give the variable another name",
+        ],
+    );
+    begin(
+        &notes,
+        &[
+            "ops/plays/site.yml:4: ansible_connection does not count",
+            "ops/plays/site.yml:7: ansible_user does not count",
+            "ops/plays/roles/near/tasks/main.yml:2: ansible_port does not count",
+            "ops/far/far/vars/main.yml:1: ansible_private_key does not count",
+            "ops/plays/over.yml:1: ansible_connection does not count",
+            "ops/plays/roles/near/defaults/main.yml:1: ansible_connection does not count",
+            "ops/plays/vars/more.yml:2: ansible_ssh_pass does not count",
         ],
     );
     let without = inspect(subject, &[]);

@@ -36,7 +36,7 @@ pub(super) fn playbook(task: &PlannedTask, file: &str, marker: &str) -> String {
     .to_string()
 }
 
-/// The Task's minions in the group `task`, in [`of_attempt`], and in a group `service_NAME` for each service that they offer.
+/// The Task's minions in the group `task`, and in a group `service_NAME` for each service that they offer.
 /// Names and addresses are checked by their types; a host's own variables are wrapped, as all that comes from the frontend.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ pub(super) fn inventory(
         }
         hosts.insert(host.name.to_string(), variables);
         let names = host.services.keys().map(|service| format!("service_{service}"));
-        for group in names.chain(["task".to_owned(), of_attempt(work)]) {
+        for group in names.chain(["task".to_owned()]) {
             groups.entry(group).or_default().insert(host.name.to_string(), json!({}));
         }
     }
@@ -94,11 +94,6 @@ fn out_of_reach(options: Vec<String>) -> Vec<String> {
     // Without `ControlPersist` Ansible adds no `ControlPath` of its own.
     let others = options.into_iter().filter(|option| !option.starts_with("Control"));
     ["ControlPath=none", "ProxyCommand=false"].map(str::to_owned).into_iter().chain(others).collect()
-}
-
-/// A group of the Task's minions alone: an operator's own inventory may have one of any other name.
-pub(super) fn of_attempt(work: &AttemptContext<'_>) -> String {
-    format!("aegir_{}", work.operation.id.to_string().replace('-', ""))
 }
 
 /// A word as Ansible splits it again (shlex).

@@ -41,7 +41,7 @@ const EVENTS: &str = "AEGIR_EVENTS";
 const VAULT: &str = "AEGIR_VAULT";
 /// The environment variable from which the plug-in marks an operator's own plays.
 const PLAY_MARKER: &str = "AEGIR_PLAY_MARKER";
-/// The environment variable that names the group to which a plug-in keeps an operator's own plays.
+/// The environment variable that names the inventory to whose hosts a plug-in keeps an operator's own plays.
 const HOSTS: &str = "AEGIR_HOSTS";
 /// How many minions Ansible works on at once.
 const MOST_FORKS: usize = 20;
@@ -160,15 +160,11 @@ fn prepare(
     let private = work.private.directory(&format!("task-{}", task.number))?;
     let secret = variables::secret(work, task)?;
     let mut argv: Vec<OsString> = vec![settings.ansible_playbook.clone().into()];
-    // A Task without hosts has none to limit a play to.
+    // Their hosts are there for their groups and variables; a play is for those of the Task, if it has any.
     let own_inventories = own.as_ref().filter(|_| !minions.is_empty());
     let theirs = own_inventories.map(ProjectConfig::inventories).unwrap_or_default();
-    if !theirs.is_empty() {
-        // Their hosts are there for their groups and variables; a play is for those of the Task.
-        argv.extend(["--limit".into(), format!("{},localhost", files::of_attempt(work)).into()]);
-    }
     // Of two values for a host that of the last one counts.
-    for inventory in theirs.into_iter().chain([inventory]) {
+    for inventory in theirs.into_iter().chain([inventory.clone()]) {
         argv.extend(["--inventory".into(), inventory.into()]);
     }
     argv.extend(vault::arguments(&settings.vault_passwords)?);
@@ -200,7 +196,7 @@ fn prepare(
     environment.insert(VAULT.to_owned(), decrypts.into());
     if own.is_some() {
         environment.insert(PLAY_MARKER.to_owned(), work.marker().into());
-        environment.insert(HOSTS.to_owned(), files::of_attempt(work).into());
+        environment.insert(HOSTS.to_owned(), inventory.into());
     }
     let (config, start) = match own {
         Some(ProjectConfig { file: Some(file), start, .. }) => (file, start),
