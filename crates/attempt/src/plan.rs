@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use aegir_protocol::catalog::Resolved;
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::manifest::{Argument, OutputManifest, PluginVerb, RunsOn};
+use aegir_protocol::manifest::{Argument, OutputManifest, PluginVerb, RunsOn, VariableManifest};
 use aegir_protocol::name::{
     DocumentName, HostName, NodeName, RoleName, RunnerName, TaskName, UserName, VariableName,
 };
@@ -78,6 +78,9 @@ pub struct PlannedTask {
     /// Those that its manifest names besides, and that have no value for all of its hosts.
     #[serde(default)]
     pub absent: Vec<VariableName>,
+    /// How its manifest declares all of these; for plug-ins.
+    #[serde(default)]
+    pub declared: BTreeMap<VariableName, VariableManifest>,
     /// Those of which each host has its own.
     #[serde(default)]
     pub of_hosts: BTreeMap<HostName, BTreeMap<VariableName, Resolved>>,

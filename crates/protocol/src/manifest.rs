@@ -14,6 +14,7 @@ use crate::name::{
 use crate::operation::LockMode;
 
 mod check;
+mod plugin;
 mod services;
 mod value;
 

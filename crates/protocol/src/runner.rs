@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{Attempt, OperationId};
-use crate::manifest::PluginVerb;
+use crate::manifest::{PluginVerb, VariableManifest};
 use crate::name::{DocumentName, OperationName, PlanHash, RoleName, TaskName, VariableName};
 use crate::operation::{Entity, Host, Target};
 use crate::record::StepStatus;
@@ -82,6 +82,9 @@ pub struct Input {
     /// Those that the manifest gives the Task as well, and that have no value. A name that is neither here nor among
     /// `variables` is none of the Task's.
     pub absent: Vec<VariableName>,
+    /// How the manifest declares them, with those that have no value: which are secret, and which values fit.
+    #[serde(default)]
+    pub declared: BTreeMap<VariableName, VariableManifest>,
     /// What Tasks before it have handed over.
     pub outputs: BTreeMap<TaskName, BTreeMap<DocumentName, Value>>,
     /// Of a plan that was approved: the hash that `plan` gave for this Task. The plug-in looks whether it would give

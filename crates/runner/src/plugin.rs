@@ -163,6 +163,7 @@ impl PluginRun<'_> {
             // A secret's plain text stands in the place of its sealed value.
             variables: plain.chain(secrets).collect(),
             absent: task.absent.clone(),
+            declared: task.declared.clone(),
             outputs: outputs.collect(),
             approved: operation
                 .approved

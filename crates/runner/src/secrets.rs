@@ -174,6 +174,7 @@ mod tests {
                 Resolved { value, from: "site".to_owned() },
             )]),
             absent: Vec::new(),
+            declared: BTreeMap::new(),
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),

@@ -115,6 +115,8 @@ fn task(
     };
     let variables = role.resolve(name, &operation.variables);
     let absent = declared.variables.iter().filter(|name| !variables.contains_key(*name)).cloned().collect();
+    let told = declared.variables.iter().filter(|_| declared.plugin.is_some());
+    let declared_as = |name: &VariableName| Some((name.clone(), role.manifest.variables.get(name)?.clone()));
     Ok(PlannedTask {
         number,
         of_hosts: hosts.iter().filter_map(of_host).collect(),
@@ -127,6 +129,7 @@ fn task(
         hosts: hosts.into_iter().map(|host| host.name.clone()).collect(),
         variables,
         absent,
+        declared: told.filter_map(declared_as).collect(),
         uses: uses(declared, catalog)?,
         outputs: declared.outputs.clone(),
         may_match_no_host: declared.ansible.as_ref().is_some_and(|ansible| ansible.may_match_no_host),

@@ -125,6 +125,7 @@ impl Case {
             hosts: self.operation.hosts.iter().map(|host| host.name.clone()).collect(),
             variables: variables.iter().map(variable).collect(),
             absent: Vec::new(),
+            declared: BTreeMap::new(),
             of_hosts: BTreeMap::new(),
             uses: BTreeMap::new(),
             outputs: BTreeMap::new(),

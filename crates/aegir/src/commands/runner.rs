@@ -107,6 +107,7 @@ impl Plugin<'_> {
             hosts: Vec::new(),
             variables: self.arguments.variables.0.clone(),
             absent: self.arguments.absent.clone(),
+            declared: std::collections::BTreeMap::new(),
             outputs: std::collections::BTreeMap::new(),
             approved: approved.cloned(),
             settings: self.arguments.settings.0.clone(),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{FIELD_MANAGER, KubernetesCluster, list};
 use super::object::{self, CLAIM, ObjectId};
+use super::record;
 use super::settings::KubernetesSettings;
 use crate::digest::Inputs;
 use crate::error::Error;
@@ -67,9 +68,14 @@ impl Changes {
         cluster.hide_secrets()?;
         let wanted_text = list(wanted);
         let there = cluster.get(&["get", "--filename", "-", "--ignore-not-found"], Some(&wanted_text))?;
-        let mut arguments = apply_arguments(settings);
-        arguments.push("--dry-run=server");
-        let after = cluster.get(&arguments, Some(&wanted_text))?;
+        let arguments = |of: &KubernetesSettings| [apply_arguments(of), vec!["--dry-run=server"]].concat();
+        let (recorded, others): (Vec<&Value>, Vec<&Value>) =
+            wanted.iter().partition(|object| record::is_record(cluster, object));
+        let mut after = cluster.get(&arguments(settings), Some(&list(others)))?;
+        if !recorded.is_empty() {
+            after.extend(cluster.get(&arguments(&record::forced(settings)), Some(&list(recorded)))?);
+        }
+        let arguments = arguments(settings);
         let mut changes = Vec::new();
         for object in wanted {
             let id = ObjectId::of(object);

@@ -44,7 +44,7 @@ pub(super) fn apply(
     cluster.program.show(&apply_arguments(settings), Some(&list(objects)))?;
     if !recorded.is_empty() {
         // What the cluster has refused must not hold from now on.
-        cluster.program.show(&apply_arguments(settings), Some(&list(&recorded)))?;
+        cluster.program.show(&apply_arguments(&record::forced(settings)), Some(&list(&recorded)))?;
     }
     let gone = changes.0.iter().filter(|change| change.action == ObjectAction::Delete);
     let gone: Vec<&Value> = gone.filter_map(|change| change.before()).collect();

@@ -13,6 +13,7 @@ use super::settings::{KubernetesSettings, Set};
 use crate::digest::Inputs;
 use crate::error::Error;
 use crate::task::Task;
+use crate::value::ValueSource;
 
 /// The objects that are to be there. Secrets are only ever in memory: kustomize sees none, and kubectl reads the objects from
 /// a pipe.
@@ -86,6 +87,16 @@ fn find<'a>(objects: &'a mut [Value], name: &str) -> Result<&'a mut Value, Strin
 }
 
 fn apply(set: &Set, objects: &mut [Value], input: &Input) -> Result<(), String> {
+    // Of anything but a Secret, what was there before is shown when another value comes.
+    if let Some(ValueSource::Variable(name)) = &set.value
+        && record::is_secret(input, name)
+        && !set.object.starts_with("Secret/")
+    {
+        return Err(format!(
+            "`set` puts the secret {name} into {}: only a Secret is for secrets",
+            set.object
+        ));
+    }
     let value = match (&set.value, &set.digest_of) {
         (Some(source), None) => source.of(input)?.filter(|value| !set.skip_empty || value != ""),
         (None, Some(name)) => Some(digest(find(objects, name)?)?),

@@ -88,3 +88,71 @@ fn what_the_cluster_refuses_is_not_recorded() {
     site.variables.as_object_mut().unwrap().remove("replicas");
     assert_eq!(site.run("plan").assert_good().changed(), Vec::<&str>::new());
 }
+
+#[test]
+fn what_somebody_has_written_into_a_record_is_held_to_the_schemas() {
+    let cluster = ApiServer::start();
+    let mut site = site(&cluster);
+    site.variables["replicas"] = json!(2);
+    site.run("apply").assert_good();
+    let record = cluster.names().into_iter().find(|name| name.starts_with("configmaps/aegir-")).unwrap();
+    let record = record.strip_prefix("configmaps/").unwrap();
+    site.declared = json!({
+        "replicas": {"type": "integer", "minimum": 1, "maximum": 100, "optional": true, "scope": "site"},
+        "host": {"type": "string", "pattern": "^[a-z.]*$", "optional": true, "scope": "site"},
+    });
+    site.variables = json!({"image": "registry.example/shop:2", "database_password": SECRET});
+    for (name, text) in
+        [("replicas", "500"), ("replicas", "\"3\""), ("host", "null"), ("host", "\"evil.example; x\"")]
+    {
+        cluster.change("configmaps", record, |record| record["data"] = json!({name: text}));
+        let refused = site.run("plan");
+        assert!(refused.failure().contains(&format!("{name} in ConfigMap/")), "{refused:#?}");
+        assert!(refused.failure().contains(&format!("Give the variable {name} a value")), "{refused:#?}");
+    }
+    // Which helps, also where a server says whose each field is.
+    let directory = tempfile::tempdir().unwrap();
+    let owned = directory.path().join("kubectl");
+    let script = "#!/bin/sh\ncase \"$*\" in *' apply '*) ;; *) exec kubectl \"$@\" ;; esac\ncat >objects\n\
+                  if grep -q '\"name\":\"aegir-example-' objects; then case \"$*\" in *--force-conflicts*) ;;\n\
+                  *) echo 'Apply failed with 1 conflict: conflict with \"kubectl-edit\"' >&2; exit 1 ;; esac; fi\n\
+                  exec kubectl \"$@\" <objects\n";
+    std::fs::write(&owned, script).unwrap();
+    std::fs::set_permissions(&owned, std::fs::Permissions::from_mode(0o755)).unwrap();
+    site.options.extend(["--kubectl".to_owned(), owned.to_str().unwrap().to_owned()]);
+    site.variables["host"] = json!("www.example.test");
+    site.run("plan").assert_good();
+    site.run("apply").assert_good();
+    let host = cluster.object("configmaps", record).unwrap()["data"]["host"].clone();
+    assert_eq!(host, "\"www.example.test\"");
+}
+
+#[test]
+fn a_secret_is_never_where_others_read_it() {
+    let cluster = ApiServer::start();
+    let mut site = site(&cluster);
+    site.variables["host"] = json!(SECRET);
+    site.declared = json!({"host": {"type": "string", "optional": true, "secret": true, "scope": "site"}});
+    let refused = site.run("apply");
+    assert!(refused.failure().contains("`record` names the variable host, which is secret"), "{refused:#?}");
+    site.settings["record"] = json!([]);
+    let refused = site.run("apply");
+    refused.assert_hides(&[SECRET]);
+    assert!(refused.failure().contains("`set` puts the secret host into Ingress/site"), "{refused:#?}");
+    assert_eq!(cluster.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_record_that_no_config_map_holds_is_refused_before_anything_changes() {
+    let cluster = ApiServer::start();
+    let mut site = site(&cluster);
+    // Six bytes as JSON, and a backslash more in the list of objects.
+    let setting = "\u{1}".repeat(4096);
+    let settings = (0..100).map(|number| (format!("S{number}"), json!(setting)));
+    site.variables["settings"] = settings.collect();
+    for verb in ["plan", "apply"] {
+        let refused = site.run(verb);
+        assert!(refused.failure().contains("give the variable settings a shorter value"), "{refused:#?}");
+    }
+    assert_eq!(cluster.changes(), Vec::<String>::new());
+}

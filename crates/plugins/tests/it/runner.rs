@@ -30,6 +30,8 @@ pub(crate) struct Runner {
     pub(crate) role_directory: PathBuf,
     pub(crate) settings: Value,
     pub(crate) variables: Value,
+    /// How they are declared; nothing when it is null.
+    pub(crate) declared: Value,
     pub(crate) task: &'static str,
     /// The target's ID. All of them have the same name.
     pub(crate) target: &'static str,
@@ -83,6 +85,9 @@ impl Runner {
             "variables": self.variables, "absent": ABSENT, "with": self.settings,
         });
         input["task_verb"] = json!(if self.deletes { "delete" } else { "apply" });
+        if !self.declared.is_null() {
+            input["declared"] = self.declared.clone();
+        }
         if let Some(approved) = &self.approved {
             input["approved"] = json!(approved);
         }

@@ -65,6 +65,8 @@ impl Manifest {
                 wrong.push(format!("tasks.{name} gets {variable}, whose scope hosts is for task-files"));
             }
             wrong.extend(self.check_arguments_of(task).map(|error| format!("tasks.{name}: {error}")));
+            let settings = task.plugin.iter().flat_map(|plugin| self.check_settings(&plugin.settings));
+            wrong.extend(settings.map(|error| format!("tasks.{name}: {error}")));
         }
         for (name, variable) in &self.variables {
             wrong.extend(variable.check().into_iter().map(|error| format!("variables.{name}{error}")));
