@@ -1,4 +1,4 @@
-//! An Apache without Debian's configuration: all that it has below one directory.
+//! An Apache that has all of its own below one directory, with what Debian's configuration says to all sites.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,12 +16,18 @@ const START: Duration = Duration::from_secs(30);
 const MODULES: &[&str] = &[
     "mpm_event",
     "authz_core",
+    "authz_host",
     "alias",
     "autoindex",
+    "deflate",
     "dir",
+    "env",
+    "filter",
     "mime",
     "negotiation",
+    "reqtimeout",
     "setenvif",
+    "status",
     "headers",
     "proxy",
     "proxy_fcgi",
@@ -29,6 +35,33 @@ const MODULES: &[&str] = &[
     "socache_shmcb",
     "ssl",
 ];
+
+/// What of Debian's own configuration concerns sites. The package `apache2` has it, and `apache2-bin` alone has not.
+const DEBIAN: &str = r#"
+Alias /icons/ "/usr/share/apache2/icons/"
+<Directory "/usr/share/apache2/icons">
+    Options FollowSymLinks
+    Require all granted
+</Directory>
+DirectoryIndex index.html index.cgi index.pl index.php index.xhtml index.htm
+AddHandler type-map var
+AddType text/html .shtml
+<Location /server-status>
+    SetHandler server-status
+    Require local
+</Location>
+ExtendedStatus On
+<FilesMatch "^\.ht">
+    Require all denied
+</FilesMatch>
+# Of other packages of Debian's: programs, and a PHP for all sites (here, one that does not run).
+ScriptAlias /cgi-bin/ "/usr/share/apache2/"
+<FilesMatch "\.ph(ar|p|tml)$">
+    SetHandler "proxy:fcgi://127.0.0.1:9"
+</FilesMatch>
+"#;
+/// Where the package is installed, its own files are read too, as they are for the modules that it enables.
+const INSTALLED: &str = "/etc/apache2/mods-available";
 
 /// A running web server. Dropping it ends it.
 #[derive(Debug)]
@@ -52,6 +85,7 @@ impl Apache {
         let mut command = Command::new("/usr/sbin/apache2");
         // One process: where it is killed, no other is left.
         command.arg("-d").arg(&directory).arg("-f").arg(&config).arg("-X");
+        command.env("APACHE_RUN_DIR", &directory);
         let mut process = Process::spawn("apache2", command, &directory.join("output.log"))?;
         let connect = async || TcpStream::connect(("127.0.0.1", port)).await.ok();
         process.until("a connection", START, connect).await?;
@@ -89,6 +123,10 @@ fn configuration(directory: &Path, port: u16, more: &[u16]) -> String {
     }
     if rustix::process::geteuid().is_root() {
         text += "User www-data\nGroup www-data\n";
+    }
+    text += DEBIAN;
+    for module in MODULES.iter().filter(|name| !name.starts_with("mpm_")) {
+        let _ = writeln!(text, "IncludeOptional {INSTALLED}/{module}.conf");
     }
     text + &format!(
         "ServerName localhost\n\

@@ -104,14 +104,11 @@ impl Site {
 
     /// With more headers, and the answer's head.
     pub(crate) async fn ask(&self, path: &str, headers: &str) -> (u16, String, String) {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n{headers}\r\n", self.name);
-        connection.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).await.unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+        self.request("GET", path, headers).await
+    }
+
+    pub(crate) async fn request(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
+        request(self.port, &self.name, method, path, headers).await
     }
 
     /// Nobody gets any of these files, however they are spelt.
@@ -135,6 +132,19 @@ impl Site {
             if name.contains('.') || place.contains('.') {
                 spelt.push(path.to_uppercase());
             }
+            // The URL of a directory is one of its index.
+            if matches!(name, "index.php" | "index.html") {
+                let above = place.rsplit_once('/').map_or("", |(above, _)| above);
+                spelt.extend([
+                    format!("{place}/"),
+                    format!("{place}//"),
+                    format!("{place}%2f"),
+                    format!("{place}/?a=b"),
+                    format!("{place}/."),
+                    format!("/x/..{place}/"),
+                    format!("{above}/x/..%2f{}/", &place[above.len() + 1..]),
+                ]);
+            }
             for spelt in spelt {
                 let (status, body) = self.get(&spelt).await;
                 let server = self.server;
@@ -153,6 +163,24 @@ impl Site {
     }
 }
 
+/// The status, the head and the body of what a site answers.
+pub(crate) async fn request(
+    port: u16,
+    site: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> (u16, String, String) {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {site}\r\n{headers}\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+}
+
 /// Writes the template as Ansible does for the role, with what its tasks say of the application.
 pub(crate) fn write_vhost(role: &str, variables: &Value, to: &Path, directory: &Path) {
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles");
@@ -164,8 +192,20 @@ pub(crate) fn write_vhost(role: &str, variables: &Value, to: &Path, directory: &
     let files: Vec<_> = ["php_site", role].map(|role| roles.join(role).join("vars/main.yml")).into();
     let template =
         format!("{}/php_site/templates/php_site_{{{{ php_site__server }}}}.conf.j2", roles.display());
+    write_template(&template, &files, &application, variables, to, directory);
+}
+
+/// Writes a template as Ansible does, with the variables of a role's files, of a step, and those that were sent.
+pub(crate) fn write_template(
+    template: &str,
+    files: &[PathBuf],
+    step: &Value,
+    variables: &Value,
+    to: &Path,
+    directory: &Path,
+) {
     let playbook = json!([{ "hosts": "localhost", "gather_facts": false, "vars_files": files, "tasks": [
-        { "ansible.builtin.template": { "src": template, "dest": to, "mode": "0644" }, "vars": application },
+        { "ansible.builtin.template": { "src": template, "dest": to, "mode": "0644" }, "vars": step },
     ] }]);
     fs::write(directory.join("playbook.yml"), playbook.to_string()).unwrap();
     fs::write(directory.join("variables.json"), variables.to_string()).unwrap();
