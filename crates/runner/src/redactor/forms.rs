@@ -10,8 +10,6 @@ use super::search::{self, MatchRules, Patterns};
 
 /// From how many bytes on a form is looked for across lines.
 pub(super) const LONG_ENOUGH: usize = 12;
-/// The fewest bytes that may be left of a short secret without its quotes and backslashes.
-pub(super) const LEAST_LEFT: usize = 4;
 /// A longer part is not looked for in base64 or hexadecimal digits.
 const LONGEST_ENCODED: usize = 64 * 1024;
 
@@ -55,7 +53,8 @@ impl Forms {
             return;
         }
         let normal = Normal::with_spans(part, Layout::Lines).end();
-        if normal.bytes.len() >= LEAST_LEFT {
+        // Nothing is left of quotes alone.
+        if !normal.bytes.is_empty() {
             search::add(&mut self.lines, &normal.bytes, rules(&normal, part));
         }
     }
@@ -103,7 +102,9 @@ fn rules(normal: &Normal, form: &[u8]) -> MatchRules {
         [one] => (one.start, one.end),
         [first, .., last] => (first.start, last.end),
     };
-    MatchRules { at_least: form.len(), before: start > 0, behind: end < form.len(), next: false }
+    // One that is itself escaped, as a password in a URL is, may be printed without its escapes.
+    let at_least = form.len().min((normal.bytes.len() + normal.left_out).max(MIN_SECRET));
+    MatchRules { at_least, before: start > 0, behind: end < form.len(), next: false }
 }
 
 /// A text with a byte for each character up to U+00FF, as programs write it that escape characters and not bytes.

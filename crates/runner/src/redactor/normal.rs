@@ -30,6 +30,8 @@ pub(super) struct Normal {
     pub(super) bytes: Vec<u8>,
     /// Of each byte, where its form in the text starts and ends, if that is asked for: most texts hold no secret.
     pub(super) spans: Vec<Span>,
+    /// How many quotes and backslashes were left out that may have been characters of the text and not of an escape.
+    pub(super) left_out: usize,
     with_spans: bool,
     layout: Layout,
     /// Where a backslash stands whose escape is not complete.
@@ -57,7 +59,7 @@ impl Normal {
     fn new(text: &[u8], layout: Layout, with_spans: bool) -> Self {
         let bytes = Vec::with_capacity(text.len());
         let spans = Vec::with_capacity(if with_spans { text.len() } else { 0 });
-        let mut normal = Self { bytes, spans, with_spans, layout, escape: None };
+        let mut normal = Self { bytes, spans, left_out: 0, with_spans, layout, escape: None };
         for (start, &byte) in text.iter().enumerate() {
             normal.feed(byte, Span { start, end: start + 1 });
         }
@@ -91,7 +93,7 @@ impl Normal {
                 self.escape = Some(self.bytes.len());
                 self.put(byte, span);
             }
-            b'\'' | b'"' => {}
+            b'\'' | b'"' => self.left_out += 1,
             b'+' | b'\n' if self.layout == Layout::Lines => self.put(b' ', span),
             _ if self.layout == Layout::Ignored && separates(byte) => {}
             b'_' if self.layout == Layout::Ignored => self.put(b'/', span),
@@ -163,7 +165,9 @@ impl Normal {
             (None, _) => {
                 let start = self.take_back(backslash);
                 self.escape = None;
-                self.feed(control(byte), Span { start, end: span.end });
+                let meant = control(byte);
+                self.left_out += usize::from(meant == byte && !matches!(byte, b'\'' | b'"' | b'/' | b'\n'));
+                self.feed(meant, Span { start, end: span.end });
             }
             // A line that was broken inside of an escape.
             (Some(_), b'\n' | b'\r' | b' ') if self.layout == Layout::Ignored => {}
@@ -228,6 +232,7 @@ impl Normal {
     fn give_up(&mut self) {
         if let Some(backslash) = self.escape.take() {
             self.bytes.remove(backslash);
+            self.left_out += 1;
             if self.with_spans {
                 let Span { start, .. } = self.spans.remove(backslash);
                 if let Some(next) = self.spans.get_mut(backslash) {

@@ -45,6 +45,10 @@ impl SecretParts {
         if part.len() >= MIN_SECRET {
             self.encoded.insert(part.to_owned());
         }
+        // What a client makes of a part of a URL, and may go on to encode in another way.
+        if let Some(meant) = percent_decoded(part).filter(|meant| meant.len() >= MIN_SECRET) {
+            self.encoded.insert(meant);
+        }
     }
 
     /// A secret, or a value in one.
@@ -168,6 +172,25 @@ fn password_of_url(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("://")?;
     let (login, _) = rest.split('/').next()?.rsplit_once('@')?;
     login.split_once(':').map(|(_, password)| password)
+}
+
+/// What a text with percent-encoding in it stands for.
+fn percent_decoded(text: &str) -> Option<String> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        if let (b'%', [high, low, behind @ ..]) = (first, behind)
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            bytes.push(high << 4 | low);
+            rest = behind;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    (bytes.len() < text.len()).then(|| String::from_utf8(bytes).ok()).flatten()
 }
 
 /// The text that this is the base64 of.

@@ -22,8 +22,8 @@ pub(super) type Patterns = BTreeMap<Vec<u8>, MatchRules>;
 /// What is true of an occurrence of a pattern.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MatchRules {
-    /// How long it is at least, with what stands before and behind it: no form of a secret is shorter than the secret. So
-    /// a short secret with quotes around it is not found where the word in them stands alone.
+    /// How long it is at least, with what stands before and behind it: no form of a secret is shorter than the secret without
+    /// its escapes. So a short secret with quotes around it is not found where the word in them stands alone.
     pub(super) at_least: usize,
     /// Whether something of the secret stands before it, or behind it, that is left out of the pattern.
     pub(super) before: bool,

@@ -97,6 +97,43 @@ fn a_word_is_not_masked_where_it_lacks_the_quotes_that_a_secret_has_around_it() 
 }
 
 #[test]
+fn the_password_of_a_url_is_masked_as_clients_decode_it() {
+    for (encoded, meant) in [
+        ("s3cr%21t%40", "s3cr!t@"),
+        ("p%40ss%21x", "p@ss!x"),
+        ("a%2fb%3Ac1", "a/b:c1"),
+        ("w%C3%B6rd%27s", "wörd's"),
+        ("longer%40pass%21word", "longer@pass!word"),
+    ] {
+        let url = format!("mysql://app:{encoded}@db/app");
+        for secret in [url.clone(), json!({ "url": url }).to_string(), format!("DATABASE_URL='{url}'\n")] {
+            let text = format!("-p'{meant}' {encoded} {}", json!({ "password": meant }));
+            check(&[&secret], &text, r#"-p'********' ******** {"password":"********"}"#);
+            let basic = STANDARD.encode(format!("app:{meant}"));
+            assert!(redactor(&[&secret]).mask_text(&basic).contains(MASK), "{basic} of {secret}");
+        }
+        check(&[encoded], meant, "********");
+    }
+}
+
+#[test]
+fn a_short_secret_that_is_escaped_itself_is_masked_without_its_escapes() {
+    check(&["a&amp;bcd1"], "a&bcd1 a&amp;bcd1", "******** ********");
+    check(&[r"p\u00f6s\/12"], r"pös/12 p\u00f6s/12", "******** ********");
+    check(&["%61dmin"], "admin %61dmin", "admin ********");
+    check(&["100%25x"], "100x 100%25x", "100x ********");
+}
+
+#[test]
+fn a_short_secret_of_many_quotes_is_masked_where_they_are_escaped() {
+    let secret = r#""a"b"c""#;
+    let text = json!({ "p": secret, "q": ["a", "b", "c", "abc"] }).to_string();
+    check(&[secret], &text, r#"{"p":********,"q":["a","b","c","abc"]}"#);
+    check(&[secret], "%22a%22b%22c%22 &quot;a&quot;b&quot;c&quot; abc 'abc'", "******** ******** abc 'abc'");
+    check(&["'''a'''"], r"\'\'\'a\'\'\' a 'a' ''a''", "******** a 'a' ''a''");
+}
+
+#[test]
 fn what_is_wrapped_is_masked_in_each_of_its_lines() {
     let secret: String = (0..30).map(|n| format!("line {n} of it\n")).collect();
     for width in [64, 76] {
