@@ -31,6 +31,11 @@ pub trait Sink {
 
     /// The answer broke off: what follows answers [`path`](Self::path) as it is now.
     fn broke_off(&mut self);
+
+    /// Whether an answer that has ended here holds all that earlier ones did. One that does not is no end.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 impl Client {
@@ -77,7 +82,10 @@ async fn read<S: Sink>(
                     *tries = 0;
                 }
             }
-            Ok(None) => return Ok(None),
+            Ok(None) if sink.is_whole() => return Ok(None),
+            Ok(None) => {
+                return Ok(Some(ClientError::BrokeOff("it is shorter than it was before".to_owned())));
+            }
             Err(error) => return Ok(Some(ClientError::BrokeOff(chain(&error)))),
         }
     }
@@ -121,6 +129,10 @@ impl<E: From<ClientError>, P: FnMut(&[u8]) -> Result<(), E>> Sink for Bytes<P> {
     fn broke_off(&mut self) {
         self.at = 0;
     }
+
+    fn is_whole(&self) -> bool {
+        self.at >= self.seen
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +150,11 @@ mod tests {
         assert!(take("ab") && take("cd"));
         bytes.broke_off();
         let mut take = |piece: &str| bytes.take(piece.as_bytes()).unwrap();
-        assert!(!take("a") && !take("bc") && take("de"));
+        assert!(!take("a") && !take("bc"));
+        assert!(!bytes.is_whole());
+        let mut take = |piece: &str| bytes.take(piece.as_bytes()).unwrap();
+        assert!(take("de"));
+        assert!(bytes.is_whole());
         bytes.broke_off();
         let mut take = |piece: &str| bytes.take(piece.as_bytes()).unwrap();
         assert!(take("abcdef") && !take(""));

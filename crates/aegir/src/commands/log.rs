@@ -139,8 +139,12 @@ async fn output(
     arguments: &LogArguments,
     stream: Stream,
 ) -> Result<ExitCode, Error> {
-    let mut query = vec![format!("stream={}", stream.as_str())];
-    query.extend(arguments.attempt.map(|attempt| format!("attempt={attempt}")));
+    // The one of now, whatever another attempt that begins meanwhile prints: what is asked for again must be the same.
+    let attempt = match arguments.attempt.and_then(Attempt::new) {
+        Some(attempt) => attempt,
+        None => context.client.operation(id).await?.summary.attempt,
+    };
+    let mut query = vec![format!("stream={}", stream.as_str()), format!("attempt={attempt}")];
     query.extend(arguments.task.map(|task| format!("task={task}")));
     let path = format!("/api/v1/operations/{id}/output?{}", query.join("&"));
     context.client.download(&mut Bytes::new(path, print)).await?;

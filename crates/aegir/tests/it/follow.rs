@@ -127,7 +127,8 @@ fn log(
 
 #[test]
 fn an_answer_that_breaks_off_is_not_taken_for_all_of_it() {
-    let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, _| {
+    let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, id| {
+        answer(listener, &detail(id));
         // Always at the same place, as where what is stored can't be read.
         for _ in 0..6 {
             break_off(listener, "one\n");
@@ -197,12 +198,34 @@ fn a_log_goes_on_where_its_answer_broke_off() {
             assert_eq!(stdout, whole);
         }
     }
-    let (code, stdout, stderr) = log(&["--output", "stdout"], |listener, _| {
-        break_off(listener, "one\ntw");
-        break_off(listener, "one\n");
-        answer(listener, "one\ntwo\nthree\n");
+    for (options, attempt) in
+        [(&["--output", "stdout"][..], 1), (&["--output", "stdout", "--attempt", "2"], 2)]
+    {
+        let (code, stdout, stderr) = log(options, move |listener, id| {
+            if attempt == 1 {
+                answer(listener, &detail(id));
+            }
+            let expected =
+                format!("GET /api/v1/operations/{id}/output?stream=stdout&attempt={attempt} HTTP/1.1");
+            // Another attempt may have begun when it is asked for again.
+            assert_eq!(break_off(listener, "one\ntw"), expected);
+            assert_eq!(break_off(listener, "one\n"), expected);
+            assert_eq!(answer(listener, "one\ntwo\nthree\n"), expected);
+        });
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "one\ntwo\nthree\n", ""));
+    }
+}
+
+#[test]
+fn an_answer_that_is_shorter_than_before_is_not_taken_for_all_of_it() {
+    let (code, stdout, stderr) = log(&["--output", "stdout", "--attempt", "1"], |listener, _| {
+        break_off(listener, "one\ntwo\n");
+        for _ in 0..5 {
+            answer(listener, "one\n");
+        }
     });
-    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "one\ntwo\nthree\n", ""));
+    assert_eq!((code, stdout.as_str()), (13, "one\ntwo\n"));
+    assert!(stderr.contains("shorter than it was before"), "{stderr}");
 }
 
 #[test]
