@@ -81,6 +81,14 @@ export function why(outcome, reason) {
   return message.startsWith('in "') ? ` ${message} (${code})` : `: ${message} (${code})`;
 }
 
+// With one of these in it, text is shown in another order than it has (UAX #9, section 2).
+const TURNS_TEXT_ROUND = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** What relayd sends. Characters that turn the order of text round are shown as such. */
+export function read(json) {
+  return JSON.parse(json.replace(TURNS_TEXT_ROUND, (c) => `<U+${c.charCodeAt(0).toString(16).toUpperCase()}>`));
+}
+
 export function ended(state) {
   return ["succeeded", "failed", "canceled", "rejected", "lost"].includes(state);
 }
@@ -401,7 +409,7 @@ function operationPage(main) {
       tasks.startedAt.clear();
       log.text("task", `Attempt ${attempt}`);
     }
-    const { kind, at, body } = JSON.parse(line);
+    const { kind, at, body } = read(line);
     // Another kind is a newer runner's, and shown by a newer page.
     kinds[kind]?.(body, new Date(at));
   };
@@ -409,7 +417,7 @@ function operationPage(main) {
   const follow = () => {
     const source = new EventSource(`/api/v1/operations/${id}/events?from=${main.dataset.from}`);
     connection(source, "The Operation keeps running; the log resumes by itself.");
-    source.addEventListener("state", (event) => state(JSON.parse(event.data)));
+    source.addEventListener("state", (event) => state(read(event.data)));
     source.addEventListener("record", (event) => record(event.data, Number(event.lastEventId.split("-")[0])));
     source.addEventListener("end", () => {
       source.close();
@@ -455,7 +463,7 @@ function listPage(main) {
   const source = new EventSource(`/events${location.search}`);
   connection(source, "The list resumes by itself.");
   source.addEventListener("state", (event) => {
-    const summary = JSON.parse(event.data);
+    const summary = read(event.data);
     let shown = body.querySelector(`tr[data-id="${CSS.escape(summary.id)}"]`);
     if (!shown) {
       // What is older than all rows stands on a later page.

@@ -1,6 +1,6 @@
 // What of the page's script needs no browser. Run by a test of relayd.
 import assert from "node:assert/strict";
-import { MAX_LINE, MAX_LINES, beside, duration, blockedText, pieces, printed } from "./page.mjs";
+import { MAX_LINE, MAX_LINES, beside, duration, blockedText, pieces, printed, read } from "./page.mjs";
 
 const plain = (text) => pieces(text).map((piece) => piece.text).join("");
 
@@ -19,6 +19,8 @@ assert.equal(plain("<script>alert(1)</script>\t&amp;"), "<script>alert(1)</scrip
 
 assert.equal(printed({ text: "é\n" }), "é\n");
 assert.equal(printed({ base64: btoa("a\xffb") }), "a\ufffdb");
+
+assert.deepEqual(read('{"a":["x\u202ey\u2069"]}'), { a: ["x<U+202E>y<U+2069>"] });
 
 assert.equal(duration(400), "0.4 s");
 assert.equal(duration(59970), "1 min 0 s");

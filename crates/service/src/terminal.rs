@@ -34,6 +34,8 @@ pub fn clean(text: &str, colour: bool) -> String {
                 control_sequence(&mut after);
             }
             Some('\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => string(&mut after),
+            // Left out, it would hide that somebody wanted the text to be read in another order.
+            Some(c) if turns_text_round(c) => clean.push_str(&visible(c)),
             Some(_) | None => {}
         }
         rest = after.as_str();
@@ -66,14 +68,22 @@ pub fn clean_json(document: &str) -> String {
     clean
 }
 
-/// Whether a terminal does something else with a character than show it: control characters, and those that turn
-/// the order round in which the text after them is shown. Languages that are written from the right need none.
+/// Whether a terminal does something else with a character than show it.
 fn is_obeyed(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        _ => c.is_control(),
-    }
+    !matches!(c, '\n' | '\t') && (c.is_control() || turns_text_round(c))
+}
+
+/// Whether a character turns the order round in which the text after it is shown: embeddings, overrides and isolates
+/// (UAX #9, section 2). Languages that are written from the right need none of them.
+#[must_use]
+pub fn turns_text_round(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A character by its number: `<U+202E>`.
+#[must_use]
+pub fn visible(c: char) -> String {
+    format!("<U+{:04X}>", u32::from(c))
 }
 
 /// Passes over what belongs to an ESC (ECMA-48, ECMA-35). The parameters of a sequence that only sets colours.

@@ -3,6 +3,7 @@
 use aegir_api::OperationSummary;
 use aegir_protocol::code::Code;
 use aegir_protocol::problem::Problem;
+use aegir_service::terminal::{turns_text_round, visible};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -70,9 +71,25 @@ pub(crate) fn refused(problem: &Problem) -> Response {
     html(status, &ProblemPage { frame: Frame::new(), problem })
 }
 
+/// Shows the characters that turn the order of text round: with one of them in it, a name or a reason reads as another.
+fn readable(page: String) -> String {
+    if !page.contains(turns_text_round) {
+        return page;
+    }
+    let mut shown = String::with_capacity(page.len() + 64);
+    for c in page.chars() {
+        if turns_text_round(c) {
+            shown.push_str(&visible(c).replace('<', "&lt;").replace('>', "&gt;"));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
-        Ok(text) => (status, Html(text)).into_response(),
+        Ok(text) => (status, Html(readable(text))).into_response(),
         Err(error) => {
             ProblemResponse::new(Code::Internal, format!("a page can't be made: {error}")).into_response()
         }

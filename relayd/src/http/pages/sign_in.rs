@@ -1,5 +1,7 @@
 //! From a one-time link to a session.
 
+use std::time::Duration;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
@@ -8,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::frame::{Frame, SignInPage, html, refused};
-use crate::http::cookie::{COOKIE_NAME, session};
+use crate::http::caller::failed;
+use crate::http::cookie::{session, set_cookie};
 use crate::http::state::HttpState;
 use crate::sign_in::SESSION_LIFETIME;
 
@@ -25,6 +28,7 @@ pub(super) async fn preview() -> StatusCode {
 /// `GET /sign-in?code=…`.
 pub(super) async fn redeem(
     State(site): State<HttpState>,
+    headers: HeaderMap,
     query: Result<Query<SignInQuery>, QueryRejection>,
 ) -> Response {
     let Some(code) = query.ok().and_then(|Query(query)| query.code) else {
@@ -32,12 +36,16 @@ pub(super) async fn redeem(
     };
     match site.sessions.redeem(&code).await {
         Ok(Some(session)) => {
-            let age = SESSION_LIFETIME.as_secs();
-            let cookie = format!("{COOKIE_NAME}={session}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict");
+            let cookie = set_cookie(&headers, &session, SESSION_LIFETIME);
             (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
         }
         Ok(None) => {
+<<<<<<< HEAD
             let trouble = "This link has been used, or is older than ten minutes.";
+=======
+            failed("somebody used a sign-in link that does not work, or not any more").await;
+            let trouble = "This link was used before, or is older than ten minutes.";
+>>>>>>> b99e3f8 (Show what turns text round, keep the page's cookie to TLS, and slow wrong tokens)
             html(StatusCode::UNAUTHORIZED, &SignInPage { frame: Frame::signed_out(), trouble: Some(trouble) })
         }
         Err(problem) => refused(&problem),
@@ -51,6 +59,6 @@ pub(super) async fn sign_out(State(site): State<HttpState>, headers: HeaderMap) 
     {
         return refused(&problem);
     }
-    let cookie = format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    let cookie = set_cookie(&headers, "", Duration::ZERO);
     (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in".to_owned()), (SET_COOKIE, cookie)]).into_response()
 }

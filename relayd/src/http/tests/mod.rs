@@ -149,7 +149,7 @@ impl HttpState {
 
     async fn submit(&self) -> OperationId {
         let request = json!({"name": "example.print", "target": {"kind": "site", "name": "example.test"},
-                             "variables": {"site": {"text": "x"}}, "requested_by": "<b>kim</b>"});
+                             "variables": {"site": {"text": "x"}}, "requested_by": "<b>kim</b>\u{202e}x"});
         let response = self.ask("POST", "/api/v1/operations", request.to_string()).await;
         assert_eq!(response.status(), StatusCode::CREATED);
         document(response).await["id"].as_str().unwrap().parse().unwrap()

@@ -102,6 +102,7 @@ async fn nothing_that_others_wrote_is_html_and_nothing_stands_in_the_page() {
         assert!(!header(&response, "x-request-id").is_empty());
         let page = text(response).await;
         assert!(!page.contains("<b>kim") && page.contains("&#60;b&#62;kim"), "{page}");
+        assert!(page.contains("kim&#60;/b&#62;&lt;U+202E&gt;x"), "{page}");
         assert!(
             !page.contains("style=") && !page.contains("onclick") && !page.contains("<script>"),
             "{page}"
