@@ -278,7 +278,7 @@ async fn prune(node: Arc<Node>) {
                 tracing::info!(spools = pruned.spools, tombstones = pruned.tombstones, "journal pruned");
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the journal can't be swept"),
+            Err(error) => tracing::error!(%error, "the journal could not be pruned"),
         }
         let catalog = node.catalog.borrow().clone();
         if let Some(catalog) = catalog {

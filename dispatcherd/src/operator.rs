@@ -48,16 +48,16 @@ pub enum OperatorError {
     #[error("attempt {0} is running: cancel it first (`aegir cancel`), and wait for its end")]
     Running(String),
     /// There is nothing to let go of.
-    #[error("attempt {0} has not started, so it has no transcript; `aegir cancel` takes it out of the line")]
+    #[error("attempt {0} has not started and has no transcript; use `aegir cancel` to remove it")]
     NotStarted(String),
     /// Nobody is there to agree.
-    #[error("standard input is no terminal, so nobody can be asked: say --yes")]
+    #[error("this needs a confirmation, and there is no terminal: add --yes")]
     NoConsent,
     /// Somebody said no.
     #[error("not confirmed; nothing was done")]
     Declined,
     /// The daemon has not done it in time.
-    #[error("dispatcherd was told, but has not {0} yet; see its log")]
+    #[error("dispatcherd has not {0} yet; see its log")]
     NoAnswer(&'static str),
 }
 

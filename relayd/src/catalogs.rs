@@ -36,8 +36,8 @@ impl Catalogs {
         let known: Vec<_> = self.list().iter().map(|catalog| catalog.backend.to_string()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         format!(
-            "no catalog of backend {backend} has arrived (known: {known}): start a dispatcherd of that backend whose \
-             `frontends` name {frontend}"
+            "unknown backend \"{backend}\". Known: {known}. Otherwise start a dispatcherd of that backend, with {frontend} \
+             among the `frontends` of its config"
         )
     }
 }

@@ -77,15 +77,16 @@ impl Catalog {
     pub fn find(&self, name: &OperationName) -> Result<(&Role, &OperationManifest), FieldProblem> {
         let role = self.roles.get(&name.role).ok_or_else(|| {
             let why = self.left_out.get(name.role.as_str()).map_or_else(
-                || format!("it has {}", list(self.roles.keys())),
-                |reasons| format!("it was left out: {}", reasons.join("; ")),
+                || format!("Known: {}", list(self.roles.keys())),
+                |reasons| format!("The backend left it out: {}", reasons.join("; ")),
             );
-            let message = format!("backend {} has no role {}: {why}", self.backend, name.role);
+            let message = format!("unknown role \"{}\" on backend {}. {why}", name.role, self.backend);
             FieldProblem::new("/name", Code::UnknownRole, message)
         })?;
         let operation = role.manifest.operations.get(&name.action).ok_or_else(|| {
             let has = list(role.manifest.operations.keys());
-            let message = format!("role {} has no operation {}: it has {has}", name.role, name.action);
+            let message =
+                format!("unknown operation \"{}\" of role {}. Known: {has}", name.action, name.role);
             FieldProblem::new("/name", Code::UnknownOperation, message)
         })?;
         Ok((role, operation))

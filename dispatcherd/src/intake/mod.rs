@@ -79,7 +79,7 @@ impl Gate {
 fn closed(draining: bool, no_roles: bool, spool: Level) -> Option<Reason> {
     if no_roles {
         return Some(
-            Code::DiskFull.because("the roles can't be read or copied now, see dispatcherd's log: make room"),
+            Code::DiskFull.because("the roles can't be read or copied because the disk is full: make room, and see dispatcherd's log"),
         );
     }
     if draining {
@@ -90,11 +90,9 @@ fn closed(draining: bool, no_roles: bool, spool: Level) -> Option<Reason> {
     match spool {
         Level::Open => None,
         Level::Closed => {
-            Some(Code::SpoolFull.because("relayd has received too little of what lies in the spool"))
+            Some(Code::SpoolFull.because("the spool is full: relayd has received too little of it"))
         }
-        Level::Full => {
-            Some(Code::SpoolFull.because("the spool is full, and children wait with what they print"))
-        }
+        Level::Full => Some(Code::SpoolFull.because("the spool is full, and running programs wait")),
     }
 }
 

@@ -121,14 +121,16 @@ impl SpoolState {
     pub fn why(&self) -> String {
         match self {
             Self::Waiting => "it has not started".to_owned(),
-            Self::Running { disk_full: true, .. } => "the disk is full; its children wait".to_owned(),
-            Self::Running { spool_full: true, .. } => "the spool is full; its children wait".to_owned(),
-            Self::Running { disk_full: false, spool_full: false } => "its runner works".to_owned(),
+            Self::Running { disk_full: true, .. } => "the disk is full; its programs wait".to_owned(),
+            Self::Running { spool_full: true, .. } => "the spool is full; its programs wait".to_owned(),
+            Self::Running { disk_full: false, spool_full: false } => "its runner is at work".to_owned(),
             Self::Finished => "relayd has not received all of it".to_owned(),
-            Self::Unfinished => "its runner is gone, and relayd has not received what there is".to_owned(),
+            Self::Unfinished => "its runner is gone; relayd has not received the rest".to_owned(),
             Self::Unknown(unknown) => format!("relayd does not know it: {}", unknown.reason),
-            Self::Reporting(pending) => format!("relayd is still to be told: {}", pending.report.reason),
-            Self::Forgotten => "it is let go of when dispatcherd sees that".to_owned(),
+            Self::Reporting(pending) => {
+                format!("relayd does not know the end yet: {}", pending.report.reason)
+            }
+            Self::Forgotten => "dispatcherd removes it in a moment".to_owned(),
         }
     }
 }

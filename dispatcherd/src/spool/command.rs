@@ -140,8 +140,8 @@ fn forget(
     File::create(&path).map_err(OperatorError::file("create", &path))?;
     if daemon(state)?.is_some() {
         let done = || Ok((directory.tombstone().exists() || directory.report().exists()).then_some(()));
-        answered(done)?.ok_or(OperatorError::NoAnswer("let go of it"))?;
-        return writeln!(output, "{attempt} is let go of.").map_err(shown);
+        answered(done)?.ok_or(OperatorError::NoAnswer("removed it"))?;
+        return writeln!(output, "{attempt} is removed.").map_err(shown);
     }
     // The bytes go at once: the disk may be too full for dispatcherd to start.
     let transcript = directory.transcript();
@@ -150,7 +150,7 @@ fn forget(
         .open(&transcript)
         .and_then(|file| file.set_len(0))
         .map_err(OperatorError::file("empty", &transcript))?;
-    writeln!(output, "{attempt} is let go of; relayd is told when dispatcherd starts.").map_err(shown)
+    writeln!(output, "{attempt} is removed; dispatcherd informs relayd when it starts.").map_err(shown)
 }
 
 fn consent(
@@ -165,8 +165,8 @@ fn consent(
     }
     write!(
         output,
-        "The transcript of {attempt} has {} bytes and is {}: {}.\nWhat of it relayd has not received is lost for \
-         good, and the Operation, if it has no end yet, is `lost`.\nLet go of it? Type yes: ",
+        "The transcript of {attempt} has {} bytes and is {}: {}.\nThis deletes what relayd has not received of it; an \
+         Operation that has not ended becomes `lost`.\nContinue? Type yes: ",
         bytes(directory),
         spool_state.word(),
         spool_state.why(),

@@ -72,7 +72,7 @@ impl Limit {
             Err(error) => {
                 tracing::error!(
                     operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
-                    "a runner can't be held up although the spool is full"
+                    "a runner could not be blocked although the spool is full"
                 );
                 None
             }

@@ -57,14 +57,14 @@ pub(super) async fn forget(
     left: &str,
 ) {
     let message = format!(
-        "an operator let go of the transcript on node {} when relayd had receipted {receipted} bytes of it; what \
-         became of its Tasks may be known from those, and from the target{left}",
+        "an operator gave up the transcript on node {} (`dispatcherd spool forget`) after relayd had received {receipted} \
+         bytes of it; look at those, and at the target, for what its Tasks did{left}",
         node.planning.node
     );
     let reason = Code::SpoolForgotten.because(message);
     tracing::warn!(
         operation_id = %attempt.operation, attempt = attempt.attempt.get(), receipted,
-        "an operator has let go of a transcript"
+        "an operator gave up a transcript"
     );
     let known = !node.journal.directory(attempt).unknown().exists();
     let pending = pending_report(&node, attempt, frontend, Outcome::Lost, reason);
@@ -109,14 +109,14 @@ pub async fn cancel(node: Arc<Node>, cancel: Cancel) {
     let attempt = AttemptId { operation: cancel.operation, attempt: cancel.attempt };
     tracing::info!(
         operation_id = %attempt.operation, attempt = attempt.attempt.get(),
-        requested_by = cancel.requested_by, "attempt called off"
+        requested_by = cancel.requested_by, "cancellation requested"
     );
     let kept = node.on_disk(move |node| node.journal.write_cancel(&cancel)).await;
     if let Err(error) = kept {
         // relayd asks again when a heartbeat shows that it still runs.
         tracing::error!(
             operation_id = %attempt.operation, attempt = attempt.attempt.get(), %error,
-            "an attempt could not be called off"
+            "an attempt could not be canceled"
         );
     }
 }

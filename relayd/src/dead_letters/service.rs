@@ -76,5 +76,5 @@ impl DeadLetters {
 }
 
 pub(super) fn no_such_letter(id: u64) -> Problem {
-    Problem::new(Code::NoSuchDeadLetter, format!("there is no dead letter {id}: `aegir dead ls` lists them"))
+    Problem::new(Code::NoSuchDeadLetter, format!("unknown dead letter {id}: `aegir dead ls` lists them"))
 }

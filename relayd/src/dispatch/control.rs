@@ -65,10 +65,10 @@ impl ControlQueue {
             match publisher.send(outgoing(&node, &message)).await {
                 Ok(pending) => confirms.push(async move {
                     if let Err(error) = pending.confirmed().await {
-                        tracing::warn!(node = %node, error = %error, "a node could not be told");
+                        tracing::warn!(node = %node, error = %error, "a message for a node could not be sent");
                     }
                 }),
-                Err(error) => tracing::debug!(node = %node, error = %error, "a node could not be told"),
+                Err(error) => tracing::debug!(node = %node, error = %error, "a message for a node could not be sent"),
             }
         }
         while confirms.next().await.is_some() {}

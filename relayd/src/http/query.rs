@@ -59,7 +59,7 @@ impl QueryParameters {
             if given.pairs[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(ProblemResponse::new(
                     Code::ParameterInvalid,
-                    format!("parameter {name} is there twice: send it once"),
+                    format!("parameter {name} was sent twice: send it once"),
                 ));
             }
             if value.is_empty() {
@@ -78,10 +78,7 @@ impl QueryParameters {
         let known: Vec<_> = self.parameters.iter().map(|(known, _)| *known).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let name = cut(name);
-        ProblemResponse::new(
-            Code::ParameterInvalid,
-            format!("there is no parameter {name:?} here; there are: {known}"),
-        )
+        ProblemResponse::new(Code::ParameterInvalid, format!("unknown parameter {name:?}. Known: {known}"))
     }
 
     /// The parameter of this name, as `read` understands it. What it does not understand is refused.
@@ -199,7 +196,7 @@ mod tests {
         assert_eq!(detail("attempt=0"), "parameter attempt can't be \"0\": 1 or more is expected");
         assert_eq!(detail("limit="), "parameter limit is empty: leave it out, or send 1 to 500");
         assert_eq!(detail("limit=1&limit=1"), "parameter limit is there twice: send it once");
-        assert_eq!(detail("lmit=1"), "there is no parameter \"lmit\" here; there are: limit, attempt");
+        assert_eq!(detail("lmit=1"), "unknown parameter \"lmit\". Known: limit, attempt");
     }
 
     #[test]

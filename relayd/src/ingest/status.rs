@@ -89,12 +89,12 @@ impl Heartbeats {
     async fn look_up_all(&self, mut look_ups: mpsc::Receiver<Listed>) {
         while let Some(listed) = look_ups.recv().await {
             if let Err(error) = self.repeat_cancels(&listed).await {
-                tracing::warn!(error = %error, "nodes can't be told again what to stop");
+                tracing::warn!(error = %error, "cancellations could not be sent again");
             }
             if listed.released
                 && let Err(error) = republish(&self.store, &self.nodes, Vec::new()).await
             {
-                tracing::warn!(error = %error, "what a node has let go of is not handed out again yet");
+                tracing::warn!(error = %error, "released attempts could not be dispatched again yet");
             }
         }
     }

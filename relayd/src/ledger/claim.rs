@@ -25,14 +25,15 @@ pub(super) fn claim(
     }
     match status.state {
         State::Waiting => {
-            let message = "the Operation waits for its locks and was not handed out".to_owned();
+            let message = "the Operation waits for its locks and was not dispatched".to_owned();
             unchanged(vec![refuse(Code::ClaimRefused.because(message))])
         }
         // The node lets go of it without a report; it is published again when the pause is over.
         State::Queued if paused => Transition {
             status: OperationStatus { published: false, ..status.clone() },
             effects: vec![refuse(
-                Code::BackendPaused.because("the backend is paused; it is handed out again later"),
+                Code::BackendPaused
+                    .because("the backend is paused; the Operation is dispatched when the pause ends"),
             )],
         },
         State::Queued => {

@@ -25,7 +25,7 @@ pub(super) fn lease_over(status: &OperationStatus) -> Transition {
     }
     let node = status.node.as_ref().map_or("its node", NodeName::as_str);
     let message = format!(
-        "{node} has been silent for longer than the lease of attempt {}, which can't act any more",
+        "node {node} was silent for longer than the lease of attempt {}; the attempt has stopped itself",
         status.attempt
     );
     end(status, Outcome::Lost, &Code::LeaseExpired.because(message), RELAYD)
@@ -36,8 +36,7 @@ pub(super) fn declare_lost(status: &OperationStatus, by: Option<&str>) -> Result
         Phase::Ended => Err(Refusal::AlreadyEnded(status.state)),
         Phase::Open => Err(Refusal::NotStarted(status.state)),
         Phase::Held => {
-            let message =
-                format!("{} said that attempt {} is lost", by.unwrap_or("an operator"), status.attempt);
+            let message = format!("{} declared attempt {} lost", by.unwrap_or("an operator"), status.attempt);
             // Whoever says so decides, too, whether it is tried again.
             let retry_policy = RetryPolicy { lease: None, ..status.retry_policy };
             let told = OperationStatus { retry_policy, ..status.clone() };

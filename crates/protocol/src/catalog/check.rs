@@ -153,15 +153,14 @@ impl Role {
         let problem = |code, message: String| vec![FieldProblem::new(pointer, code, message)];
         let shown: String = name.chars().take(64).collect();
         if let Some(key) = reserved(name, value) {
-            let message =
-                format!("{key:?} has a meaning of its own in Ansible and can't be set by a frontend");
+            let message = format!("Ansible reserves {key:?}: a frontend can't set it");
             return problem(Code::VariableReserved, message);
         }
         let declared =
             name.parse().ok().and_then(|name: VariableName| self.manifest.variables.get_key_value(&name));
         let Some((name, variable)) = declared else {
             let known = list(self.manifest.variables.keys());
-            let message = format!("the role declares no variable {shown:?}: it has {known}");
+            let message = format!("unknown variable {shown:?}. Known: {known}");
             return problem(Code::VariableUndeclared, message);
         };
         if !self.scope_fits(scope, hosts, variable) {
@@ -177,12 +176,12 @@ impl Role {
             return problem(Code::VariableUndeclared, message);
         }
         if sealed(value).is_some() {
-            let message = format!("variable {name} is of each host, and can't be a secret");
+            let message = format!("variable {name} belongs to each host and can't be a secret");
             return if variable.of_hosts() { problem(Code::SecretInvalid, message) } else { Vec::new() };
         }
         if variable.secret() {
             let message =
-                format!("variable {name} is a secret: send it as {{\"secret\": …}}, so that it is sealed");
+                format!("variable {name} is a secret: send it as {{\"secret\": …}}, so that relayd seals it");
             return problem(Code::SecretInvalid, message);
         }
         let faults = variable.faults(value).into_iter();
@@ -204,7 +203,7 @@ impl Role {
             None => Some(format!("no task of this operation takes the variable {name}: leave it out")),
             Some(named) => match tasks.find(|task| task.as_str() == named) {
                 None => Some(format!(
-                    "task {named} is none of this operation's: it has {}",
+                    "unknown task {named:?}. Tasks of this operation: {}",
                     list(&operation.tasks)
                 )),
                 Some(task) if !gets(task) => {

@@ -40,12 +40,8 @@ pub(super) async fn redeem(
             (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
         }
         Ok(None) => {
-<<<<<<< HEAD
-            let trouble = "This link has been used, or is older than ten minutes.";
-=======
             failed("somebody used a sign-in link that does not work, or not any more").await;
-            let trouble = "This link was used before, or is older than ten minutes.";
->>>>>>> b99e3f8 (Show what turns text round, keep the page's cookie to TLS, and slow wrong tokens)
+            let trouble = "This link has been used, or is older than ten minutes.";
             html(StatusCode::UNAUTHORIZED, &SignInPage { frame: Frame::signed_out(), trouble: Some(trouble) })
         }
         Err(problem) => refused(&problem),

@@ -39,7 +39,7 @@ async fn a_link_signs_in_once() {
     let second = site.send("GET", &path, &[], Body::empty()).await;
     assert_eq!(second.status(), StatusCode::UNAUTHORIZED);
     assert!(second.headers().get("set-cookie").is_none());
-    assert!(text(second).await.contains("used before"));
+    assert!(text(second).await.contains("has been used"));
     let guessed = site.send("GET", "/sign-in?code=guessed", &[], Body::empty()).await;
     assert_eq!(guessed.status(), StatusCode::UNAUTHORIZED);
 }
