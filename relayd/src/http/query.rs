@@ -195,7 +195,7 @@ mod tests {
         }
         assert_eq!(detail("attempt=0"), "parameter attempt can't be \"0\": 1 or more is expected");
         assert_eq!(detail("limit="), "parameter limit is empty: leave it out, or send 1 to 500");
-        assert_eq!(detail("limit=1&limit=1"), "parameter limit is there twice: send it once");
+        assert_eq!(detail("limit=1&limit=1"), "parameter limit was sent twice: send it once");
         assert_eq!(detail("lmit=1"), "unknown parameter \"lmit\". Known: limit, attempt");
     }
 

@@ -28,7 +28,7 @@ pub(super) async fn submit(
         (None, _) => None,
         (Some(Ok(key)), None) => Some(key.to_owned()),
         (Some(Ok(_)), Some(_)) => {
-            let detail = "the header Idempotency-Key is there twice: send it once";
+            let detail = "the header Idempotency-Key was sent twice: send it once";
             return Err(ProblemResponse::new(Code::FieldInvalid, detail));
         }
         (Some(Err(_)), _) => {

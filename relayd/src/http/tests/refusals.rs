@@ -53,7 +53,7 @@ async fn no_route_takes_a_parameter_that_it_does_not_know_or_that_is_empty() {
         for parameter in *parameters {
             let says = format!("parameter {parameter} is empty");
             refused(&site, method, &format!("{path}?{parameter}="), &says).await;
-            let says = format!("parameter {parameter} is there twice");
+            let says = format!("parameter {parameter} was sent twice");
             refused(&site, method, &format!("{path}?{parameter}=1&{parameter}=1"), &says).await;
         }
     }
