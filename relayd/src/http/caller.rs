@@ -3,8 +3,6 @@
 //! A program shows the API's token. A browser shows the cookie that it got by a one-time link; because a browser
 //! sends cookies for whoever makes it, what changes something must also come from relayd's own page.
 
-use std::time::Duration;
-
 use aegir_protocol::code::Code;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -14,11 +12,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::ProblemResponse;
 use super::cookie::session;
+use super::failed_login::failed_login;
 use super::pages::refused;
 use super::state::HttpState;
-
-/// How long the answer to a wrong token or link takes.
-const FAILED: Duration = Duration::from_millis(500);
 
 /// Lets only those pass who may use the API.
 pub(super) async fn api(State(site): State<HttpState>, request: Request, next: Next) -> Response {
@@ -42,7 +38,7 @@ async fn check(site: &HttpState, method: &Method, headers: &HeaderMap) -> Result
         return if site.sessions.is_token(shown) {
             Ok(())
         } else {
-            failed("a request shows a token that is not this relayd's").await;
+            failed_login("a request shows a token that is not this relayd's").await;
             Err(ProblemResponse::new(
                 Code::Unauthorized,
                 "the token is not this relayd's: it stands in the file api-token in relayd's state directory",
@@ -67,12 +63,6 @@ async fn check(site: &HttpState, method: &Method, headers: &HeaderMap) -> Result
         "the request shows no token: send `Authorization: Bearer TOKEN` with the token from the file api-token \
          in relayd's state directory, or sign in to the page with `aegir sign-in`",
     ))
-}
-
-/// Logs that somebody could not show who they are, and lets them wait: who has to guess gets no further.
-pub(super) async fn failed(what: &'static str) {
-    tracing::warn!("{what}");
-    tokio::time::sleep(FAILED).await;
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -11,6 +11,7 @@ mod caller;
 mod connection;
 mod cookie;
 mod extract;
+mod failed_login;
 mod health;
 mod list_query;
 mod listen;

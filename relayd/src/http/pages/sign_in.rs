@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::frame::{Frame, SignInPage, html, refused};
-use crate::http::caller::failed;
 use crate::http::cookie::{session, set_cookie};
+use crate::http::failed_login::failed_login;
 use crate::http::state::HttpState;
 use crate::sign_in::SESSION_LIFETIME;
 
@@ -40,7 +40,7 @@ pub(super) async fn redeem(
             (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
         }
         Ok(None) => {
-            failed("somebody used a sign-in link that does not work, or not any more").await;
+            failed_login("somebody used a sign-in link that does not work, or not any more").await;
             let trouble = "This link has been used, or is older than ten minutes.";
             html(StatusCode::UNAUTHORIZED, &SignInPage { frame: Frame::signed_out(), trouble: Some(trouble) })
         }
