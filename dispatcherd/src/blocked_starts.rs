@@ -1,4 +1,4 @@
-//! What is to be seen of attempts that can't be started now.
+//! Granted attempts whose start waits for room on this machine; heartbeats show them.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

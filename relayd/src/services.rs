@@ -1,4 +1,4 @@
-//! All that the API and the page ask.
+//! One handle over all that the API, the page and requests by AMQP ask.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Deliveries, and what can be done with one.
 //!
-//! A delivery is settled exactly once: [`Delivery::done`] when its effects are on disk, or [`Delivery::dead_letter`]
+//! A delivery is settled exactly once: [`Delivery::ack`] when its effects are on disk, or [`Delivery::dead_letter`]
 //! when it cannot be handled. Until then the broker keeps it, and delivers it again when the session ends.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The Tasks that an Operation became: `plan.json`.
 //!
-//! dispatcherd writes it once, before it launches the runner, and the runner reads nothing else but
-//! `operation.json` beside it. It holds a copy of every setting that matters, so that a config file that is
+//! dispatcherd writes it once, before it launches the runner. Beside it the runner reads `operation.json` once, and `lease.json`
+//! and `cancel.json` while it works. It holds a copy of every setting that matters, so that a config file that is
 //! edited, or a role that is upgraded, changes nothing under a running attempt.
 
 use std::collections::BTreeMap;

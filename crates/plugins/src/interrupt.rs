@@ -1,4 +1,4 @@
-//! Being called off.
+//! What the plug-in does on SIGINT.
 //!
 //! dispatcherd sends SIGINT and later SIGTERM to the whole process group. `tofu` ends in good order then, which takes a while;
 //! this program must outlive it, for what is left of the group when it ends is killed.

@@ -2,7 +2,7 @@
 //!
 //! It knows no broker. It reads `operation.json` and `plan.json`, carries out the Tasks one after the other,
 //! writes everything that happens into `transcript`, and holds the lock on its directory for life. The first
-//! Task that does not succeed ends the attempt. It obeys `cancel.json` in its directory and no signal: a
+//! Task that does not succeed ends the attempt. It obeys `cancel.json` and its lease, and no signal: a
 //! restart of dispatcherd, or a Ctrl-C at its terminal, is none of a running attempt's business.
 //!
 //! | module | holds |

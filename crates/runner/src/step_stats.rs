@@ -1,4 +1,4 @@
-//! What was learned from the events of one Task: which failures count for its end, and what was cut off.
+//! What the steps of one Task come to: the failures that count for its end, and the connections that were lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
-//! What can end a Task before its own end: somebody calls the attempt off, a time is over, the output is
-//! too much, the runner can't go on.
+//! Why a Task is stopped: the attempt is canceled, a time limit or the lease is over, the output is too much, the disk fails.
 //!
 //! The runner obeys `cancel.json` in its directory and nothing else: signals that reach it are most often
 //! meant for dispatcherd, whose restart a running attempt must not notice.

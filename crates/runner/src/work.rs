@@ -1,4 +1,4 @@
-//! What every Task of an attempt works with, and how its end is judged.
+//! What all Tasks of an attempt share: directory, secrets, recorder, stops, minions.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The wish and the answer, as files in the state directory.
+//! Two files in the state directory: `drain` asks for it, `draining.json` answers.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The daemon's part: following the wish, and answering it.
+//! The daemon watches `drain` and writes `draining.json`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

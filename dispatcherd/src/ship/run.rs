@@ -1,4 +1,4 @@
-//! Shipping one transcript, from its start to its end.
+//! Starts the uploader when a transcript appears, and begins again after a fault.
 
 use aegir_attempt::AttemptDirectory;
 use aegir_protocol::id::AttemptId;

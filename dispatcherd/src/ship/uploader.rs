@@ -1,4 +1,4 @@
-//! Carrying one transcript across.
+//! Sends the chunks of one transcript, within its window.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};

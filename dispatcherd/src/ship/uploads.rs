@@ -1,4 +1,4 @@
-//! What relayd says about the transcripts that are on their way.
+//! Hands receipts and replays to the upload that they are about.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

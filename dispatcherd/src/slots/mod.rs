@@ -1,4 +1,4 @@
-//! Who may start, and who is next.
+//! Slots: which journaled attempts are claimed, and which start.
 
 mod lease_state;
 pub(crate) mod run;

@@ -1,4 +1,4 @@
-//! Doing what [`Slots`] decides.
+//! The loop that feeds events to [`Slots`] and performs their effects.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Holding runners up while the spool is full.
+//! Blocks runners while the spool is full.
 
 use std::collections::HashMap;
 use std::fs::File;

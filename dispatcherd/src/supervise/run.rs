@@ -1,4 +1,4 @@
-//! Being there while an attempt runs: its transcript is shipped, its end is noticed.
+//! Stays with a running attempt: ships its transcript and notices its end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What it takes to say how relayd stands.
+//! [`Diagnosis`]: what its methods use.
 
 use std::sync::Arc;
 

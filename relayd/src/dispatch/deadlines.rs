@@ -1,5 +1,4 @@
-//! What happens to attempts when nothing else happens before: a lease runs out, the wait before a further
-//! attempt is over.
+//! Timers of attempts: the end of a lease, and the end of the wait before a retry.
 //!
 //! Deadlines are kept in memory and count on a clock that nobody sets. At a start they begin anew, in full
 //! length: relayd then waits longer than it has to, and never shorter.

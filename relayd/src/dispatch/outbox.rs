@@ -1,5 +1,5 @@
-//! The outbox: of what is queued and not confirmed by the broker as much is published as nodes start soon, the most urgent
-//! first, and of these in the order of submission. The rest waits here, where what is more urgent goes past it.
+//! The outbox: publishes queued Operations, the most urgent first and of these the oldest, as many as the quota allows. The
+//! rest waits here, where a more urgent one goes past it.
 //!
 //! The outbox is no table of its own but the Operations' rows, so that nothing can be in one and not in the
 //! other. A crash between the broker's confirm and the row's mark publishes twice, which a node sees.

@@ -1,4 +1,4 @@
-//! What should have happened by now: a queued Operation claimed.
+//! Publishes an Operation again that nobody has claimed in time.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One connection: how long it may take for what, and what it is told by whom.
+//! One HTTP connection: its time limits, and problems in the place of hyper's bare errors.
 //!
 //! hyper reads the requests. What it can't read it answers itself, with a status and nothing else; [`Stream`] makes a
 //! problem of that. It also ends a connection whose client takes nothing.

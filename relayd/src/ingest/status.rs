@@ -1,4 +1,4 @@
-//! The consumer of heartbeats.
+//! Consumes heartbeats from `aegir.status`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an event leads to.
+//! The output of the ledger's machine: what the store has to do.
 
 use std::time::Duration;
 

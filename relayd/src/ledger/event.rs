@@ -1,4 +1,4 @@
-//! What happens to Operations.
+//! The input of the ledger's machine: what happened.
 
 use std::time::Duration;
 

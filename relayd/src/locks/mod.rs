@@ -1,4 +1,4 @@
-//! Who may hold what.
+//! The rules of locks: who may take one now, and who is next when one is released.
 //!
 //! An Operation takes all its locks or none. First asked, first served: a waiter is held back by a lock that
 //! is held and conflicts with one of its own, and by a conflicting waiter that ranks before it. So the first

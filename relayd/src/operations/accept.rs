@@ -1,4 +1,4 @@
-//! From a request to an Operation: everything that is wrong with it is pointed at, secrets are sealed.
+//! Checks a request, seals its secrets, and makes the Operation of it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What requests are compared by.
+//! Whether two requests with one idempotency key are the same.
 //!
 //! Two requests with the same idempotency key are the same if their HMAC-SHA256 is, over what they say in the
 //! clear and with a key that never leaves the store: a plain hash would let a reader of the store guess secrets.

@@ -1,4 +1,4 @@
-//! What it takes to answer for Operations.
+//! [`Operations`]: what its methods use.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! relayd's store: one SQLite database, and the only place that knows so.
 //!
-//! One task writes ([`StoreWriter`]), taking all that waits into one transaction; readers work beside it. A command
-//! is answered once it is committed, and only then does what follows from it happen ([`CommitEffects`]).
+//! One task writes ([`StoreWriter`]), taking all that waits into one transaction; readers work beside it. Once a
+//! command is committed, what follows from it happens ([`CommitEffects`]), and it is answered.
 
 mod accepted;
 mod batch;

@@ -1,4 +1,4 @@
-//! Moving an Operation: loads where it stands, asks the machine, writes down what the machine says.
+//! Applies a ledger event to an Operation: loads its row, calls the ledger's `step`, writes what that decided.
 
 use std::time::Duration;
 

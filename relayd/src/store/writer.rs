@@ -1,6 +1,6 @@
 //! The one task that writes, with group commit.
 //!
-//! It takes all that waits into one transaction, commits, then answers everybody and runs the effects. Under
+//! It takes all that waits into one transaction, commits, runs the effects, then answers everybody. Under
 //! load a sync of the disk is shared by as many as wait for it.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Which hosts a Task is for.
+//! Which services a host must offer for a Task.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Takes out of a text what programs put into it in passing: percent-encoding, the escapes of JSON, C, Python, SQL, YAML
+//! Undoes encodings and escapes, so that one search finds every form of a secret: percent-encoding, the escapes of JSON, C, Python, SQL, YAML
 //! and shells, HTML entities, quotes, and how it is laid out; whichever of them, however often, and one in the other.
 //!
 //! Each byte is put behind those before it, and where that completes an escape, what the escape stands for is put in its

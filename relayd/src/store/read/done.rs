@@ -1,4 +1,4 @@
-//! What a further attempt need not do again.
+//! Adds the Tasks that earlier attempts have finished to an Operation before it is published.
 
 use std::collections::BTreeMap;
 

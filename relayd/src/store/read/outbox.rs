@@ -1,4 +1,4 @@
-//! What the broker does not have yet, or should have again; what nodes should have stopped.
+//! Queued Operations to publish, or to publish again, and attempts that nodes must stop.
 
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::name::BackendName;

@@ -1,4 +1,4 @@
-//! What happens to Operations outside their transcripts.
+//! Events that come from people, timers and the broker, and not from a transcript.
 
 use aegir_protocol::id::{AttemptId, OperationId};
 

@@ -1,4 +1,4 @@
-//! Keeping what a further attempt need not do again: the Tasks that are finished, and what they have handed over.
+//! Stores which Tasks have finished, with their outputs, so that a retry skips them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
