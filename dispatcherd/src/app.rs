@@ -292,10 +292,7 @@ async fn prune(node: Arc<Node>) {
 }
 
 /// Copies of roles that neither the catalog nor an attempt names.
-fn remove_unused_content(
-    node: &Node,
-    catalog: &aegir_protocol::catalog::Catalog,
-) -> Result<(), JournalError> {
+fn remove_unused_content(node: &Node, catalog: &aegir_catalog::Catalog) -> Result<(), JournalError> {
     let content = &node.planning.settings.content_directory;
     let mut used: Vec<String> = catalog.roles.values().map(|role| role.digest.clone()).collect();
     used.extend(node.journal.planned_digests()?);

@@ -129,7 +129,7 @@ pub struct RunnerConfig {
 
 impl RunnerConfig {
     pub(crate) fn default_grace_seconds() -> u64 {
-        aegir_protocol::runner::GRACE_SECONDS
+        aegir_catalog::runner::GRACE_SECONDS
     }
 
     fn default_open_files() -> u64 {

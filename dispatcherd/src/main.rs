@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_service::exit::Exit;
 use aegir_service::terminal::clean;
 use clap::{Parser, Subcommand};

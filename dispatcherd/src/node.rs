@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_service::shutdown::Tasks;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;

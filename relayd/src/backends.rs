@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aegir_api::{BackendDetail, BackendList, CatalogList, NodeList, PauseRequest};
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::name::{BackendName, FrontendName};
 use aegir_protocol::problem::Problem;

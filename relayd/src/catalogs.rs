@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::name::{BackendName, FrontendName};
 
 /// What each backend can do, as it last said.

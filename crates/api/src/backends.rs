@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::message::Heartbeat;
 use aegir_protocol::name::{BackendName, NodeName};
 use jiff::Timestamp;

@@ -17,28 +17,29 @@ use crate::sessions::SignInLink;
 
 /// Every schema by its file name without `.json`.
 #[must_use]
-pub fn all() -> Vec<(&'static str, Schema)> {
-    vec![
-        ("api.problem", of::<Problem>()),
-        ("api.accepted", of::<Accepted>()),
-        ("api.operation_list", of::<OperationList>()),
-        ("api.operation_detail", of::<OperationDetail>()),
-        ("api.action_request", strict::<ActionRequest>()),
-        ("api.approve_request", strict::<ApproveRequest>()),
-        ("api.retry_request", strict::<RetryRequest>()),
-        ("api.pause_request", strict::<PauseRequest>()),
-        ("api.check_request", strict::<CheckRequest>()),
-        ("api.operation_summary", of::<OperationSummary>()),
-        ("api.catalog_list", of::<CatalogList>()),
-        ("api.sign_in_link", of::<SignInLink>()),
-        ("api.event", event()),
-        ("api.backend_list", of::<BackendList>()),
-        ("api.document_list", of::<DocumentList>()),
-        ("api.node_list", of::<NodeList>()),
-        ("api.check_report", of::<CheckReport>()),
-        ("api.dead_letter_list", of::<DeadLetterList>()),
-        ("api.dead_letter", of::<DeadLetterDetail>()),
-    ]
+pub fn all() -> Vec<(String, Schema)> {
+    let bodies = [
+        ("problem", of::<Problem>()),
+        ("accepted", of::<Accepted>()),
+        ("operation_list", of::<OperationList>()),
+        ("operation_detail", of::<OperationDetail>()),
+        ("action_request", strict::<ActionRequest>()),
+        ("approve_request", strict::<ApproveRequest>()),
+        ("retry_request", strict::<RetryRequest>()),
+        ("pause_request", strict::<PauseRequest>()),
+        ("check_request", strict::<CheckRequest>()),
+        ("operation_summary", of::<OperationSummary>()),
+        ("catalog_list", of::<CatalogList>()),
+        ("sign_in_link", of::<SignInLink>()),
+        ("event", event()),
+        ("backend_list", of::<BackendList>()),
+        ("document_list", of::<DocumentList>()),
+        ("node_list", of::<NodeList>()),
+        ("check_report", of::<CheckReport>()),
+        ("dead_letter_list", of::<DeadLetterList>()),
+        ("dead_letter", of::<DeadLetterDetail>()),
+    ];
+    bodies.into_iter().map(|(name, schema)| (format!("api.{name}"), schema)).collect()
 }
 
 /// That of a server-sent event of `GET /api/v1/operations/{id}/events`, with its `data` read as JSON.

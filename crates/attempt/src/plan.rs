@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aegir_protocol::catalog::Resolved;
+use aegir_catalog::Resolved;
+use aegir_catalog::manifest::PluginVerb;
+use aegir_catalog::manifest::{Argument, OutputManifest, RunsOn, VariableManifest};
 use aegir_protocol::id::AttemptId;
-use aegir_protocol::manifest::{Argument, OutputManifest, PluginVerb, RunsOn, VariableManifest};
 use aegir_protocol::name::{
     DocumentName, HostName, NodeName, RoleName, RunnerName, TaskName, UserName, VariableName,
 };
@@ -151,7 +152,7 @@ pub struct PluginCommand {
 }
 
 fn default_grace_seconds() -> u64 {
-    aegir_protocol::runner::GRACE_SECONDS
+    aegir_catalog::runner::GRACE_SECONDS
 }
 
 impl PlannedTask {

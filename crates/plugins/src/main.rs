@@ -1,7 +1,7 @@
 //! Plug-in runners of dispatcherd for Kubernetes and OpenTofu, in one program.
 //!
 //! dispatcherd starts it as `aegir-runner kubernetes VERB` or `aegir-runner opentofu VERB`, and it speaks
-//! [`aegir_protocol::runner`]. The work is done by `kubectl` and `tofu`; this turns a Task into their input, and what they
+//! [`aegir_catalog::runner`]. The work is done by `kubectl` and `tofu`; this turns a Task into their input, and what they
 //! answer into steps, plans and documents.
 
 mod digest;

@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _, stdin};
 use std::path::{Component, Path, PathBuf};
 
+use aegir_catalog::runner::{DESCRIPTOR, Input, Line, PROTOCOL, Verb};
 use aegir_protocol::name::{DocumentName, PlanHash};
 use aegir_protocol::record::StepStatus;
-use aegir_protocol::runner::{DESCRIPTOR, Input, Line, PROTOCOL, Verb};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Where a role takes a value from, as its manifest says under `with`.
 
+use aegir_catalog::runner::Input;
 use aegir_protocol::name::{DocumentName, InvalidName, TaskName, VariableName};
-use aegir_protocol::runner::Input;
 use serde::Deserialize;
 use serde_json::Value;
 

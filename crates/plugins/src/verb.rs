@@ -1,6 +1,6 @@
 //! What a plug-in is told to do.
 
-use aegir_protocol::runner::Verb;
+use aegir_catalog::runner::Verb;
 use clap::ValueEnum;
 
 /// What is to be done; dispatcherd puts it at the end of the command line.

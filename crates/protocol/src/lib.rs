@@ -12,21 +12,15 @@
 //! | [`request`] | what a frontend submits, by HTTP or AMQP, and the answer |
 //! | [`message`] | the envelope, and what each queue can carry |
 //! | [`record`] | the records of a transcript |
-//! | [`manifest`], [`catalog`] | what a role declares, and what a backend can do; checking an Operation against it |
 //! | [`state`], [`code`] | the states of an Operation, and every reason and error by its stable code |
 //! | [`problem`] | why a request was refused |
-//! | [`runner`] | what dispatcherd and a plug-in runner say to each other |
 //! | [`read`] | reading JSON: objects are objects, unknown fields are refused or ignored, what is wrong has a place |
 //! | [`redact`] | taking secrets out of what is kept of messages that nobody could handle |
-//! | [`lenient`] | reading what a newer version has sent |
 //! | [`limits`] | every size and count that is bounded, as a named constant |
 
-pub mod catalog;
 pub mod code;
 pub mod id;
-pub mod lenient;
 pub mod limits;
-pub mod manifest;
 pub mod message;
 pub mod name;
 pub mod operation;
@@ -35,6 +29,5 @@ pub mod read;
 pub mod record;
 pub mod redact;
 pub mod request;
-pub mod runner;
 pub mod schema;
 pub mod state;

@@ -9,8 +9,8 @@ mod bodies;
 mod envelope;
 
 pub use bodies::{
-    Blocked, BootTime, Cancel, CatalogWanted, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Lease, Receipt,
-    Replay, Report, Unknown,
+    Blocked, BootTime, Cancel, CatalogMessage, CatalogWanted, Chunk, Claim, Echo, Echoed, Grant, Heartbeat,
+    Lease, Receipt, Replay, Report, Unknown,
 };
 pub use envelope::{
     CHUNK_CONTENT_TYPE, DecodeError, JSON_CONTENT_TYPE, Message, ToFrontend, ToNode, decode,

@@ -9,10 +9,7 @@ mod load;
 mod new;
 pub mod project;
 mod role_paths;
-#[cfg(test)]
-mod schema_tests;
 mod undeclared;
-mod uses;
 
 pub use inspect::RoleFindings;
 pub use load::{LoadedRoles, LocatedRole, check, load, report};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::catalog::Role;
-use aegir_protocol::manifest::Manifest;
+use aegir_catalog::manifest::Manifest;
+use aegir_catalog::{Role, complete};
 use aegir_protocol::name::RoleName;
 use aegir_service::io_error::is_transient;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::files::{self, FilesError};
 use crate::inspect::{InspectedRole, RoleFindings, inspect};
 use crate::role_paths::{MANIFEST, RoleDirectory, RolePaths, in_collections, in_directory};
-use crate::{undeclared, uses};
+use crate::undeclared;
 
 /// A role that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +156,7 @@ pub fn report(path: &Path, directories: &[PathBuf], content: &[PathBuf]) -> Role
     let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
     // Where that can't be completed, what is wrong with it is among the problems.
     let (manifest, uses) =
-        uses::complete(&name, &said).unwrap_or_else(|_| (manifests[&name].1.clone(), BTreeSet::new()));
+        complete(&name, &said).unwrap_or_else(|_| (manifests[&name].1.clone(), BTreeSet::new()));
     let subject =
         InspectedRole { name: &name, path: &manifests[&name].0.path, manifest: &manifest, uses: &uses };
     let RoleFindings { problems: more, notes } = inspect(subject, content);
@@ -192,7 +192,7 @@ fn one(
 ) -> Result<LocatedRole, Vec<String>> {
     let (RoleDirectory { path, collection }, _) = &manifests[name];
     let said = manifests.iter().map(|(name, (_, manifest))| (name.clone(), manifest)).collect();
-    let (manifest, uses) = uses::complete(name, &said)
+    let (manifest, uses) = complete(name, &said)
         .map_err(|wrong| wrong.into_iter().map(|error| format!("{MANIFEST}: {error}")).collect::<Vec<_>>())?;
     let mut wrong: Vec<_> =
         manifest.check().into_iter().map(|error| format!("{MANIFEST}: {error}")).collect();

@@ -64,7 +64,7 @@ pub fn new(name: &RoleName, directory: &Path) -> Result<PathBuf, NewError> {
         write(&path, &text).map_err(failed(&path))?;
     }
     let path = role.join(SCHEMA);
-    let schema = serde_json::to_string_pretty(&aegir_protocol::schema::role()).map_err(io::Error::from);
+    let schema = serde_json::to_string_pretty(&aegir_catalog::schema::role()).map_err(io::Error::from);
     schema.and_then(|schema| write(&path, &(schema + "\n"))).map_err(failed(&path))?;
     Ok(role)
 }
@@ -102,7 +102,7 @@ mod tests {
         let schema =
             manifest.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=").unwrap();
         let schema = std::fs::read_to_string(role.join("meta").join(schema)).unwrap();
-        assert_eq!(schema.parse::<serde_json::Value>().unwrap(), *aegir_protocol::schema::role().as_value());
+        assert_eq!(schema.parse::<serde_json::Value>().unwrap(), *aegir_catalog::schema::role().as_value());
         assert!(matches!(new(&name, &directory.path().join("roles")), Err(NewError::Exists(_))));
     }
 }

@@ -7,7 +7,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::manifest::{Manifest, TaskManifest};
+use aegir_catalog::manifest::{Manifest, TaskManifest};
 use aegir_protocol::name::{RoleName, TaskName, VariableName};
 use yaml_serde::Value;
 

@@ -6,12 +6,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use aegir_catalog::runner::{Line, PROTOCOL};
 use aegir_protocol::code::Code;
 use aegir_protocol::limits::MAX_RECORD;
 use aegir_protocol::name::{DocumentName, PlanHash};
 use aegir_protocol::operation::Entity;
 use aegir_protocol::record::{Progress, Step, StepStatus};
-use aegir_protocol::runner::{Line, PROTOCOL};
 use aegir_protocol::state::Reason;
 use serde::Deserialize;
 use serde_json::{Value, json};

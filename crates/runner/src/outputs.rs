@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use aegir_attempt::plan::{PlannedTask, TaskPlan};
+use aegir_catalog::manifest::OutputManifest;
 use aegir_protocol::limits::MIN_SECRET;
-use aegir_protocol::manifest::OutputManifest;
 use aegir_protocol::name::{DocumentName, TaskName};
 use aegir_protocol::operation::sealed;
 use secrecy::{ExposeSecret as _, SecretString};

@@ -1,4 +1,4 @@
-//! Plug-in runners: programs of the operator's choice, which speak [`aegir_protocol::runner`].
+//! Plug-in runners: programs of the operator's choice, which speak [`aegir_catalog::runner`].
 //!
 //! A plug-in runs beside dispatcherd, in a process group, with a cleared environment and limits. It gets the Task on its
 //! standard input, from a file in the private directory, and speaks on descriptor 3, a named pipe beside that. When it was
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use aegir_attempt::plan::{self, PlannedTask};
 use aegir_attempt::private::{PrivateError, write_private};
+use aegir_catalog::manifest::PluginVerb;
+use aegir_catalog::runner::{Input, PROTOCOL, Verb};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::record::{ChildExit, Remains};
-use aegir_protocol::runner::{Input, PROTOCOL, Verb};
 use aegir_protocol::state::{Outcome, Reason};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use secrecy::ExposeSecret as _;

@@ -157,7 +157,7 @@ pub(crate) fn seal(text: &str, identity_file: &Path) -> Result<Value, UnsealErro
 mod tests {
     use super::*;
     use aegir_attempt::plan::TaskAction;
-    use aegir_protocol::catalog::Resolved;
+    use aegir_catalog::Resolved;
 
     fn task(value: serde_json::Value) -> PlannedTask {
         PlannedTask {

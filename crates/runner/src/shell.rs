@@ -6,9 +6,9 @@ use std::io;
 
 use aegir_attempt::plan::PlannedTask;
 use aegir_attempt::private::write_private;
+use aegir_catalog::manifest::{Argument, OutputManifest, RunsOn};
 use aegir_minions::{Minion, RemoteProgram, RemoteStart, RemoteStream, StopSignal};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{Argument, OutputManifest, RunsOn};
 use aegir_protocol::name::{DocumentName, HostName, TaskName};
 use aegir_protocol::operation::sealed;
 use aegir_protocol::record::{ChildExit, Remains, Step, StepStatus};

@@ -52,7 +52,9 @@ fn names(stale: &BTreeMap<String, Option<String>>) -> String {
 /// Every file with its text.
 fn wanted() -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
-    for (name, schema) in aegir_protocol::schema::all().into_iter().chain(aegir_api::schema::all()) {
+    for (name, schema) in
+        [aegir_protocol::schema::all(), aegir_catalog::schema::all(), aegir_api::schema::all()].concat()
+    {
         let text = serde_json::to_string_pretty(&schema).with_context(|| format!("schema {name}"))?;
         files.insert(format!("{name}.json"), text + "\n");
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegir_attempt::plan::content_within;
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::limits::MAX_MESSAGE;
 use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, NodeName, RoleName};

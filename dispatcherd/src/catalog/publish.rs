@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::name::FrontendName;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, watch};

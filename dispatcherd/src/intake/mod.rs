@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::{ConsumeControl, Deliveries, Delivery};
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::message;
 use aegir_protocol::name::{BackendName, FrontendName};

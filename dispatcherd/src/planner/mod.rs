@@ -8,9 +8,9 @@ mod playbook;
 use std::collections::BTreeMap;
 
 use aegir_attempt::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
-use aegir_protocol::catalog::{Catalog, Role, Subject};
+use aegir_catalog::manifest::{RunsOn, TaskManifest};
+use aegir_catalog::{Catalog, Role, Subject};
 use aegir_protocol::code::Code;
-use aegir_protocol::manifest::{RunsOn, TaskManifest};
 use aegir_protocol::name::{NodeName, RoleName, RunnerName, TaskName, VariableName};
 use aegir_protocol::operation::{DoneTask, Host, Operation};
 use aegir_protocol::state::Reason;

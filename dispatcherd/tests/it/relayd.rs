@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aegir_amqp::topology::{CONTROL, OPERATIONS, status_queue, transcripts_queue};
 use aegir_amqp::{BrokerConfig, BrokerSession, Consume, Delivery, Outgoing, SessionBuilder, Topology};
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::AttemptId;
 use aegir_protocol::message::{
@@ -231,7 +231,7 @@ impl Hand {
                 }
             }
             ToFrontend::Report(report) => self.state.lock().unwrap().reports.push(report),
-            ToFrontend::Catalog(catalog, _) => self.state.lock().unwrap().catalogs.push(*catalog),
+            ToFrontend::Catalog(catalog, _) => self.state.lock().unwrap().catalogs.push((*catalog).into()),
             ToFrontend::Echoed(echoed) => self.state.lock().unwrap().echoes.push(echoed),
         }
         self.news.send_modify(|count| *count += 1);

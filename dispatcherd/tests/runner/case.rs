@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use aegir_attempt::AttemptDirectory;
 use aegir_attempt::plan::{PLAN_SCHEMA, PlannedTask, RunnerSettings, TaskAction, TaskPlan};
-use aegir_protocol::catalog::Resolved;
+use aegir_catalog::Resolved;
+use aegir_catalog::manifest::{Argument, RunsOn};
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::manifest::{Argument, RunsOn};
 use aegir_protocol::message::{Cancel, Lease, encode};
 use aegir_protocol::operation::{DoneTask, Host, HostKey, Operation, Target};
 use aegir_protocol::record::{ChildExit, Document, Finished, Header, Record, Step, Stream, TaskFinished};

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use aegir_attempt::lock::{alive, locked};
 use aegir_attempt::plan::TaskAction;
-use aegir_protocol::manifest::{Argument, RunsOn};
+use aegir_catalog::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, StepStatus, Stream};
 use aegir_testkit::{SmallDisk, TestMinion};
 use rustix::fs::{FlockOperation, flock};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aegir_attempt::plan::TaskAction;
-use aegir_protocol::manifest::{Argument, RunsOn};
+use aegir_catalog::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::TestMinion;
 use aegir_testkit::minion::MinionBuilder;

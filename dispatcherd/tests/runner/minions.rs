@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use aegir_attempt::plan::TaskAction;
-use aegir_protocol::manifest::{Argument, RunsOn};
+use aegir_catalog::manifest::{Argument, RunsOn};
 use aegir_protocol::operation::HostKey;
 use aegir_protocol::record::{Remains, Stream};
 use aegir_testkit::TestMinion;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aegir_attempt::plan::{PluginCommand, TaskAction};
-use aegir_protocol::manifest::PluginVerb;
+use aegir_catalog::manifest::PluginVerb;
 use aegir_protocol::record::{Record, Remains, Stream};
 use serde_json::{Value, json};
 

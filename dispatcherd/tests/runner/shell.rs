@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aegir_attempt::lock::locked;
 use aegir_attempt::plan::TaskAction;
-use aegir_protocol::manifest::{Argument, RunsOn};
+use aegir_catalog::manifest::{Argument, RunsOn};
 use aegir_protocol::record::{Record, Remains, Stream};
 use dispatcherd::leftovers::end_leftovers;
 use rustix::process::{Pid, Signal, kill_process};

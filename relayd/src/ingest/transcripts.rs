@@ -60,7 +60,9 @@ impl Transcripts {
                 Ok(ToFrontend::Chunk(header, payload)) => Ingest::Chunk(header, payload),
                 Ok(ToFrontend::Claim(claim)) => Ingest::Claim(claim),
                 Ok(ToFrontend::Report(report)) => Ingest::Report(report),
-                Ok(ToFrontend::Catalog(catalog, document)) => Ingest::Catalog(catalog, document),
+                Ok(ToFrontend::Catalog(catalog, document)) => {
+                    Ingest::Catalog(Box::new((*catalog).into()), document)
+                }
                 Ok(ToFrontend::Echoed(echoed)) => {
                     self.echoes.answered(echoed);
                     settled.push((delivery, Settlement::Acknowledge));

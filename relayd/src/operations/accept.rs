@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegir_protocol::catalog::{Catalog, Subject};
+use aegir_catalog::{Catalog, Subject};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::limits::{MAX_HOSTS, MAX_MESSAGE, MIN_SECRET};
@@ -12,7 +12,7 @@ use aegir_protocol::operation::{Approved, Operation, Target, Variables, sealed};
 use aegir_protocol::problem::{FieldProblem, Problem, pointer_token};
 use aegir_protocol::request::{Request, secret};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::ledger::RetryPolicy;
 use crate::secrets::Seal;
@@ -166,13 +166,8 @@ fn check_secrets(request: &Request, catalog: &Catalog) -> Vec<FieldProblem> {
                 );
                 problems.push(FieldProblem::new(pointer(), Code::SecretInvalid, message));
             }
-            let declared = role.and_then(|role| Some((role, name.parse().ok()?)));
-            let schema = declared.and_then(|(role, name)| Some(role.manifest.variables.get(&name)?.schema()));
-            // A schema that is none is the manifest's fault and was said to its operator.
-            let validator = schema.and_then(|schema| jsonschema::validator_for(&schema).ok());
-            let fits =
-                |validator: &jsonschema::Validator| validator.is_valid(&Value::String(plain.to_owned()));
-            if !validator.as_ref().is_none_or(fits) {
+            let declared = role.and_then(|role| role.manifest.variables.get(&name.parse().ok()?));
+            if declared.is_some_and(|variable| !variable.faults(&json!(plain)).is_empty()) {
                 let message = "the secret does not fit the variable's schema";
                 problems.push(FieldProblem::new(pointer(), Code::VariableInvalid, message));
             }
@@ -213,7 +208,8 @@ fn seal(variables: &Variables, catalog: &Catalog) -> Result<Variables, Problem> 
 mod tests {
     use std::collections::BTreeMap;
 
-    use aegir_protocol::catalog::Role;
+    use aegir_catalog::Role;
+    use serde_json::Value;
 
     use super::*;
 

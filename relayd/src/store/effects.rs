@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Receipt, ToNode};
 use aegir_protocol::name::NodeName;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aegir_api::DeadLetter;
-use aegir_protocol::catalog::{Catalog, Role};
+use aegir_catalog::{Catalog, Role};
 use aegir_protocol::id::OperationId;
 use aegir_protocol::message::encode;
 use aegir_protocol::name::{BackendName, FrontendName};

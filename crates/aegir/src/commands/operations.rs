@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aegir_api::{CatalogList, OperationDetail, OperationList};
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_api::{ApproveRequest, CatalogList, OperationDetail, OperationSummary};
+use aegir_catalog::Catalog;
 use aegir_client::follow::Start;
 use aegir_client::{Client, ClientError};
-use aegir_protocol::catalog::Catalog;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::name::{BackendName, Kind, OperationName, TargetName};
 use aegir_protocol::operation::Host;

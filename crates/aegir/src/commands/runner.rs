@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use aegir_catalog::manifest::PluginVerb;
+use aegir_catalog::runner::{GRACE_SECONDS, Input, Line, PROTOCOL, Verb};
 use aegir_protocol::id::{Attempt, OperationId};
-use aegir_protocol::manifest::PluginVerb;
 use aegir_protocol::name::PlanHash;
 use aegir_protocol::operation::Target;
-use aegir_protocol::runner::{GRACE_SECONDS, Input, Line, PROTOCOL, Verb};
 use aegir_service::exit::Exit;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde_json::json;

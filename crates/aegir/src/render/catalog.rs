@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aegir_api::{BackendDetail, NodeDetail};
-use aegir_protocol::catalog::{Catalog, Role};
-use aegir_protocol::manifest::VariableManifest;
+use aegir_catalog::manifest::VariableManifest;
+use aegir_catalog::{Catalog, Role};
 use aegir_protocol::name::RoleName;
 
 use super::table::{Cell, table};

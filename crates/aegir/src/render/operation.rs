@@ -1,7 +1,7 @@
 //! Operations in a list, and one with all that is known of it.
 
 use aegir_api::{AttemptDetail, OperationDetail, OperationSummary};
-use aegir_protocol::catalog::{Catalog, Resolved};
+use aegir_catalog::{Catalog, Resolved};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::OperationId;
 use aegir_protocol::operation::{Host, LockMode, Variables, sealed};

@@ -18,8 +18,8 @@ mod render;
 mod rollout;
 mod settings;
 
-use aegir_protocol::manifest::PluginVerb;
-use aegir_protocol::runner::Verb;
+use aegir_catalog::manifest::PluginVerb;
+use aegir_catalog::runner::Verb;
 
 use self::cluster::KubernetesCluster;
 use self::settings::KubernetesSettings;

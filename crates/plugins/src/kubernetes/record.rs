@@ -3,9 +3,9 @@
 //! It is applied as they are, so a plan shows it, its hash covers it, and it goes with the target's namespace. What somebody has
 //! written there by hand is held to the manifest's schemas like what is sent, and written over by what holds from now on.
 
-use aegir_protocol::manifest::VariableManifest;
+use aegir_catalog::manifest::VariableManifest;
+use aegir_catalog::runner::Input;
 use aegir_protocol::name::VariableName;
-use aegir_protocol::runner::Input;
 use serde_json::{Map, Value, json};
 
 use super::cluster::KubernetesCluster;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aegir_protocol::runner::Input;
+use aegir_catalog::runner::Input;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 

@@ -11,8 +11,8 @@ mod running;
 mod settings;
 mod tool;
 
-use aegir_protocol::manifest::PluginVerb;
-use aegir_protocol::runner::Verb;
+use aegir_catalog::manifest::PluginVerb;
+use aegir_catalog::runner::Verb;
 
 use self::change::TofuPlan;
 use self::rescue::Rescued;

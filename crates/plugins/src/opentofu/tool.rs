@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use aegir_protocol::runner::Input;
+use aegir_catalog::runner::Input;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use aegir_protocol::runner::Line;
+use aegir_catalog::runner::Line;
 use aegir_testkit::opentofu::{real, recorded, role};
 use rustix::process::Signal;
 use serde_json::json;

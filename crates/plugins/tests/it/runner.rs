@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aegir_catalog::runner::{Line, PROTOCOL};
 use aegir_protocol::record::StepStatus;
-use aegir_protocol::runner::{Line, PROTOCOL};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The manifest of a role, and what is wrong with it.
 #![no_main]
 
-use aegir_protocol::manifest::Manifest;
+use aegir_catalog::manifest::Manifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

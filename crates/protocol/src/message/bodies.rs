@@ -1,8 +1,11 @@
 //! What the messages say.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::{Attempt, AttemptId, OperationId};
@@ -204,4 +207,15 @@ pub struct Blocked {
     pub since: Timestamp,
     /// `disk_full` or `spool_full`, and what to do about it.
     pub reason: Reason,
+}
+
+/// What a backend can do, with its roles as they came: of those a newer version may understand more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogMessage {
+    pub backend: BackendName,
+    pub node: NodeName,
+    pub recipient: String,
+    pub digest: String,
+    pub roles: BTreeMap<String, Value>,
+    pub left_out: BTreeMap<String, Vec<String>>,
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::bodies::{
-    Cancel, CatalogWanted, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Receipt, Replay, Report, Unknown,
+    Cancel, CatalogMessage, CatalogWanted, Chunk, Claim, Echo, Echoed, Grant, Heartbeat, Receipt, Replay,
+    Report, Unknown,
 };
-use crate::catalog::Catalog;
 use crate::code::Code;
 use crate::limits::{MAX_CHUNK, MAX_MESSAGE};
 use crate::operation::Operation;
@@ -56,7 +56,7 @@ messages! {
     Echo = "aegir.echo/0",
     Echoed = "aegir.echoed/0",
     Heartbeat = "aegir.heartbeat/0",
-    Catalog = "aegir.catalog/0",
+    CatalogMessage = "aegir.catalog/0",
 }
 
 /// What `aegir.transcripts.<frontend>` carries.
@@ -69,7 +69,7 @@ pub enum ToFrontend {
     /// The end of an attempt without `finished`.
     Report(Report),
     /// What a backend can do, and the same as it came, of which a newer version may understand more.
-    Catalog(Box<Catalog>, Box<str>),
+    Catalog(Box<CatalogMessage>, Box<str>),
     /// The answer to an echo.
     Echoed(Echoed),
 }
@@ -230,7 +230,7 @@ pub fn decode_to_frontend(content_type: Option<&str>, bytes: &Bytes) -> Result<T
     match incoming.schema.as_str() {
         Claim::SCHEMA => body(&incoming).map(ToFrontend::Claim),
         Report::SCHEMA => body(&incoming).map(ToFrontend::Report),
-        Catalog::SCHEMA => {
+        CatalogMessage::SCHEMA => {
             body(&incoming).map(|catalog| ToFrontend::Catalog(Box::new(catalog), incoming.body.into()))
         }
         Echoed::SCHEMA => body(&incoming).map(ToFrontend::Echoed),

@@ -44,10 +44,11 @@ pub fn built(build: impl FnOnce(&mut SchemaGenerator) -> Schema) -> Schema {
     schema
 }
 
-/// That of a whole message on the broker. A chunk's is that of its first line.
+/// Those of a message, by their file names: of its body, and of the whole. A chunk's whole is its first line.
 #[must_use]
-pub fn envelope<M: Message + JsonSchema>() -> Schema {
-    let schema = built(|generator| {
+pub fn message<M: Message + JsonSchema>() -> [(String, Schema); 2] {
+    let (name, _major) = M::SCHEMA.trim_start_matches("aegir.").split_once('/').unwrap_or_default();
+    let whole = built(|generator| {
         json_schema!({
             "title": M::SCHEMA,
             "type": "object",
@@ -55,10 +56,11 @@ pub fn envelope<M: Message + JsonSchema>() -> Schema {
             "required": ["schema", "body"],
         })
     });
-    match M::UNKNOWN {
-        UnknownFields::Refuse => closed(schema),
-        UnknownFields::Ignore => schema,
-    }
+    [(name.to_owned(), of::<M>()), (format!("envelope.{name}"), whole)].map(|(name, schema)| match M::UNKNOWN
+    {
+        UnknownFields::Refuse => (name, closed(schema)),
+        UnknownFields::Ignore => (name, schema),
+    })
 }
 
 /// A condition: where the field has this value, the rest holds.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::manifest::Manifest;
+use aegir_catalog::manifest::Manifest;
 use aegir_protocol::name::RoleName;
 
 /// A role that is looked at.

@@ -1,4 +1,4 @@
-use aegir_protocol::manifest::Manifest;
+use aegir_catalog::manifest::Manifest;
 use std::collections::BTreeSet;
 
 use super::*;

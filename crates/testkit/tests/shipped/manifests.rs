@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::manifest::Manifest;
+use aegir_catalog::manifest::Manifest;
 
 fn roles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../roles")

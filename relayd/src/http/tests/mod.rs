@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegir_amqp::{SessionBuilder, Topology};
-use aegir_protocol::catalog::{Catalog, Role};
+use aegir_catalog::{Catalog, Role};
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{Attempt, OperationId};
 use aegir_protocol::message::{BootTime, Chunk, Claim};

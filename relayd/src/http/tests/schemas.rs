@@ -16,9 +16,10 @@ fn schema(name: &str) -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
-    let all = aegir_protocol::schema::all().into_iter().chain(aegir_api::schema::all());
-    all.map(|(name, schema)| (name, schema.to_value()))
+fn schemas() -> impl Iterator<Item = (String, Value)> {
+    let all =
+        [aegir_protocol::schema::all(), aegir_catalog::schema::all(), aegir_api::schema::all()].concat();
+    all.into_iter().map(|(name, schema)| (name, schema.to_value()))
 }
 
 fn request() -> Value {

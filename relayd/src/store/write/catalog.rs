@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 
 use crate::store::batch::Batch;
 use crate::store::error::StoreError;

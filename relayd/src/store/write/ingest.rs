@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegir_protocol::catalog::Catalog;
+use aegir_catalog::Catalog;
 use aegir_protocol::code::Code;
 use aegir_protocol::id::{AttemptId, OperationId};
 use aegir_protocol::message::{Chunk, Claim, Grant, Receipt, Replay, Report, ToNode, Unknown};

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::name::ServiceName;
-use crate::operation::Host;
+use aegir_protocol::name::ServiceName;
+use aegir_protocol::operation::Host;
 
 /// Services of which a host offers at least one. In a manifest one is a name, and several are a list of names; with none
 /// every host will do.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::manifest::{Manifest, OutputManifest, VariableManifest};
-use crate::name::{DocumentName, TaskName, VariableName};
+use aegir_protocol::name::{DocumentName, TaskName, VariableName};
 
 impl Manifest {
     /// Secrets in `record`, whose values are kept where others read them, and those that `set` puts elsewhere than into a Secret.

@@ -12,7 +12,7 @@ use serde_json::{Error, Value};
 ///
 /// # Errors
 /// When it does not fit all the same: a field is missing, or has a value that this version does not know.
-pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     T::deserialize(Lenient(value))
 }
 

@@ -1,6 +1,6 @@
 //! What a role declares in `meta/aegir.yml`.
 //!
-//! Unknown fields are refused, because people write these types. In catalogs they are ignored: see [`crate::lenient`].
+//! Unknown fields are refused, because people write these types. In catalogs they are ignored: see `lenient`.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::name::{
+use aegir_protocol::name::{
     ActionName, DocumentName, Kind, OperationName, RoleTask, RunnerName, TaskName, VariableName,
 };
-use crate::operation::LockMode;
+use aegir_protocol::operation::LockMode;
 
 mod check;
 mod plugin;
@@ -213,6 +213,17 @@ pub struct ShellTask {
     pub leaves_processes: bool,
 }
 
+/// What a manifest can ask of a plug-in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginVerb {
+    /// To bring it about.
+    #[default]
+    Apply,
+    /// To take it away.
+    Delete,
+}
+
 /// A Task of a plug-in runner, which runs beside dispatcherd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -225,17 +236,6 @@ pub struct PluginTask {
     /// What it is told besides: whatever the plug-in documents.
     #[serde(default, rename = "with", skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
-}
-
-/// What a manifest can ask of a plug-in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PluginVerb {
-    /// To bring it about.
-    #[default]
-    Apply,
-    /// To take it away.
-    Delete,
 }
 
 /// Where a program runs.

@@ -6,13 +6,13 @@
 
 use serde_json::Value;
 
-use super::{Catalog, Resolved, Role, Subject, list};
-use crate::code::Code;
-use crate::limits::{MAX_HOSTS, MAX_PRIORITY};
+use crate::catalog::{Catalog, Resolved, Role, Subject, list};
 use crate::manifest::{LockManifest, OperationManifest, VariableManifest};
-use crate::name::{TargetId, TaskName, VariableName};
-use crate::operation::{Host, OPERATION_SCOPE, Variables, sealed};
-use crate::problem::{FieldProblem, pointer_token};
+use aegir_protocol::code::Code;
+use aegir_protocol::limits::{MAX_HOSTS, MAX_PRIORITY};
+use aegir_protocol::name::{TargetId, TaskName, VariableName};
+use aegir_protocol::operation::{Host, OPERATION_SCOPE, Variables, sealed};
+use aegir_protocol::problem::{FieldProblem, pointer_token};
 
 impl Catalog {
     /// Everything that is wrong with an Operation, as far as the catalog can tell.
@@ -63,7 +63,7 @@ fn check_hosts(hosts: &[Host]) -> Vec<FieldProblem> {
 }
 
 impl Role {
-    pub(super) fn check_hosts_of(&self, task: &TaskName, hosts: &[Host]) -> Option<FieldProblem> {
+    pub(crate) fn check_hosts_of(&self, task: &TaskName, hosts: &[Host]) -> Option<FieldProblem> {
         let declared = self.manifest.tasks.get(task)?;
         if declared.needs_no_host() || !self.hosts_of(task, hosts).is_empty() {
             return None;

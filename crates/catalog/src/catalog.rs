@@ -1,9 +1,7 @@
 //! What a backend can do, and what an Operation's Tasks get.
 
-mod check;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::collections::BTreeMap;
 
@@ -11,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::code::Code;
 use crate::manifest::{Manifest, OperationManifest, VariableManifest};
-use crate::name::{BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName};
-use crate::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables};
-use crate::problem::FieldProblem;
+use aegir_protocol::code::Code;
+use aegir_protocol::name::{
+    BackendName, HostName, Kind, NodeName, OperationName, RoleName, TaskName, VariableName,
+};
+use aegir_protocol::operation::{Host, Lock, LockMode, OPERATION_SCOPE, Target, Variables};
+use aegir_protocol::problem::FieldProblem;
 
 /// What a backend can do. One of a newer version is read as far as this version understands it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -177,7 +177,7 @@ impl Role {
     }
 
     /// What a variable is for an operation's Tasks; not the same for all of them when some have a value of their own.
-    fn named<'a>(
+    pub(crate) fn named<'a>(
         &'a self,
         operation: &'a OperationManifest,
         name: &'a VariableName,
@@ -187,7 +187,7 @@ impl Role {
     }
 }
 
-fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }

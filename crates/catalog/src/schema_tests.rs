@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use aegir_protocol::manifest::Manifest;
+use crate::manifest::Manifest;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
 fn validator() -> Validator {
-    jsonschema::validator_for(aegir_protocol::schema::role().as_value()).unwrap()
+    jsonschema::validator_for(crate::schema::role().as_value()).unwrap()
 }
 
 /// The manifests below a directory.
 fn manifests(directory: &Path) -> Vec<PathBuf> {
     let roles =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path().join(crate::MANIFEST));
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path().join("meta/aegir.yml"));
     roles.filter(|path| path.is_file()).collect()
 }
 

@@ -133,7 +133,7 @@ fn faults(map: &Map<String, Value>, value: &Value, masked: bool) -> Vec<(String,
 }
 
 impl VariableManifest {
-    /// What is wrong with a value that is no secret: where in it, as a JSON pointer, and what was expected there.
+    /// What is wrong with a value that is not sealed: where in it, as a JSON pointer, and what was expected there.
     #[must_use]
     pub fn faults(&self, value: &Value) -> Vec<(String, String)> {
         faults(&self.0, value, self.secret())
@@ -169,12 +169,6 @@ impl VariableManifest {
         self.0.get("default")
     }
 
-    /// The schema alone.
-    #[must_use]
-    pub fn schema(&self) -> Value {
-        schema(&self.0)
-    }
-
     /// What is wrong with it, each after its name.
     pub(super) fn check(&self) -> Vec<String> {
         match self.scope() {
@@ -188,7 +182,7 @@ impl VariableManifest {
         }
         let mut wrong = unfit(&self.0, &VARIABLE);
         if wrong.is_empty()
-            && self.default().is_some_and(|default| !jsonschema::is_valid(&self.schema(), default))
+            && self.default().is_some_and(|default| !jsonschema::is_valid(&schema(&self.0), default))
         {
             wrong.push(": the default does not fit the schema".to_owned());
         }

@@ -10,11 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{Attempt, OperationId};
 use crate::manifest::{PluginVerb, VariableManifest};
-use crate::name::{DocumentName, OperationName, PlanHash, RoleName, TaskName, VariableName};
-use crate::operation::{Entity, Host, Target};
-use crate::record::StepStatus;
+
+use aegir_protocol::id::{Attempt, OperationId};
+use aegir_protocol::name::{DocumentName, OperationName, PlanHash, RoleName, TaskName, VariableName};
+use aegir_protocol::operation::{Entity, Host, Target};
+use aegir_protocol::record::StepStatus;
 
 /// The version of all of this. A plug-in that does not know it ends with an exit code that is not 0.
 pub const PROTOCOL: &str = "aegir.runner/0";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::name::TargetId;
+use aegir_protocol::name::TargetId;
 use serde_json::json;
 
 fn catalog() -> Catalog {

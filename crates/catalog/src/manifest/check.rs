@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::manifest::{
     Argument, MANIFEST_SCHEMA, Manifest, OperationManifest, Retry, TaskManifest, VariableManifest,
 };
-use crate::name::{TargetId, VariableName};
+use aegir_protocol::name::{TargetId, VariableName};
 
 impl Manifest {
     /// What is wrong with it, in sentences; empty when nothing is. Files are not looked at.

@@ -1,30 +1,30 @@
-//! Reading a catalog that a newer version may have made.
+//! A catalog as it comes over the broker, perhaps from a newer version.
 
 use std::collections::BTreeMap;
 
+use aegir_protocol::message::{CatalogMessage, Message};
+use aegir_protocol::name::RoleName;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Catalog, Role};
+use crate::catalog::{Catalog, Role};
 use crate::lenient;
-use crate::name::{BackendName, NodeName, RoleName};
 
-#[derive(Deserialize)]
-struct Received {
-    backend: BackendName,
-    node: NodeName,
-    recipient: String,
-    digest: String,
-    roles: BTreeMap<String, Value>,
-    left_out: BTreeMap<String, Vec<String>>,
+impl Message for Catalog {
+    const SCHEMA: &'static str = CatalogMessage::SCHEMA;
 }
 
 impl<'de> Deserialize<'de> for Catalog {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        CatalogMessage::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<CatalogMessage> for Catalog {
     /// What this version does not know of a role is ignored. A role that can't be read even so is left out, and the
     /// others can be used.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Received { backend, node, recipient, digest, roles: received, mut left_out } =
-            Received::deserialize(deserializer)?;
+    fn from(message: CatalogMessage) -> Self {
+        let CatalogMessage { backend, node, recipient, digest, roles: received, mut left_out } = message;
         let mut roles = BTreeMap::new();
         for (name, role) in received {
             match read(&name, role) {
@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Catalog {
                 }
             }
         }
-        Ok(Self { backend, node, recipient, digest, roles, left_out })
+        Self { backend, node, recipient, digest, roles, left_out }
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::message::{ToFrontend, decode_to_frontend};
+    use aegir_protocol::message::{ToFrontend, decode_to_frontend};
 
     fn role() -> Value {
         let operation = json!({
@@ -77,7 +77,7 @@ mod tests {
         match decode_to_frontend(None, &Bytes::from(message)).unwrap() {
             ToFrontend::Catalog(catalog, document) => {
                 assert_eq!(serde_json::from_str::<Value>(&document).unwrap(), *body, "it is kept as it came");
-                *catalog
+                (*catalog).into()
             }
             other => panic!("{other:?}"),
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aegir_protocol::manifest::{Manifest, OperationManifest, TaskManifest};
+use crate::manifest::{Manifest, OperationManifest, TaskManifest};
 use aegir_protocol::name::{ActionName, OperationName, RoleName, RoleTask, TaskName};
 
 /// Gives each operation and task what those that it builds on have, and says which roles that took, the role itself left
@@ -14,7 +14,7 @@ use aegir_protocol::name::{ActionName, OperationName, RoleName, RoleTask, TaskNa
 ///
 /// # Errors
 /// What can't be used, in sentences.
-pub(crate) fn complete(
+pub fn complete(
     name: &RoleName,
     manifests: &BTreeMap<RoleName, &Manifest>,
 ) -> Result<(Manifest, BTreeSet<RoleName>), Vec<String>> {
